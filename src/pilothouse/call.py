@@ -1,0 +1,177 @@
+"""The shared vocabulary of every room: House, Call, `@operation`, `@job`, Capability.
+
+A capability is a folder that exports one `CAPABILITY`; `app` lists them and hands their tables to the edges.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Flag, auto
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pilothouse.identity.principals import Principal
+from pilothouse.runtime.bus import Bus
+from pilothouse.runtime.clock import Clock
+from pilothouse.runtime.ids import Ids
+from pilothouse.storage import Database, Transaction
+
+if TYPE_CHECKING:
+    from pilothouse.crypto.vault import Vault
+    from pilothouse.runtime.settings import Settings
+
+Shape = dict[str, Any]
+"""A request or response by the service model: PascalCase names, timestamps as aware datetimes, blobs as bytes."""
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """The machinery that calls, jobs and the edges share; built once by `app`."""
+
+    database: Database
+    clock: Clock
+    ids: Ids
+    bus: Bus
+    vault: "Vault"
+    settings: "Settings"
+
+
+class Caller(Flag):
+    """Who may ask for an operation at all, before any policy is looked at."""
+
+    ACCOUNT = auto()
+    """Root, users and sessions of an account."""
+    NODE = auto()
+    """Managed nodes: a closed list of verbs, each on the node itself only."""
+    ANYONE = auto()
+    """Unsigned requests that prove themselves otherwise."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One authenticated request on its way through a capability."""
+
+    principal: Principal
+    account_id: str
+    region: str
+    request_id: str
+    house: House
+    source_ip: str = ""
+    user_agent: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    bound: Transaction | None = None
+    """The call's own transaction, opened by dispatch for operations that write; it commits after the handler returned
+    and the answer was serialised, together with the record that de-duplicates retries."""
+
+    @property
+    def clock(self) -> Clock:
+        return self.house.clock
+
+    @property
+    def ids(self) -> Ids:
+        return self.house.ids
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """The transaction of a writing operation (`writes=True`). It is durable before the answer leaves."""
+        if self.bound is None:
+            raise RuntimeError("an operation that writes must be declared with writes=True")
+        yield self.bound
+
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """Committed state for operations that only read. Sees every write that was acknowledged before."""
+        return self.house.database.reading()
+
+
+Handler = Callable[[Call, Shape], Awaitable[Shape]]
+Resources = Callable[[Call, Shape], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One API operation: its wire name, who may call it, and the function that answers it."""
+
+    service: str
+    name: str
+    handler: Handler
+    writes: bool
+    callers: Caller
+    action: str
+    resources: Resources | None
+    node_member: str | None
+
+
+def operation(
+    service: str,
+    name: str,
+    *,
+    writes: bool = False,
+    callers: Caller = Caller.ACCOUNT,
+    action: str | None = None,
+    resources: Resources | None = None,
+    node_member: str | None = None,
+) -> Callable[[Handler], Handler]:
+    """Name the operation that the function answers.
+
+    `writes`: the call runs in one transaction (see `Call.transaction`) and its retries are de-duplicated.
+    `action` and `resources` are what policies are asked about (default action: `service:Name`, resource `*`).
+    `node_member`: the request member that names a node; when a node calls, it must be that node's own id.
+    """
+
+    def mark(handler: Handler) -> Handler:
+        handler.__operation__ = Operation(  # type: ignore[attr-defined]
+            service=service,
+            name=name,
+            handler=handler,
+            writes=writes,
+            callers=callers,
+            action=action or f"{service}:{name}",
+            resources=resources,
+            node_member=node_member,
+        )
+        return handler
+
+    return mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Background work: bounded, safe to repeat, run by any process with the scheduler role."""
+
+    name: str
+    every: timedelta
+    run: Callable[[House], Awaitable[None]]
+
+
+def job(name: str, *, every: timedelta) -> Callable[[Callable[[House], Awaitable[None]]], Job]:
+    """Make a periodic job of `async def run(house)`. It does a bounded batch and returns."""
+
+    def mark(run: Callable[[House], Awaitable[None]]) -> Job:
+        return Job(name=name, every=every, run=run)
+
+    return mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capability:
+    """What a capability's folder exports to `app`: its operations, jobs and node-message handlers."""
+
+    name: str
+    operations: tuple[Operation, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    topics: Mapping[str, Any] = field(default_factory=dict)
+    """Outbox topic prefix (such as `aws.ssm.sendCommand`) to the `gateway.outbox.Sender` that answers for it."""
+
+    @classmethod
+    def of(cls, name: str, *modules: ModuleType, topics: Mapping[str, Any] | None = None) -> "Capability":
+        """Collect the `@operation` functions and `@job` values that the modules define."""
+        operations = []
+        jobs = []
+        for module in modules:
+            for thing in vars(module).values():
+                if isinstance(thing, Job):
+                    jobs.append(thing)
+                elif getattr(thing, "__module__", None) == module.__name__ and hasattr(thing, "__operation__"):
+                    operations.append(thing.__operation__)
+        return cls(name=name, operations=tuple(operations), jobs=tuple(jobs), topics=topics or {})
