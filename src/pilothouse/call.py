@@ -16,6 +16,7 @@ from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock
 from pilothouse.runtime.ids import Ids
 from pilothouse.storage import Database, Transaction
+from pilothouse.storage.pages import Pages
 
 if TYPE_CHECKING:
     from pilothouse.crypto.vault import Vault
@@ -34,7 +35,22 @@ class House:
     ids: Ids
     bus: Bus
     vault: "Vault"
+    pages: Pages
     settings: "Settings"
+    listeners: dict[str, list["Listener"]] = field(default_factory=dict)
+    taggable: dict[str, "FindResource"] = field(default_factory=dict)
+
+    async def tell(self, tx: Transaction, event: str, **facts: Any) -> None:
+        """Tell the capabilities that listen for the event, inside the transaction that made it true."""
+        for listener in self.listeners.get(event, ()):
+            await listener(self, tx, facts)
+
+
+Listener = Callable[[House, Transaction, Mapping[str, Any]], Awaitable[None]]
+"""Hears an event such as `node.deregistered` (facts: account_id, region, node_id)."""
+
+FindResource = Callable[[Transaction, str, str, str], Awaitable[str | None]]
+"""(transaction, account id, region, resource id as asked) to the id that tags hang on, or None if there is none."""
 
 
 class Caller(Flag):
@@ -162,10 +178,14 @@ class Capability:
     jobs: tuple[Job, ...] = ()
     topics: Mapping[str, Any] = field(default_factory=dict)
     """Outbox topic prefix (such as `aws.ssm.sendCommand`) to the `gateway.outbox.Sender` that answers for it."""
+    listeners: Mapping[str, Listener] = field(default_factory=dict)
+    """Event name to the function that hears it."""
+    taggable: Mapping[str, FindResource] = field(default_factory=dict)
+    """ResourceType of the tag operations to the function that finds such a resource."""
 
     @classmethod
-    def of(cls, name: str, *modules: ModuleType, topics: Mapping[str, Any] | None = None) -> "Capability":
-        """Collect the `@operation` functions and `@job` values that the modules define."""
+    def of(cls, name: str, *modules: ModuleType, **more: Any) -> "Capability":
+        """Collect the `@operation` functions and `@job` values that the modules define; `more` are further fields."""
         operations = []
         jobs = []
         for module in modules:
@@ -174,4 +194,4 @@ class Capability:
                     jobs.append(thing)
                 elif getattr(thing, "__module__", None) == module.__name__ and hasattr(thing, "__operation__"):
                     operations.append(thing.__operation__)
-        return cls(name=name, operations=tuple(operations), jobs=tuple(jobs), topics=topics or {})
+        return cls(name=name, operations=tuple(operations), jobs=tuple(jobs), **more)

@@ -1,0 +1,1 @@
+"""Encryption at rest: the master key, subkeys for the house's own purposes, sealed values bound to their place."""

@@ -1,0 +1,117 @@
+"""Settings: frozen values, read once at start from `pilothouse.toml` in the data directory, the environment, options.
+
+An option beats the environment (`PILOTHOUSE_HTTPS`, `PILOTHOUSE_COMMANDS_HISTORY_DAYS` …), the environment beats the file.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+
+class SettingsInvalid(Exception):
+    """A setting is unknown or has the wrong form; the text names it and says what fits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSettings:
+    """[nodes]"""
+
+    online_seconds: int = 330
+    """A node without an open channel is Online this long after its last contact (agents ping each 300 s)."""
+    token_seconds: int = 3600
+    """Life of a node's role credentials; agents renew them at half of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSettings:
+    """[commands]"""
+
+    history_days: int = 30
+    """Finished commands are removed after this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that an operator may set."""
+
+    data: Path
+    http: str = "127.0.0.1:7700"
+    https: str = "0.0.0.0:7743"
+    database: str = ""
+    """`postgresql://...`; empty: SQLite in the data directory."""
+    names: tuple[str, ...] = ()
+    """Further host names and addresses that the server's own certificate covers."""
+    certificate: str = ""
+    """PEM file of a certificate chain to serve instead of our own, with `key`."""
+    key: str = ""
+    region: str = "us-east-1"
+    """The region that `pilothouse env` prints; requests carry their own in the signature's scope."""
+    dev: bool = False
+    """Accept any 12-digit access key with the secret `test` as that account's administrator; loopback only."""
+    skew_seconds: int = 300
+    node_skew_seconds: int = 900
+    nodes: NodeSettings = field(default_factory=NodeSettings)
+    commands: CommandSettings = field(default_factory=CommandSettings)
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data.absolute()}/pilothouse.db"
+
+
+def load(data: Path, *, environment: Mapping[str, str] | None = None, **options: Any) -> Settings:
+    """Settings of an installation. Options that are None do not count. Raises SettingsInvalid."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    file = data / "pilothouse.toml"
+    if file.exists():
+        try:
+            values = tomllib.loads(file.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsInvalid(f"{file}: {error}") from error
+    found = _read(Settings, values, environment, "PILOTHOUSE", str(file))
+    found.update({name: value for name, value in options.items() if value is not None})
+    found["data"] = data
+    return Settings(**found)
+
+
+def _read(
+    kind: Any, values: Mapping[str, Any], environment: Mapping[str, str], prefix: str, file: str
+) -> dict[str, Any]:
+    known = {each.name: each for each in fields(kind) if each.name != "data"}
+    if unknown := sorted(set(values) - set(known)):
+        raise SettingsInvalid(f"{file}: no setting is named {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    found: dict[str, Any] = {}
+    for name, each in known.items():
+        variable = f"{prefix}_{name.upper()}"
+        if isinstance(each.type, type) and is_dataclass(each.type):
+            found[name] = each.type(**_read(each.type, values.get(name, {}), environment, variable, file))
+        elif variable in environment:
+            found[name] = _from_text(each.type, environment[variable], variable)
+        elif name in values:
+            value = values[name]
+            found[name] = tuple(value) if each.type == tuple[str, ...] else _checked(each.type, value, name, file)
+    return found
+
+
+def _from_text(kind: Any, text: str, variable: str) -> Any:
+    if kind is bool:
+        if text.lower() not in {"true", "false", "1", "0"}:
+            raise SettingsInvalid(f"{variable} must be true or false")
+        return text.lower() in {"true", "1"}
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError as error:
+            raise SettingsInvalid(f"{variable} must be a whole number") from error
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def _checked(kind: Any, value: Any, name: str, file: str) -> Any:
+    if type(value) is not kind:
+        raise SettingsInvalid(f"{file}: {name} must be a {kind.__name__}")
+    return value

@@ -1,0 +1,199 @@
+"""PostgreSQL through asyncpg: prepared statements, a pool whose connections carry no state between uses."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import structlog
+
+from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
+from pilothouse.storage.migrations import MIGRATION_TABLE
+from pilothouse.storage.sql import arguments, expand, numbered, postgresql_ddl
+
+log = structlog.get_logger()
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+"""What a client may simply try again."""
+
+_STATEMENT_SECONDS = 30.0
+_ACQUIRE_SECONDS = 10.0
+_MIGRATION_LOCK = 0x50494C4F  # any number, the same on every process of an installation
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """Connections carry no session state, so the pool need not reset them: one round trip less for each use."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class PostgresqlTransaction:
+    """Statements on one connection of the pool."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.actions: list[Callable[[], None]] = []
+
+    async def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        text, bound = _prepared(sql, values)
+        try:
+            found: list[Row] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
+        except (*_AWAY, asyncpg.UniqueViolationError) as error:
+            raise _translated(error) from error
+        return found
+
+    async def row(self, sql: str, /, **values: Any) -> Row | None:
+        text, bound = _prepared(sql, values)
+        try:
+            found: Row | None = await self._connection.fetchrow(text, *bound, timeout=_STATEMENT_SECONDS)
+        except (*_AWAY, asyncpg.UniqueViolationError) as error:
+            raise _translated(error) from error
+        return found
+
+    async def value(self, sql: str, /, **values: Any) -> Any:
+        text, bound = _prepared(sql, values)
+        try:
+            return await self._connection.fetchval(text, *bound, timeout=_STATEMENT_SECONDS)
+        except (*_AWAY, asyncpg.UniqueViolationError) as error:
+            raise _translated(error) from error
+
+    async def execute(self, sql: str, /, **values: Any) -> int:
+        text, bound = _prepared(sql, values)
+        try:
+            status: str = await self._connection.execute(text, *bound, timeout=_STATEMENT_SECONDS)
+        except (*_AWAY, asyncpg.UniqueViolationError) as error:
+            raise _translated(error) from error
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
+        text, order = numbered(sql)
+        try:
+            await self._connection.executemany(
+                text, [arguments(order, one) for one in values], timeout=_STATEMENT_SECONDS
+            )
+        except (*_AWAY, asyncpg.UniqueViolationError) as error:
+            raise _translated(error) from error
+
+    async def lock(self, *key: str) -> None:
+        await self.execute("select pg_advisory_xact_lock(hashtextextended(:key, 0))", key="\x1f".join(key))
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        self.actions.append(action)
+
+
+class PostgresqlDatabase:
+    """A pool of connections. Open it with `open_postgresql`."""
+
+    engine = "postgresql"
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with self._connection() as connection:
+            transaction = PostgresqlTransaction(connection)
+            block = connection.transaction()
+            try:
+                await block.start()
+            except _AWAY as error:
+                raise _translated(error) from error
+            try:
+                yield transaction
+            except BaseException:
+                await _roll_back(block)
+                raise
+            try:
+                await block.commit()
+            except _AWAY as error:
+                raise _translated(error) from error
+        for action in transaction.actions:
+            action()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Transaction]:
+        async with self._connection() as connection:
+            yield PostgresqlTransaction(connection)
+
+    async def migrate(self, migrations: Sequence[Migrations]) -> None:
+        async with self._connection() as connection, connection.transaction():
+            await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+            await connection.execute(postgresql_ddl(MIGRATION_TABLE)[0])
+            for capability in migrations:
+                for number, name, script in capability.files():
+                    await _apply(connection, capability.capability, number, name, script)
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(10):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        try:
+            connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
+        except _AWAY as error:
+            raise _translated(error) from error
+        try:
+            yield connection
+        finally:
+            await asyncio.shield(self._pool.release(connection))
+
+
+async def _roll_back(block: Any) -> None:
+    try:
+        await block.rollback()
+    except _AWAY as error:
+        log.warning("storage.rollback_failed", error=str(error))  # the server rolls back when the connection ends
+
+
+async def _apply(connection: Any, capability: str, number: int, name: str, script: str) -> None:
+    known = "select 1 from schema_migration where capability = $1 and number = $2"
+    if await connection.fetchval(known, capability, number):
+        return
+    for statement in postgresql_ddl(script):
+        await connection.execute(statement)
+    await connection.execute(
+        "insert into schema_migration values ($1, $2, $3, (extract(epoch from now()) * 1000)::bigint)",
+        capability, number, name,
+    )  # fmt: skip
+    log.info("storage.migrated", capability=capability, number=number, name=name)
+
+
+def _prepared(sql: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    sql, flat = expand(sql, values)
+    text, order = numbered(sql)
+    return text, arguments(order, flat)
+
+
+def _translated(error: BaseException) -> Exception:
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return Conflict(str(error))
+    return StorageUnavailable(f"{type(error).__name__}: the database did not answer as needed")
+
+
+async def open_postgresql(url: str, *, connections: int = 16) -> PostgresqlDatabase:
+    """Connect; raises StorageUnavailable with the reason when the server cannot be reached."""
+    try:
+        pool = await asyncpg.create_pool(
+            url, min_size=1, max_size=connections, connection_class=_Connection, statement_cache_size=1024, timeout=10
+        )
+    except (*_AWAY, asyncpg.PostgresError, ValueError) as error:
+        raise StorageUnavailable(f"cannot connect to PostgreSQL: {error}") from error
+    return PostgresqlDatabase(pool)
