@@ -1,6 +1,6 @@
 """Settings: frozen values, read once at start from `pilothouse.toml` in the data directory, the environment, options.
 
-An option beats the environment (`PILOTHOUSE_HTTPS`, `PILOTHOUSE_COMMANDS_HISTORY_DAYS` …), the environment beats the file.
+An option beats the environment (`PILOTHOUSE_HTTPS`, `PILOTHOUSE_COMMANDS_HISTORY_DAYS` …), that beats the file.
 """
 
 import os

@@ -191,7 +191,7 @@ class SqliteDatabase:
         return self._group
 
     def _undo_turn(self) -> None:
-        """Take back this turn only. On some faults (disk full) SQLite ends the whole transaction: then the group fails."""
+        """Take back this turn only. Some faults (disk full) end the whole SQLite transaction: then the group fails."""
         try:
             self._writer.execute("rollback to turn")
             self._writer.execute("release turn")

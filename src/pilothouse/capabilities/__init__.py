@@ -1,0 +1,1 @@
+"""The capabilities: vertical slices, each a folder that exports one `CAPABILITY` through its face."""

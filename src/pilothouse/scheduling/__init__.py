@@ -1,0 +1,1 @@
+"""Background work and time: jobs, schedule expressions, rate control."""

@@ -1,0 +1,54 @@
+"""Settings of `pilothouse-agent run`: one frozen tree, read once at start from the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+
+class InvalidSetting(Exception):
+    """An environment variable holds something that is no value of the setting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Each field is PILOTHOUSE_AGENT_<FIELD> in the environment. Times are seconds."""
+
+    running: int = 5  # commands that run at once, as in the official agent
+    buffered: int = 5  # commands that wait for one of them to end; beyond that the server is told "full"
+    ping_interval: float = 54.0  # control channel ping
+    pong_timeout: float = 60.0  # silence after a ping that ends the connection
+    health_interval: float = 300.0  # UpdateInstanceInformation; the server's online rule waits 330 s
+    reconnect_first: float = 2.5  # upper end of the first random wait after a loss
+    reconnect_cap: float = 60.0  # upper end of every later one
+    refused_sleep: float = 1500.0  # after AccessDenied on the role token; up to a fifth more
+    reply_retry: float = 30.0  # an unacknowledged reply is sent again
+    reply_keep: float = 7200.0  # then it is dropped: the server has given up on it
+    output_keep: float = 14 * 86400.0  # whole outputs of finished commands
+    kill_grace: float = 3.0  # between SIGTERM and SIGKILL at cancel and timeout
+    allow_reboot: bool = False  # whether a script's exit 194 may reboot this machine
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Raises InvalidSetting naming the variable."""
+        given: dict[str, int | float | bool] = {}
+        for field in fields(cls):
+            name = f"PILOTHOUSE_AGENT_{field.name.upper()}"
+            text = environment.get(name)
+            if text is None:
+                continue
+            try:
+                given[field.name] = _parse(text, type(field.default))
+            except ValueError as error:
+                raise InvalidSetting(f"{name} is {text!r}; it must be a {type(field.default).__name__}") from error
+        return cls(**given)  # type: ignore[arg-type]
+
+
+def _parse(text: str, kind: type) -> int | float | bool:
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(text)
+        return text.lower() in ("true", "1")
+    value = int(text) if kind is int else float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError(text)
+    return value

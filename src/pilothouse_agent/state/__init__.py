@@ -1,0 +1,1 @@
+"""What the agent remembers on disk: registration, commands, replies nobody acknowledged yet."""
