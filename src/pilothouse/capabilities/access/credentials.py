@@ -1,0 +1,54 @@
+"""Finds the credential of an access key: long-lived keys in the table, temporary ones in their own token."""
+
+import re
+from collections.abc import Awaitable, Callable
+
+from pilothouse.call import House
+from pilothouse.capabilities.access.model import root_arn, seal_context
+from pilothouse.capabilities.access.store import AccessStore
+from pilothouse.errors import UnrecognizedClientException
+from pilothouse.identity.credentials import Credential
+from pilothouse.identity.principals import Principal
+from pilothouse.identity.session_tokens import credential_of
+
+_DEV_KEY = re.compile(r"[0-9]{12}")
+_DEV_SECRET = "test"  # noqa: S105 - the published secret of --dev, which serves loopback only
+
+
+class AccessCredentials:
+    """The installation's answer to `identity.credentials.Credentials`.
+
+    `node_lives(node_id)` raises AccessDeniedException for a node that is deregistered.
+    """
+
+    def __init__(self, house: House, node_lives: Callable[[str], Awaitable[None]]) -> None:
+        self._house = house
+        self._node_lives = node_lives
+
+    async def find(self, access_key_id: str, session_token: str | None) -> Credential:
+        if access_key_id.startswith("ASIA"):
+            found = credential_of(self._house.vault, access_key_id, session_token, self._house.clock.millis())
+            if found.principal.node_id is not None:
+                await self._node_lives(found.principal.node_id)
+            return found
+        if session_token is not None:
+            raise UnrecognizedClientException
+        if self._house.settings.dev and _DEV_KEY.fullmatch(access_key_id):
+            return Credential(principal=_root(access_key_id, access_key_id), secret=_DEV_SECRET)
+        async with self._house.database.reading() as tx:
+            row = await AccessStore(tx).key(access_key_id)
+        if row is None or row["status"] != "Active":
+            raise UnrecognizedClientException
+        account_id = row["account_id"]
+        secret = self._house.vault.open(row["secret_sealed"], seal_context(account_id, access_key_id)).decode()
+        return Credential(principal=_root(account_id, access_key_id), secret=secret)
+
+
+def _root(account_id: str, access_key_id: str) -> Principal:
+    return Principal(
+        kind="root",
+        account_id=account_id,
+        arn=root_arn(account_id),
+        user_id=account_id,
+        access_key_id=access_key_id,
+    )

@@ -1,0 +1,101 @@
+"""SQL of accounts and access keys."""
+
+import json
+from pathlib import Path
+
+from pilothouse.call import House
+from pilothouse.capabilities.access.model import AccountExists, AccountKey, root_arn, seal_context
+from pilothouse.crypto.master_key import write_private
+from pilothouse.crypto.vault import SealBroken, Vault
+from pilothouse.storage import Row, Transaction
+
+_ROOT_CONTEXT = "root-credentials"
+
+
+class AccessStore:
+    """Accounts and keys in one transaction."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def key(self, access_key_id: str) -> Row | None:
+        return await self._tx.row(
+            "select account_id, principal_arn, principal_id, secret_sealed, status from access_key"
+            " where access_key_id = :access_key_id",
+            access_key_id=access_key_id,
+        )
+
+    async def first_account(self) -> str | None:
+        """The account made first: the one of `pilothouse env`."""
+        found: str | None = await self._tx.value(
+            "select account_id from account order by created_at, account_id limit 1"
+        )
+        return found
+
+    async def add_account(self, account_id: str, name: str, now: int) -> bool:
+        return bool(
+            await self._tx.execute(
+                "insert into account (account_id, name, created_at) values (:account_id, :name, :now)"
+                " on conflict do nothing",
+                account_id=account_id,
+                name=name,
+                now=now,
+            )
+        )
+
+    async def add_root_key(self, house: House, account_id: str) -> AccountKey:
+        made = AccountKey(account_id=account_id, access_key_id=house.ids.access_key_id(), secret=house.ids.secret_key())
+        await self._tx.execute(
+            "insert into access_key"
+            " (access_key_id, account_id, principal_arn, principal_id, secret_sealed, status, created_at)"
+            " values (:access_key_id, :account_id, :arn, :account_id, :sealed, 'Active', :now)",
+            access_key_id=made.access_key_id,
+            account_id=account_id,
+            arn=root_arn(account_id),
+            sealed=house.vault.seal(made.secret.encode(), seal_context(account_id, made.access_key_id)),
+            now=house.clock.millis(),
+        )
+        return made
+
+
+async def create_account(house: House, name: str) -> AccountKey:
+    """A new account with a root key, shown this once. Raises AccountExists."""
+    async with house.database.transaction() as tx:
+        store = AccessStore(tx)
+        account_id = house.ids.account_id()
+        if not await store.add_account(account_id, name, house.clock.millis()):
+            raise AccountExists(f"an account named {name!r} exists already")
+        return await store.add_root_key(house, account_id)
+
+
+async def ensure_root(house: House, data: Path) -> AccountKey:
+    """The first account and its root key; both are made at first start, the key is kept sealed in `root.sealed`.
+
+    When that file is lost, a new key is made; the old one goes on to work until it is disabled.
+    """
+    file = data / "root.sealed"
+    known = read_root(house.vault, data) if file.exists() else None
+    async with house.database.transaction() as tx:
+        await tx.lock("first-account")
+        store = AccessStore(tx)
+        if known is not None and await store.key(known.access_key_id) is not None:
+            return known
+        account_id = await store.first_account()
+        if account_id is None:
+            account_id = house.ids.account_id()
+            await store.add_account(account_id, "main", house.clock.millis())
+        made = await store.add_root_key(house, account_id)
+    text = json.dumps({"AccountId": made.account_id, "AccessKeyId": made.access_key_id, "SecretAccessKey": made.secret})
+    write_private(file, house.vault.seal(text.encode(), _ROOT_CONTEXT))
+    return made
+
+
+def read_root(vault: Vault, data: Path) -> AccountKey | None:
+    """The root key kept in the data directory, or None where there is none that this vault opens."""
+    try:
+        found = json.loads(vault.open((data / "root.sealed").read_bytes(), _ROOT_CONTEXT))
+    except (FileNotFoundError, SealBroken):
+        return None
+    return AccountKey(
+        account_id=found["AccountId"], access_key_id=found["AccessKeyId"], secret=found["SecretAccessKey"]
+    )

@@ -1,0 +1,81 @@
+"""Temporary credentials: the session token carries the credential itself, sealed, so that nothing is stored per token.
+
+A token is only worth what its principal still is: whether the node (later: the role) still exists is asked on each use.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+import msgspec
+
+from pilothouse.call import House
+from pilothouse.crypto.vault import SealBroken, Vault
+from pilothouse.errors import ExpiredTokenException, UnrecognizedClientException
+from pilothouse.identity.credentials import Credential
+from pilothouse.identity.principals import Principal
+
+_CONTEXT = "identity/session-token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemporaryCredentials:
+    """What the holder gets: 20-character key id, 40-character secret, opaque token (well below 8 KiB)."""
+
+    access_key_id: str
+    secret: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+class _Sealed(msgspec.Struct, array_like=True):
+    access_key_id: str
+    secret: str
+    expires_at: int
+    kind: str
+    account_id: str
+    arn: str
+    user_id: str
+    node_id: str | None
+
+
+def mint_for_node(
+    house: House, *, account_id: str, arn: str, user_id: str, node_id: str, expires_at: int
+) -> TemporaryCredentials:
+    """Credentials of a node's role session, valid until `expires_at` (epoch milliseconds)."""
+    sealed = _Sealed(
+        access_key_id=house.ids.access_key_id("ASIA"),
+        secret=house.ids.secret_key(),
+        expires_at=expires_at,
+        kind="node",
+        account_id=account_id,
+        arn=arn,
+        user_id=user_id,
+        node_id=node_id,
+    )
+    token = house.vault.seal(msgspec.msgpack.encode(sealed), _CONTEXT)
+    return TemporaryCredentials(
+        access_key_id=sealed.access_key_id, secret=sealed.secret, token=base64.b64encode(token).decode()
+    )
+
+
+def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: int) -> Credential:
+    """The credential in a token. Raises UnrecognizedClientException, ExpiredTokenException."""
+    if token is None:
+        raise UnrecognizedClientException
+    try:
+        sealed = msgspec.msgpack.decode(vault.open(base64.b64decode(token, validate=True), _CONTEXT), type=_Sealed)
+    except (binascii.Error, ValueError, SealBroken) as error:
+        raise UnrecognizedClientException from error
+    if sealed.access_key_id != access_key_id:
+        raise UnrecognizedClientException
+    if sealed.expires_at <= now_ms:
+        raise ExpiredTokenException
+    principal = Principal(
+        kind="node",
+        account_id=sealed.account_id,
+        arn=sealed.arn,
+        user_id=sealed.user_id,
+        access_key_id=access_key_id,
+        node_id=sealed.node_id,
+    )
+    return Credential(principal=principal, secret=sealed.secret)

@@ -1,0 +1,29 @@
+"""Structured logs: an event name and fields, ids first. JSON lines on standard error, or readable on a terminal.
+
+No secret is ever a field; values of requests and answers are not logged at all.
+"""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure(*, level: str = "info", readable: bool | None = None) -> None:
+    """Set up logging once per process. `readable` None: by whether standard error is a terminal."""
+    readable = sys.stderr.isatty() if readable is None else readable
+    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
