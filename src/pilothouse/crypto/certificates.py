@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pilothouse.crypto.master_key import write_private
+from pilothouse.runtime.files import write_private
 
 _CA_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=397)  # what TLS clients of today accept at most

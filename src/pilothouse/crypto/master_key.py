@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pilothouse.crypto.vault import Vault
+from pilothouse.runtime.files import write_private
 from pilothouse.storage import Database
 
 VARIABLE = "PILOTHOUSE_MASTER_KEY"
@@ -60,26 +61,6 @@ async def check_installation(database: Database, vault: Vault, now_ms: int) -> N
                 "this master key is not the one that the database was sealed under; nothing was changed. "
                 f"Put the right master.key into the data directory or set {VARIABLE}."
             )
-
-
-def write_private(file: Path, content: bytes) -> None:
-    """Write a file only its owner may read: whole or not at all, also over a power loss."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _decoded(text: str, where: str) -> bytes:

@@ -7,7 +7,7 @@ from pilothouse.call import Capability
 from pilothouse.capabilities.access import operations
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.model import AccountExists, AccountKey
-from pilothouse.capabilities.access.store import AccessStore, create_account, ensure_root
+from pilothouse.capabilities.access.store import AccessStore, create_account, ensure_root, read_root
 
 CAPABILITY = Capability.of("access", operations)
 
@@ -19,4 +19,5 @@ __all__ = [
     "AccountKey",
     "create_account",
     "ensure_root",
+    "read_root",
 ]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, root_arn, seal_context
-from pilothouse.crypto.master_key import write_private
 from pilothouse.crypto.vault import SealBroken, Vault
+from pilothouse.runtime.files import write_private
 from pilothouse.storage import Row, Transaction
 
 _ROOT_CONTEXT = "root-credentials"

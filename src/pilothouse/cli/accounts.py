@@ -1,0 +1,55 @@
+"""`pilothouse accounts`: further accounts of the installation."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pilothouse.app import StartFailed, opened_house
+from pilothouse.capabilities import access
+from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+
+app = typer.Typer(no_args_is_help=True, help="Accounts of the installation.")
+
+
+@app.callback()
+def accounts() -> None:
+    """Accounts of the installation."""
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="A name for people: letters, digits, . _ -")],
+    data: DataOption = None,
+    output: Annotated[str, typer.Option(help="table or json.")] = "table",
+) -> None:
+    """Make an account with a root key. The secret is shown this once."""
+    if output not in {"table", "json"}:
+        raise Failed(f"--output {output}: use table or json")
+    if not name or len(name) > 64 or not all(each.isalnum() or each in "._-" for each in name):
+        raise Failed("an account name has 1 to 64 letters, digits, dots, underscores or dashes")
+    directory = existing_data(data)
+    try:
+        made = asyncio.run(_create(directory, name))
+    except (StartFailed, access.AccountExists) as error:
+        raise Failed(str(error)) from error
+    if output == "json":
+        typer.echo(
+            json.dumps(
+                {"AccountId": made.account_id, "AccessKeyId": made.access_key_id, "SecretAccessKey": made.secret}
+            )
+        )
+        return
+    table = Table("AccountId", "AccessKeyId", "SecretAccessKey")
+    table.add_row(made.account_id, made.access_key_id, made.secret)
+    Console().print(table)
+    typer.echo("Keep the secret now: it is not shown again.")
+
+
+async def _create(directory: Path, name: str) -> access.AccountKey:
+    async with opened_house(settings_of(directory), create=False) as house:
+        return await access.create_account(house, name)

@@ -1,0 +1,69 @@
+"""`pilothouse serve`: start the server; an empty data directory is initialised."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from pilothouse.app import StartFailed, run
+from pilothouse.cli.shared import DataOption, Failed, data_directory, settings_of
+from pilothouse.runtime import logs
+
+
+def serve(
+    data: DataOption = None,
+    http: Annotated[str | None, typer.Option(help="Plain listener, loopback only. Default 127.0.0.1:7700.")] = None,
+    https: Annotated[str | None, typer.Option(help="TLS listener for nodes. Default 0.0.0.0:7743.")] = None,
+    database: Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")] = None,
+    name: Annotated[list[str] | None, typer.Option(help="Host name or address the certificate covers.")] = None,
+    dev: Annotated[
+        bool, typer.Option("--dev", help="Any 12-digit key with secret 'test' works. Loopback only.")
+    ] = False,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Start the server and stay in the foreground until SIGTERM or Ctrl-C."""
+    if log_level not in {"debug", "info", "warning", "error"}:
+        raise Failed(f"--log-level {log_level}: use debug, info, warning or error")
+    logs.configure(level=log_level)
+    directory = _usable_directory(data_directory(data))
+    settings = settings_of(
+        directory, http=http, https=https, database=database, names=tuple(name) if name else None, dev=dev or None
+    )
+    held = _hold(directory)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(settings))
+    except StartFailed as error:
+        raise Failed(str(error)) from error
+    finally:
+        os.close(held)
+
+
+def _usable_directory(data: Path) -> Path:
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if data.stat().st_uid == os.getuid():
+            data.chmod(0o700)
+        probe = data / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise Failed(
+            f"cannot write to the data directory {data}: {error.strerror}; choose another with --data"
+        ) from error
+    return data
+
+
+def _hold(data: Path) -> int:
+    """Only one server at a time works on a data directory. The lock goes with the process, however it ends."""
+    descriptor = os.open(data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Failed(f"another server is running on {data}; stop it first, or use another --data") from error
+    return descriptor

@@ -1,0 +1,47 @@
+"""What every command needs: its faults, the data directory, the settings."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pilothouse.runtime.settings import Settings, SettingsInvalid, load
+
+
+class Failed(Exception):
+    """The command cannot do what was asked; the text is the sentence shown, and says what to do next."""
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data directory. Default: $PILOTHOUSE_DATA, else ~/.local/share/pilothouse."),
+]
+
+
+def data_directory(option: Path | None) -> Path:
+    """The data directory asked for; nothing is made here."""
+    if option is not None:
+        return option.absolute()
+    named = os.environ.get("PILOTHOUSE_DATA")
+    return Path(named).absolute() if named else Path.home() / ".local" / "share" / "pilothouse"
+
+
+def existing_data(option: Path | None) -> Path:
+    """A data directory that a server was started on. Raises Failed."""
+    data = data_directory(option)
+    try:
+        known = (data / "root.sealed").exists()
+    except PermissionError as error:
+        raise Failed(f"{data} belongs to somebody else; run this as the user that runs the server") from error
+    if not known:
+        raise Failed(f"{data} is no data directory yet; start the server once: pilothouse serve --data {data}")
+    return data
+
+
+def settings_of(data: Path, **options: object) -> Settings:
+    """The installation's settings. Raises Failed."""
+    try:
+        return load(data, **options)
+    except (SettingsInvalid, OSError) as error:
+        raise Failed(str(error)) from error
