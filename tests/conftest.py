@@ -1,0 +1,197 @@
+"""The world tests live in: databases of both engines, a clock to move, the whole server in process, boto3 clients."""
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import boto3
+import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+from pilothouse.app import Application, migrations_of_the_house, opened_application
+
+from pilothouse.runtime.clock import TestClock
+from pilothouse.runtime.settings import Settings
+from pilothouse.storage import Database
+from pilothouse.storage.engines import open_database
+from pilothouse.wire.http import Request
+
+ENGINES = ("sqlite", "postgresql")
+
+T = TypeVar("T")
+
+
+def postgresql_admin() -> str:
+    """The server on which tests make databases of their own."""
+    return os.environ.get("PILOTHOUSE_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
+
+
+async def _reachable(url: str) -> bool:
+    try:
+        connection = await asyncpg.connect(url, timeout=3)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+async def _admin(statement: str) -> None:
+    connection = await asyncpg.connect(postgresql_admin(), timeout=10)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> str | None:
+    """The admin URL, or None on a user's machine without PostgreSQL. In CI its absence is a failure."""
+    found = asyncio.run(_reachable(postgresql_admin()))
+    if not found and os.environ.get("CI"):
+        pytest.fail(f"no PostgreSQL answers at {postgresql_admin()}; in CI nothing may be skipped")
+    return postgresql_admin() if found else None
+
+
+@pytest.fixture(params=ENGINES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path, postgresql_server: str | None) -> Iterator[str]:
+    """The URL of a fresh, empty database, once for each engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/test.db"
+        return
+    if postgresql_server is None:
+        pytest.skip("PostgreSQL is not running; its tests are left out")
+    name = f"pilothouse_test_{uuid.uuid4().hex[:12]}"
+    asyncio.run(_admin(f'create database "{name}"'))
+    try:
+        yield postgresql_server.rpartition("/")[0] + f"/{name}"
+    finally:
+        asyncio.run(_admin(f'drop database "{name}" with (force)'))
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open database with every table of the house, once for each engine."""
+    opened = await open_database(database_url)
+    await opened.migrate(migrations_of_the_house())
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+class Server:
+    """The whole application in process, on an event loop of its own thread; no socket."""
+
+    def __init__(self, settings: Settings, clock: TestClock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
+        self._thread.start()
+        self._opened = opened_application(settings, clock=clock)
+        self.application: Application = self.run(self._opened.__aenter__())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    def advance(self, **by: float) -> None:
+        """Let the house's clock pass."""
+
+        async def move() -> None:
+            self.clock.advance(**by)
+
+        self.run(move())
+
+    def answer(self, request: Any, **_: Any) -> AWSResponse:
+        """A botocore `before-send` handler: what the server says to the signed request."""
+        split = request.url.partition("//")[2].partition("/")
+        path, _, query = ("/" + split[2]).partition("?")
+        headers = {
+            name.lower(): value.decode() if isinstance(value, bytes) else value
+            for name, value in request.headers.items()
+        }
+        headers.setdefault("host", split[0])
+        body = request.body or b""
+        response = self.run(
+            self.application.front.respond(
+                Request(
+                    method=request.method,
+                    path=path,
+                    query=query,
+                    headers=headers,
+                    body=body.encode() if isinstance(body, str) else body,
+                    peer="127.0.0.1",
+                    secure=False,
+                )
+            )
+        )
+        return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
+
+    def close(self) -> None:
+        self.run(self._opened.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+
+class _Raw:
+    """The body as botocore reads it from urllib3."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self._body
+
+    def read(self, *_: Any, **__: Any) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+
+@pytest.fixture
+def clock() -> TestClock:
+    """The house's clock; `server.advance(hours=2)` moves it."""
+    return TestClock()
+
+
+@pytest.fixture
+def server(database_url: str, tmp_path: Path, clock: TestClock) -> Iterator[Server]:
+    """The whole server in process, once for each engine."""
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    opened = Server(Settings(data=data, database=database_url), clock)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+Aws = Callable[..., Any]
+
+
+@pytest.fixture
+def aws(server: Server) -> Aws:
+    """boto3 clients whose requests the server answers in this process: true wire format, no socket."""
+    root = server.application.root
+
+    def client(
+        service: str, *, region: str = "eu-west-1", access_key: str | None = None, secret: str | None = None
+    ) -> Any:
+        made = boto3.client(
+            service,
+            region_name=region,
+            endpoint_url="http://pilothouse.test",
+            aws_access_key_id=access_key or root.access_key_id,
+            aws_secret_access_key=secret or root.secret,
+            config=Config(retries={"max_attempts": 1}),
+        )
+        made.meta.events.register(f"before-send.{service}", server.answer)
+        return made
+
+    return client
