@@ -1,0 +1,67 @@
+"""GetParameter with decryption: signature, validation, authorisation, one sealed value; as a share of the bare echo."""
+
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from bench.load import drive
+from bench.processes import echo, pilothouse
+
+
+def signed(url: str, values: dict[str, str], target: str, members: dict[str, Any]) -> bytes:
+    """The bytes of one signed JSON 1.1 request, good for as long as the clocks agree (five minutes)."""
+    body = json.dumps(members).encode()
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
+    request = AWSRequest("POST", url + "/", headers=headers, data=body)
+    credentials = Credentials(values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"])
+    SigV4Auth(credentials, "ssm", values["AWS_REGION"]).add_auth(request)
+    lines = [f"{name}: {value}" for name, value in request.headers.items()]
+    head = "\r\n".join(["POST / HTTP/1.1", f"Host: {url.partition('//')[2]}", *lines, f"Content-Length: {len(body)}"])
+    return f"{head}\r\n\r\n".encode() + body
+
+
+def client(values: dict[str, str], service: str) -> Any:
+    """A boto3 client of the measured server."""
+    return boto3.client(
+        service,
+        region_name=values["AWS_REGION"],
+        endpoint_url=values["AWS_ENDPOINT_URL"],
+        aws_access_key_id=values["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=values["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def measure(rounds: int, seconds: float, *options: str) -> dict[str, float]:
+    """Echo and GetParameter in turn, `rounds` times; medians and the ratio taken round by round."""
+    shares, reads, echoes, cpu = [], [], [], []
+    with tempfile.TemporaryDirectory() as data, echo() as bare, pilothouse(Path(data), *options) as (server, values):
+        client(values, "ssm").put_parameter(
+            Name="/bench/password", Value="correct horse battery staple", Type="SecureString"
+        )
+        for _ in range(rounds):
+            members = {"Name": "/bench/password", "WithDecryption": True}
+            request = signed(values["AWS_ENDPOINT_URL"], values, "AmazonSSM.GetParameter", members)
+            echoed = drive(bare.port, request, seconds=seconds)
+            before = server.cpu_seconds()
+            read = drive(server.port, request, seconds=seconds)
+            if read.failures or not read.answers:
+                raise SystemExit(f"GetParameter failed {read.failures} times")
+            cpu.append((server.cpu_seconds() - before) / (read.answers * (seconds + 0.3) / seconds) * 1e6)
+            echoes.append(echoed.per_second)
+            reads.append(read.per_second)
+            shares.append(read.per_second / echoed.per_second)
+        memory = server.resident_mib()
+    return {
+        "echo per second": statistics.median(echoes),
+        "GetParameter per second": statistics.median(reads),
+        "share of echo": statistics.median(shares),
+        "server CPU us per read": statistics.median(cpu),
+        "resident MiB": memory,
+    }
