@@ -74,7 +74,7 @@ async def in_child(work: Callable[[], bytes]) -> bytes:
         os.close(writing)
     data = await _read_all(reading)
     await ended(pid)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0:
+    if reap(pid) != 0:
         raise ChildFailed("a child of the agent failed; its error is above")
     return data
 
@@ -98,7 +98,7 @@ async def ended(pid: int) -> None:
     except ProcessLookupError:
         return
     except (AttributeError, OSError):  # kernels before 5.3
-        while _runs(pid):
+        while _runs(pid):  # noqa: ASYNC110 -- such a kernel has nothing to wait on
             await asyncio.sleep(0.2)
         return
     loop = asyncio.get_running_loop()
@@ -119,9 +119,9 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def reap(pid: int) -> None:
-    """Take the exit status of an ended child; no harm if it is the child of an earlier agent process."""
+def reap(pid: int) -> int | None:
+    """Take the exit code of an ended child; None if it is the child of an earlier agent process."""
     try:
-        os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     except ChildProcessError:
-        return
+        return None

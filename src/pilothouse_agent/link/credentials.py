@@ -23,7 +23,9 @@ _RETRY_CAP = 300.0  # the official agent waits up to 30 min; a node that is back
 class RoleCredentials:
     """Holds the credentials that are valid now; whoever needs them waits here."""
 
-    def __init__(self, endpoint: Endpoint, registration: Registration, state: StateDirectory, settings: Settings) -> None:
+    def __init__(
+        self, endpoint: Endpoint, registration: Registration, state: StateDirectory, settings: Settings
+    ) -> None:
         self._endpoint = endpoint
         self._registration = registration
         self._state = state

@@ -65,7 +65,7 @@ class Endpoint:
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(
                 f"the certificate of {self.authority} is not trusted: {error.verify_message}; "
-                "check that the CA file is the server's own ca.pem and that the URL names the server as its certificate does"
+                "check that the CA file is the server's own ca.pem and that the URL's host is in the certificate"
             ) from error
         except OSError as error:
             raise Unreachable(f"cannot reach {self.authority}: {error}") from error
@@ -94,7 +94,7 @@ class Endpoint:
 
 
 async def _addresses(host: str, port: int) -> list[str]:
-    """Addresses of the host. The look-up runs in a thread that ends with it: forks happen in a process without threads."""
+    """Addresses of the host. The look-up's thread ends with it, so that forks find a process without threads."""
     if host.replace(".", "").isdigit() or ":" in host:
         return [host]
     import socket

@@ -30,7 +30,9 @@ class Websocket:
         self._pong = asyncio.Event()
 
     @classmethod
-    async def connect(cls, endpoint: Endpoint, target: str, headers: Mapping[str, str], *, timeout: float = 15.0) -> "Websocket":
+    async def connect(
+        cls, endpoint: Endpoint, target: str, headers: Mapping[str, str], *, timeout: float = 15.0
+    ) -> "Websocket":
         """Raises Unreachable, also when the server refuses the upgrade."""
         try:
             async with asyncio.timeout(timeout):

@@ -1,0 +1,222 @@
+"""The running agent: ties link, commands and state together and ends them together."""
+
+import asyncio
+import fcntl
+import gc
+import os
+import random
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pilothouse_agent import AGENT_VERSION, log
+from pilothouse_agent.commands import CommandRunner
+from pilothouse_agent.documents.plan import InvalidDocument
+from pilothouse_agent.documents.substitution import StoredParameter
+from pilothouse_agent.link.api import SSM, ApiError, NodeApi
+from pilothouse_agent.link.backoff import Backoff
+from pilothouse_agent.link.channel import ControlChannel
+from pilothouse_agent.link.credentials import RoleCredentials
+from pilothouse_agent.link.https import Endpoint, Unreachable
+from pilothouse_agent.link.polling import MessagePolling
+from pilothouse_agent.machine import Machine, describe
+from pilothouse_agent.settings import Settings
+from pilothouse_agent.state import files
+from pilothouse_agent.state.commands import Commands
+from pilothouse_agent.state.outbox import Outbox, Reply, Sending
+from pilothouse_agent.state.registration import StateDirectory
+
+_PRUNE_INTERVAL = 3600.0
+_NAMES_PER_CALL = 10
+
+
+class AlreadyRunning(Exception):
+    """Another agent holds the state directory."""
+
+
+class _Stop(Exception):
+    """SIGTERM or SIGINT came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All that runs while the agent runs."""
+
+    machine: Machine
+    settings: Settings
+    api: NodeApi
+    credentials: RoleCredentials
+    commands: Commands
+    outbox: Outbox
+    runner: CommandRunner
+    polling: MessagePolling
+    channel: ControlChannel
+
+
+async def run(state: StateDirectory, settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Scripts go on under their supervisors; the next run takes them up.
+
+    Raises NotRegistered, AlreadyRunning, OSError or ssl.SSLError before anything is started.
+    """
+    registration = state.registration()
+    files.make_private(state.root)
+    lock = _take_lock(state)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    log.event("agent.started", node_id=registration.instance_id, version=AGENT_VERSION, server=registration.url)
+    try:
+        async with asyncio.TaskGroup() as group:
+            parts = _assemble(state, settings, group)
+            group.create_task(parts.credentials.hold())
+            group.create_task(parts.outbox.deliver(lambda reply: _send(parts, reply)))
+            group.create_task(parts.polling.hold())
+            group.create_task(parts.channel.hold())
+            group.create_task(_report_health(parts))
+            group.create_task(_prune(parts))
+            parts.runner.resume()
+            gc.collect()
+            gc.freeze()  # what lives as long as the agent need not be looked at again, nor copied by forks
+            await stop.wait()
+            parts.runner.stopping = True
+            raise _Stop
+    except* _Stop:
+        log.event("agent.stopped", node_id=registration.instance_id)
+    finally:
+        os.close(lock)
+
+
+def _take_lock(state: StateDirectory) -> int:
+    lock = os.open(state.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise AlreadyRunning(f"Another agent runs with the state directory {state.root}.") from error
+    return lock
+
+
+def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGroup) -> Parts:
+    registration = state.registration()
+    endpoint = Endpoint(registration.host, registration.port, state.ca_file if state.ca_file.exists() else None)
+    machine = describe(registration.host)
+    credentials = RoleCredentials(endpoint, registration, state, settings)
+    api = NodeApi(endpoint, registration.instance_id, registration.region, credentials)
+    commands = Commands(state.commands, state.cancels)
+    outbox = Outbox(state.replies, retry=settings.reply_retry, keep=settings.reply_keep)
+    runner = CommandRunner(
+        commands=commands,
+        outbox=outbox,
+        settings=settings,
+        group=group,
+        environment=_script_environment(state, api, machine),
+        fetch=lambda names: stored_parameters(api, names),
+    )
+    polling = MessagePolling(api=api, runner=runner, outbox=outbox, settings=settings)
+    channel = ControlChannel(api=api, runner=runner, outbox=outbox, polling=polling, settings=settings)
+    return Parts(
+        machine=machine,
+        settings=settings,
+        api=api,
+        credentials=credentials,
+        commands=commands,
+        outbox=outbox,
+        runner=runner,
+        polling=polling,
+        channel=channel,
+    )
+
+
+def _script_environment(state: StateDirectory, api: NodeApi, machine: Machine) -> dict[str, str]:
+    """What every script sees besides the agent's own environment (agent-protocol 3.3)."""
+    return {
+        "AWS_SHARED_CREDENTIALS_FILE": str(state.credentials_file),
+        "AWS_SSM_INSTANCE_ID": api.instance_id,
+        "AWS_SSM_REGION_NAME": api.region,
+        "AWS_SSM_PLATFORM_NAME": machine.platform_name,
+        "AWS_SSM_PLATFORM_VERSION": machine.platform_version,
+    }
+
+
+async def _send(parts: Parts, reply: Reply) -> Sending:
+    """A reply goes back the way its command came; while only polling works, all go that way."""
+    if reply.channel == "mgs" and (parts.channel.is_open or not parts.polling.is_on):
+        return await parts.channel.send_reply(reply)
+    return await parts.polling.send_reply(reply)
+
+
+async def _report_health(parts: Parts) -> None:
+    """UpdateInstanceInformation: the short form once, then the full one for as long as the agent runs."""
+    backoff = Backoff(parts.settings.reconnect_first, parts.settings.reconnect_cap)
+    short = {
+        "AgentName": "amazon-ssm-agent",  # the only name the operation accepts
+        "AgentVersion": AGENT_VERSION,
+        "InstanceId": parts.api.instance_id,
+        "PlatformType": "Linux",
+    }
+    first = True
+    while True:
+        try:
+            if first:
+                await parts.api.call(SSM, "UpdateInstanceInformation", short)
+                first = False
+            await parts.api.call(SSM, "UpdateInstanceInformation", {**short, **_full(parts)})
+        except (ApiError, Unreachable) as error:
+            pause = backoff.next()
+            log.event("health.failed", level="warning", reason=error, retry_seconds=pause)
+            await asyncio.sleep(pause)
+            continue
+        backoff.reset()
+        await asyncio.sleep(parts.settings.health_interval * random.uniform(0.9, 1.0))  # noqa: S311 -- spreading load
+
+
+def _full(parts: Parts) -> Mapping[str, str]:
+    return {
+        "AgentStatus": "Active",
+        "AvailabilityZone": "",
+        "AvailabilityZoneId": "",
+        "ComputerName": parts.machine.computer_name,
+        "IPAddress": parts.machine.ip_address,
+        "PlatformName": parts.machine.platform_name,
+        "PlatformVersion": parts.machine.platform_version,
+        "SSMConnectionChannel": _channel_name(parts),
+    }
+
+
+def _channel_name(parts: Parts) -> str:
+    if parts.channel.is_open:
+        return "ssmmessages"
+    return "ec2messages" if parts.polling.is_on else ""
+
+
+async def _prune(parts: Parts) -> None:
+    while True:
+        removed = parts.commands.prune(parts.settings.output_keep, time.time())
+        if removed:
+            log.event("commands.pruned", count=removed)
+        await asyncio.sleep(_PRUNE_INTERVAL)
+
+
+async def stored_parameters(api: NodeApi, names: list[str]) -> dict[str, StoredParameter]:
+    """GetParameters under the node's role, keyed as asked for. Raises InvalidDocument, naming what cannot be had."""
+    found: dict[str, StoredParameter] = {}
+    for start in range(0, len(names), _NAMES_PER_CALL):
+        some = names[start : start + _NAMES_PER_CALL]
+        try:
+            answer = await api.call(SSM, "GetParameters", {"Names": some, "WithDecryption": False})
+        except (ApiError, Unreachable) as error:
+            raise InvalidDocument(f"the parameters {', '.join(some)} could not be read: {error}") from error
+        by_name: dict[str, StoredParameter] = {}
+        for parameter in answer.get("Parameters") or []:
+            if parameter.get("Type") == "SecureString":
+                raise InvalidDocument(f"parameter {parameter.get('Name')} is a SecureString, which cannot be used here")
+            value = StoredParameter(kind=str(parameter.get("Type")), value=str(parameter.get("Value")))
+            by_name[str(parameter.get("Name"))] = value
+            by_name[f"{parameter.get('Name')}:{parameter.get('Version')}"] = value
+        missing = [name for name in some if name not in by_name]
+        if missing:
+            raise InvalidDocument(f"there is no parameter {', '.join(missing)}")
+        found.update({name: by_name[name] for name in some})
+    return found
