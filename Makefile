@@ -1,14 +1,45 @@
 # Two commands matter: `make demo` and `make test`. Both set up all they need by themselves.
 VENV := .venv
-PY := $(VENV)/bin/python
+BIN := $(VENV)/bin
+DATA ?= data
+OUT ?= dist/pilothouse-agent.pyz
+ARGS ?=
 
-.PHONY: setup
-setup: $(VENV)/.ready
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench agent lock clean
 
-$(VENV)/.ready: requirements.lock pyproject.toml agent/pyproject.toml
-	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; this is $$(python3 --version)."; exit 1; }
-	python3 -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check uv
-	$(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes -r requirements.lock
-	$(VENV)/bin/uv pip install --quiet --python $(PY) --no-deps -e . -e agent
-	@touch $@
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv with everything: .venv/bin/pilothouse, .venv/bin/pilothouse-agent
+	@scripts/setup
+
+demo: setup ## Start the server and one node on this machine, run a command on it (DATA=directory, default: data)
+	@exec $(BIN)/python scripts/demo.py --data "$(DATA)"
+
+test: lint ## Lint, then run all tests (ARGS="-k name" for some)
+	@exec $(BIN)/python scripts/with_postgresql.py $(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, mypy --strict, the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff format the code and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## The benchmarks, as ratios measured in one run
+	@exec $(BIN)/python -m bench $(ARGS)
+
+agent: setup ## Build the agent as one file (OUT=file, default: dist/pilothouse-agent.pyz)
+	$(BIN)/python agent/build_pyz.py $(OUT)
+
+lock: setup ## Renew requirements.lock from the two pyproject.toml files
+	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-annotate --group dev \
+		pyproject.toml agent/pyproject.toml -o requirements.lock
+
+clean: ## Remove .venv, caches and builds (not data directories)
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests bench scripts agent -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
