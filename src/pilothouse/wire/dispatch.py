@@ -1,0 +1,192 @@
+"""The way of a call: the one place that knows the order of steps, and no operation can leave one out.
+
+authenticate → the operation's model → parse and validate → authorise → handler → serialise → answer. An operation that
+writes runs from its handler to its serialised answer in one transaction, which also keeps the answer for retries; it is
+durable before the answer leaves. Every outcome is counted, timed and logged here, once, and never with request members.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import structlog
+
+from pilothouse.call import Call, Caller, House, Operation, Shape
+from pilothouse.errors import (
+    ApiError,
+    InternalServerError,
+    SerializationException,
+    ServiceUnavailable,
+    UnknownOperationException,
+)
+from pilothouse.identity.principals import Principal
+from pilothouse.runtime.metrics import CALL_SECONDS, CALLS
+from pilothouse.storage import StorageUnavailable
+from pilothouse.wire.http import Request, Response
+from pilothouse.wire.json11 import ACCEPTED, Json11
+from pilothouse.wire.models import TARGETS, VERSIONS, OperationModel, service_model
+from pilothouse.wire.protocol import WireProtocol
+from pilothouse.wire.query import FORM, Query, form_of
+from pilothouse.wire.replay import ReplayStore, replay_key
+from pilothouse.wire.sigv4 import Authenticator
+
+log = structlog.get_logger()
+
+Authorise = Callable[[Call, Operation, Shape], Awaitable[None] | None]
+"""Raises AccessDeniedException, or lets pass. May be a coroutine function."""
+
+INVOCATION_ID = "amz-sdk-invocation-id"
+_JSON, _QUERY = Json11(), Query()
+_MAX_INVOCATION_ID = 256
+
+
+@dataclass(slots=True)
+class _Way:
+    """What is known of a call so far; the log and the error answer take from it."""
+
+    request_id: str
+    protocol: WireProtocol
+    service: str = ""
+    name: str = ""
+    model: OperationModel | None = None
+    operation: Operation | None = None
+    principal: Principal | None = None
+
+
+class Dispatch:
+    """Answers API calls by the operation table."""
+
+    def __init__(
+        self,
+        house: House,
+        operations: Mapping[tuple[str, str], Operation],
+        authenticator: Authenticator,
+        authorise: Authorise,
+    ) -> None:
+        self._house = house
+        self._operations = operations
+        self._authenticator = authenticator
+        self._authorise = authorise
+        self._counters: dict[tuple[str, str, str], Any] = {}
+        self._timers: dict[str, Any] = {}
+
+    async def respond(self, request: Request) -> Response:
+        """The answer to one API call; an error is an answer too. Only cancellation leaves this function."""
+        began = perf_counter()
+        way = _Way(self._house.ids.uuid(), _JSON)
+        try:
+            response = await self._answered(request, way)
+            code = "OK"
+        except ApiError as error:
+            code, response = error.code, way.protocol.error(error, way.request_id, way.model)
+        except StorageUnavailable as fault:
+            log.error("call.storage_unavailable", request_id=way.request_id, operation=way.name, error=str(fault))
+            unavailable = ServiceUnavailable("The service is temporarily unavailable. The request can be retried.")
+            code, response = unavailable.code, way.protocol.error(unavailable, way.request_id, way.model)
+        except Exception:
+            log.exception("call.failed", request_id=way.request_id, service=way.service, operation=way.name)
+            internal = InternalServerError()
+            code, response = internal.code, way.protocol.error(internal, way.request_id, way.model)
+        self._record(way, code, perf_counter() - began)
+        return response
+
+    async def _answered(self, request: Request, way: _Way) -> Response:
+        self._name_operation(request, way)
+        operation = self._operations.get((way.service, way.name))
+        way.operation = operation
+        anonymous_ok = operation is not None and Caller.ANYONE in operation.callers
+        way.principal, region = await self._authenticator.principal(request, way.service, anonymous_ok=anonymous_ok)
+        model = service_model(way.service).operations.get(way.name)
+        if model is None:
+            raise UnknownOperationException(f"The operation {way.name} does not exist.")
+        way.model = model
+        if operation is None:
+            raise UnknownOperationException(
+                f"The operation {way.service}:{way.name} is not available in this version of Pilothouse."
+            )
+        shape = model.parse(way.protocol.members(model, request))
+        call = Call(
+            principal=way.principal,
+            account_id=way.principal.account_id,
+            region=region,
+            request_id=way.request_id,
+            house=self._house,
+            source_ip=request.peer,
+            user_agent=request.headers.get("user-agent", ""),
+            headers=request.headers,
+        )
+        verdict = self._authorise(call, operation, shape)
+        if verdict is not None:
+            await verdict
+        if operation.writes:
+            body = await self._written(call, operation, model, shape, request, way.protocol)
+        else:
+            body = way.protocol.body(model, await operation.handler(call, shape))
+        return way.protocol.answer(model, body, way.request_id)
+
+    def _name_operation(self, request: Request, way: _Way) -> None:
+        """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
+        headers = request.headers
+        target = headers.get("x-amz-target")
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if target is not None:
+            if request.body and media_type not in ACCEPTED:
+                raise SerializationException("The Content-Type of the request must be application/x-amz-json-1.1.")
+            prefix, _, way.name = target.rpartition(".")
+            way.service = TARGETS.get(prefix, "")
+        elif media_type == FORM or request.method == "GET":
+            way.protocol = _QUERY
+            form = form_of(request)
+            way.name = form.get("Action", "")
+            way.service = VERSIONS.get(form.get("Version", ""), "")
+        if not way.service or not way.name or request.method not in ("POST", "GET"):
+            raise UnknownOperationException("The request names no operation that is known here.")
+
+    async def _written(
+        self,
+        call: Call,
+        operation: Operation,
+        model: OperationModel,
+        shape: Shape,
+        request: Request,
+        protocol: WireProtocol,
+    ) -> bytes:
+        """Run a writing operation, or give its kept answer. Returns once everything is durable."""
+        invocation_id = request.headers.get(INVOCATION_ID, "")[:_MAX_INVOCATION_ID]
+        wanted = request.body if request.method == "POST" else request.query.encode("latin-1")
+        async with self._house.database.transaction() as tx:
+            replays = ReplayStore(tx, self._house.vault)
+            key = None
+            if invocation_id:
+                key = replay_key(call.principal.arn, call.region, operation, invocation_id, wanted)
+                kept = await replays.answer(key, call.clock.millis())
+                if kept is not None:
+                    return kept
+            call.bound = tx
+            body = protocol.body(model, await operation.handler(call, shape))
+            if key is not None:
+                await replays.keep(key, body, call.clock.millis())
+        return body
+
+    def _record(self, way: _Way, code: str, seconds: float) -> None:
+        service = way.service or "unknown"
+        name = way.name if way.model is not None else "unknown"
+        counter = self._counters.get((service, name, code))
+        if counter is None:
+            counter = self._counters[service, name, code] = CALLS.labels(service, name, code)
+        counter.inc()
+        timer = self._timers.get(service)
+        if timer is None:
+            timer = self._timers[service] = CALL_SECONDS.labels(service)
+        timer.observe(seconds)
+        tell = log.info if way.operation is not None and way.operation.writes else log.debug
+        tell(
+            "call",
+            request_id=way.request_id,
+            service=service,
+            operation=name,
+            principal=way.principal.arn if way.principal is not None else "",
+            code=code,
+            milliseconds=round(seconds * 1000, 3),
+        )

@@ -1,0 +1,65 @@
+"""The request core: from one request to one response, free of any HTTP server.
+
+Routes are exact paths (`/health`) and path prefixes (`/v1/control-channel/`); both tables come from `app`. What is sent
+to `/` is an API call.
+"""
+
+from collections.abc import Mapping
+
+import structlog
+
+from pilothouse.wire.dispatch import Dispatch
+from pilothouse.wire.http import Request, Response, RouteHandler, text_response
+
+log = structlog.get_logger()
+
+BODY_LIMIT = 1 << 20
+LARGE_BODY_LIMIT = 5 << 20
+LARGE_BODIES = frozenset(
+    {
+        "AmazonSSM.CreateDocument",
+        "AmazonSSM.UpdateDocument",
+        "AmazonSSM.PutInventory",
+        "AmazonSSM.PutComplianceItems",
+    }
+)
+"""Targets whose documented limits exceed the usual body."""
+
+
+def body_limit(headers: Mapping[str, str]) -> int:
+    """Bytes that the body of a request with these headers may have."""
+    return LARGE_BODY_LIMIT if headers.get("x-amz-target") in LARGE_BODIES else BODY_LIMIT
+
+
+class Front:
+    """Hands a request to the route that claims its path, or to dispatch."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        routes: Mapping[str, RouteHandler] | None = None,
+        prefixes: Mapping[str, RouteHandler] | None = None,
+    ) -> None:
+        """`routes` are exact paths; of the `prefixes` the longest that fits wins."""
+        self._dispatch = dispatch
+        self._routes = dict(routes or {})
+        self._prefixes = sorted((prefixes or {}).items(), key=lambda entry: -len(entry[0]))
+
+    async def respond(self, request: Request) -> Response:
+        """The response. A route that fails is a 500 with a line in the log; details never leave the server."""
+        if request.path == "/" and (request.method == "POST" or "Action=" in request.query):
+            return await self._dispatch.respond(request)
+        handler = self._routes.get(request.path) or self._by_prefix(request.path)
+        if handler is None:
+            return text_response(404, "There is nothing at this path.\n")
+        try:
+            return await handler(request)
+        except Exception:
+            log.exception("route.failed", method=request.method, path=request.path)
+            return text_response(500, "An internal error occurred.\n")
+
+    def _by_prefix(self, path: str) -> RouteHandler | None:
+        for prefix, handler in self._prefixes:
+            if path.startswith(prefix):
+                return handler
+        return None

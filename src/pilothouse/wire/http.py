@@ -1,0 +1,64 @@
+"""Requests and responses as the house sees them, free of any HTTP server."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+_ONCE = frozenset({"authorization", "host", "content-length", "content-type", "transfer-encoding"})
+"""Headers of which a second one makes the request ambiguous. `x-amz-…` headers are added to them: all are signed."""
+
+
+class BadRequest(Exception):
+    """The HTTP request itself is malformed; it never reaches a protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request with its whole body."""
+
+    method: str
+    path: str
+    """As sent: percent-encoded, without the query. Signatures are made over this form."""
+    query: str
+    """As sent, without the question mark."""
+    headers: Mapping[str, str]
+    """Lower-case names; values are latin-1 text, so that their bytes can be had back."""
+    body: bytes = field(repr=False)
+    peer: str
+    """The client's IP address."""
+    secure: bool
+    """Whether it came over TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One HTTP answer. Names in `headers` are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+RouteHandler = Callable[[Request], Awaitable[Response]]
+
+
+def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by lower-case name; repeated ones are joined by a comma.
+
+    Raises BadRequest for a second one of a header that must be single (host, authorization, anything signed by AWS).
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name = raw_name.decode("latin-1").lower()
+        value = raw_value.decode("latin-1")
+        if name in headers:
+            if name in _ONCE or name.startswith("x-amz-"):
+                raise BadRequest(f"The header {name} may be given once only.")
+            value = f"{headers[name]},{value}"
+        headers[name] = value
+    return headers
+
+
+def text_response(status: int, text: str, **headers: str) -> Response:
+    """A plain-text answer for what no protocol claims; `_` in header names stands for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, {"content-type": "text/plain; charset=utf-8", **named}, text.encode())

@@ -1,0 +1,90 @@
+"""JSON 1.1: decoding request bodies within limits, writing answers and errors."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from pilothouse.errors import ApiError, SerializationException
+from pilothouse.wire.http import Request, Response
+from pilothouse.wire.models import OperationModel
+
+CONTENT_TYPE = "application/x-amz-json-1.1"
+ACCEPTED = frozenset({"application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json"})
+
+MAX_DEPTH = 32
+MAX_KEYS = 20_000
+
+_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""String literals. The closing quote is optional so that each byte is looked at once, whatever the body holds."""
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """The members of a request body; an empty body is an empty object.
+
+    Raises SerializationException: not JSON, not an object, a name twice in one object, nested deeper than MAX_DEPTH,
+    more than MAX_KEYS names.
+    """
+    if not body:
+        return {}
+    skeleton = _STRINGS.sub(b"", body)
+    names = skeleton.count(b":")
+    if names > MAX_KEYS:
+        raise SerializationException(f"The request has more than {MAX_KEYS} members.")
+    if skeleton.count(b"{") + skeleton.count(b"[") > MAX_DEPTH and _depth(skeleton) > MAX_DEPTH:
+        raise SerializationException(f"The request is nested deeper than {MAX_DEPTH} levels.")
+    try:
+        decoded = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SerializationException("The request body is not valid JSON.") from error
+    if type(decoded) is not dict:
+        raise SerializationException("The request body must be a JSON object.")
+    if _count_names(decoded) != names:
+        raise SerializationException("The request body holds a member twice.")
+    return decoded
+
+
+def _depth(skeleton: bytes) -> int:
+    depth = deepest = 0
+    for byte in skeleton:
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def _count_names(value: Any) -> int:
+    if type(value) is dict:
+        count = len(value)
+        for part in value.values():
+            if type(part) is dict or type(part) is list:
+                count += _count_names(part)
+        return count
+    return sum(_count_names(part) for part in value if type(part) is dict or type(part) is list)
+
+
+class Json11:
+    """The protocol as dispatch uses it; see `protocol.Protocol`."""
+
+    def members(self, operation: OperationModel, request: Request) -> dict[str, Any]:
+        return decode(request.body)
+
+    def body(self, operation: OperationModel, shape: dict[str, Any]) -> bytes:
+        return _encode(operation.answer(shape))
+
+    def answer(self, operation: OperationModel, body: bytes, request_id: str) -> Response:
+        return Response(200, {"content-type": CONTENT_TYPE, "x-amzn-requestid": request_id}, body)
+
+    def error(self, error: ApiError, request_id: str, operation: OperationModel | None) -> Response:
+        member = "message" if operation is None else operation.message_member(error)
+        members: dict[str, Any] = {"__type": error.code}
+        if error.message:
+            members[member] = error.message
+        members.update(error.members)
+        headers = {"content-type": CONTENT_TYPE, "x-amzn-requestid": request_id}
+        return Response(error.http_status, headers, _encode(members))

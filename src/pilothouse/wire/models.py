@@ -1,0 +1,153 @@
+"""Service models: botocore's published data, and our own files for what the official agent calls beyond it.
+
+Owns the reading of the model files and gives each operation its compiled reader and writer. Loaded per service at first
+use; documentation texts are skipped while decoding, so a loaded service costs little memory.
+"""
+
+import gzip
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any
+
+import msgspec
+
+from pilothouse.errors import ApiError
+from pilothouse.wire.answers import AnswerCompiler
+from pilothouse.wire.shapes import OperationEntry, Reference, ServiceFile, ShapeModel
+from pilothouse.wire.validation import InputCompiler, Violations
+
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam")
+"""The services whose public models we answer by."""
+
+INTERNAL = {"ssm": "ssm-agent", "ec2messages": "ec2messages"}
+"""Service to the file in `agent-models` that adds to, or is, its model."""
+
+TARGETS = {
+    "AmazonSSM": "ssm",
+    "secretsmanager": "secretsmanager",
+    "TrentService": "kms",
+    "EC2WindowsMessageDeliveryService": "ec2messages",
+}
+"""`X-Amz-Target` prefix to service; known without loading a model."""
+
+VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam"}
+"""`Version` of a query-protocol form to service."""
+
+_COMMON_ERRORS = frozenset({"ValidationException", "AccessDeniedException", "ThrottlingException"})
+"""Errors of the front door: where an operation does not declare them, their text is `message`, in whatever shape."""
+
+
+class OperationModel:
+    """One operation of a model, compiled at first use."""
+
+    def __init__(self, service: "ServiceModel", name: str, entry: OperationEntry) -> None:
+        self.service = service
+        self.name = name
+        self.input = entry.input.shape if entry.input else None
+        self.output = entry.output.shape if entry.output else None
+        self.result_wrapper = entry.output.resultWrapper if entry.output else None
+        self.errors = frozenset(reference.shape for reference in entry.errors)
+
+    @cached_property
+    def _read(self) -> Any:
+        return None if self.input is None else self.service.inputs.reader(self.input)
+
+    @cached_property
+    def _write(self) -> Any:
+        return None if self.output is None else self.service.answers.writer(self.output)
+
+    def parse(self, decoded: dict[str, Any]) -> dict[str, Any]:
+        """The request by the model: unknown members and nulls dropped, every constraint checked.
+
+        Raises SerializationException (a member of the wrong type), ValidationException (all violations in one text).
+        """
+        if self._read is None:
+            return {}
+        violations = Violations()
+        shape: dict[str, Any] = self._read(decoded, "", violations)
+        if violations.count:
+            raise violations.error()
+        return shape
+
+    def answer(self, shape: dict[str, Any]) -> dict[str, Any]:
+        """The answer's members ready for JSON. A member that the model lacks is a KeyError: a bug of the handler."""
+        if self._write is None:
+            return {}
+        written: dict[str, Any] = self._write(shape)
+        return written
+
+    def message_member(self, error: ApiError) -> str:
+        """The member under which the error's text stands."""
+        code = error.code
+        if code in self.errors or code not in _COMMON_ERRORS:
+            shape = self.service.shapes.get(code)
+            if shape is not None and shape.exception:
+                for member in shape.members:
+                    if member.lower() == "message":
+                        return member
+        return "message"
+
+
+class ServiceModel:
+    """The shapes and operations of one service."""
+
+    def __init__(self, name: str, files: list[ServiceFile]) -> None:
+        self.name = name
+        self.metadata = files[0].metadata
+        self.shapes: dict[str, ShapeModel] = {}
+        self.operations: dict[str, OperationModel] = {}
+        for file in files:
+            self.shapes.update(file.shapes)
+        for file in files:
+            for operation, entry in file.operations.items():
+                self.operations[operation] = OperationModel(self, operation, entry)
+        self.inputs = InputCompiler(self.shapes)
+        self.answers = AnswerCompiler(self.shapes)
+
+    @property
+    def namespace(self) -> str:
+        """The XML namespace of query-protocol answers."""
+        return self.metadata.xmlNamespace or ""
+
+    def error_shape(self, code: str) -> ShapeModel | None:
+        """The exception of that name, if the model has it."""
+        shape = self.shapes.get(code)
+        return shape if shape is not None and shape.exception else None
+
+
+@cache
+def service_model(service: str) -> ServiceModel:
+    """The model of a service by its name in credential scopes. Raises KeyError for one we do not know."""
+    files = []
+    if service in PUBLIC:
+        files.append(_published(service))
+    if service in INTERNAL:
+        files.append(_own(INTERNAL[service]))
+    if not files:
+        raise KeyError(service)
+    return ServiceModel(service, files)
+
+
+def _published(service: str) -> ServiceFile:
+    versions = sorted(entry.name for entry in (resources.files("botocore") / "data" / service).iterdir())
+    folder = resources.files("botocore") / "data" / service / versions[-1]
+    packed = folder / "service-2.json.gz"
+    text = gzip.decompress(packed.read_bytes()) if packed.is_file() else (folder / "service-2.json").read_bytes()
+    return msgspec.json.decode(text, type=ServiceFile)
+
+
+def _own(name: str) -> ServiceFile:
+    text = (resources.files("pilothouse.wire") / "agent-models" / f"{name}.json").read_bytes()
+    return msgspec.json.decode(text, type=ServiceFile)
+
+
+__all__ = [
+    "INTERNAL",
+    "PUBLIC",
+    "TARGETS",
+    "VERSIONS",
+    "OperationModel",
+    "Reference",
+    "ServiceModel",
+    "service_model",
+]

@@ -1,0 +1,69 @@
+"""The parts of a botocore service model that we read, as typed records. Everything else in the files is skipped."""
+
+from msgspec import Struct, field
+
+
+class Reference(Struct, frozen=True):
+    """A member, element, key or value: the name of its shape."""
+
+    shape: str
+
+
+class ErrorTrait(Struct, frozen=True):
+    """How an exception looks in the query protocol."""
+
+    code: str | None = None
+    httpStatusCode: int = 400  # noqa: N815 - the file's own name
+    senderFault: bool = True  # noqa: N815 - the file's own name
+
+
+class ShapeModel(Struct, frozen=True):
+    """One shape with its constraints."""
+
+    type: str
+    members: dict[str, Reference] = field(default_factory=dict)
+    required: list[str] = field(default_factory=list)
+    member: Reference | None = None
+    key: Reference | None = None
+    value: Reference | None = None
+    enum: list[str] | None = None
+    pattern: str | None = None
+    min: float | None = None
+    max: float | None = None
+    sensitive: bool = False
+    exception: bool = False
+    error: ErrorTrait | None = None
+    flattened: bool = False
+
+
+class OutputReference(Struct, frozen=True):
+    """An operation's output shape; the query protocol wraps it in one more element."""
+
+    shape: str
+    resultWrapper: str | None = None  # noqa: N815 - the file's own name
+
+
+class OperationEntry(Struct, frozen=True):
+    """One operation as it stands in the file."""
+
+    name: str
+    input: Reference | None = None
+    output: OutputReference | None = None
+    errors: list[Reference] = field(default_factory=list)
+
+
+class Metadata(Struct, frozen=True):
+    """What the file says about the service as a whole."""
+
+    apiVersion: str  # noqa: N815 - the file's own name
+    protocol: str
+    targetPrefix: str | None = None  # noqa: N815 - the file's own name
+    xmlNamespace: str | None = None  # noqa: N815 - the file's own name
+
+
+class ServiceFile(Struct, frozen=True):
+    """A `service-2.json`."""
+
+    metadata: Metadata
+    operations: dict[str, OperationEntry]
+    shapes: dict[str, ShapeModel]

@@ -1,0 +1,327 @@
+"""Signature Version 4: who signed this request. Nothing else in the house reads credentials from a request.
+
+`Authenticator.principal` gives a principal or raises the error that AWS answers; there is no third outcome. Parsing is
+pure and cached: the part of the Authorization header before the signature is the same for all requests of a client on
+one day, and so is the signing key.
+"""
+
+import hmac
+import re
+from base64 import b64decode
+from binascii import Error as NotBase64
+from calendar import timegm
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from hashlib import sha256
+from time import strptime
+from urllib.parse import quote, unquote_to_bytes
+
+from pilothouse.errors import (
+    IncompleteSignatureException,
+    InvalidSignatureException,
+    MissingAuthenticationTokenException,
+)
+from pilothouse.identity.credentials import Credentials
+from pilothouse.identity.principals import ANONYMOUS, Principal
+from pilothouse.runtime.clock import Clock
+from pilothouse.wire.http import Request
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+USER_SKEW = 5
+"""Minutes that a signature's date may differ from the clock; more for nodes, which cannot correct their clocks."""
+NODE_SKEW = 15
+MAX_EXPIRES = 604_800
+
+SIGNED_BY_NODE_KEY = frozenset(
+    {"AmazonSSM.RequestManagedInstanceRoleToken", "AmazonSSM.UpdateManagedInstancePublicKey"}
+)
+"""The only targets that a node may sign with its own key pair; for all others it uses its role credentials."""
+
+_UNSIGNED_BY_HABIT = frozenset({"x-amz-content-sha256", "x-amz-user-agent"})
+"""`x-amz-` headers that real clients leave unsigned; the first is compared with the body in any case."""
+
+_HEADER = re.compile(
+    r"AWS4-HMAC-SHA256 +Credential=(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
+    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request, *SignedHeaders=(?P<signed>[a-z0-9_;-]{1,4096}), *"
+)
+_CREDENTIAL = re.compile(
+    r"(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
+    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request"
+)
+_DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_NODE_KEY = re.compile(r"mi-[0-9a-f]{17}")
+_HEX_HASH = re.compile(r"[0-9a-f]{64}")
+_SPACES = re.compile(" {2,}")
+_EMPTY_HASH = sha256(b"").hexdigest()
+
+NodeSignature = Callable[[str, bytes, bytes], Awaitable[Principal]]
+"""(node id, string to sign, signature) to the node's principal: RSASSA-PSS by the node's registered key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a signature says of itself."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    signed: tuple[str, ...]
+    signed_set: frozenset[str]
+    signed_text: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+
+@lru_cache(maxsize=4096)
+def _scope(head: str) -> Scope:
+    """The Authorization header up to `Signature=`. Errors are not cached, so rubbish cannot push out good entries."""
+    match = _HEADER.fullmatch(head)
+    if match is None:
+        raise IncompleteSignatureException(
+            f"Authorization header must read '{ALGORITHM} Credential=KEY/DATE/REGION/SERVICE/aws4_request, "
+            "SignedHeaders=NAMES, Signature=SIGNATURE'."
+        )
+    return _scope_of(match, match["signed"])
+
+
+def _scope_of(match: re.Match[str], signed_text: str) -> Scope:
+    signed = tuple(signed_text.split(";"))
+    if list(signed) != sorted(set(signed)):
+        raise IncompleteSignatureException("SignedHeaders must name each header once, in alphabetical order.")
+    if "host" not in signed:
+        raise IncompleteSignatureException("'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.")
+    return Scope(match["key"], match["date"], match["region"], match["service"], signed, frozenset(signed), signed_text)
+
+
+@lru_cache(maxsize=4096)
+def _signing_key(access_key_id: str, secret: str, date: str, region: str, service: str) -> bytes:
+    key = b"AWS4" + secret.encode()
+    for part in (date, region, service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=1024)
+def _moment(date: str) -> int:
+    """`20261123T170259Z` as epoch seconds. Raises ValueError."""
+    if not _DATE.fullmatch(date):
+        raise ValueError(date)
+    return timegm(strptime(date, "%Y%m%dT%H%M%SZ"))
+
+
+def canonical_query(query: str) -> str:
+    """The query's pairs decoded, encoded anew and sorted; the signature itself left out."""
+    if not query:
+        return ""
+    pairs = []
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        name = quote(unquote_to_bytes(name), safe="-_.~")
+        if name != "X-Amz-Signature":
+            pairs.append((name, quote(unquote_to_bytes(value), safe="-_.~")))
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def canonical_path(path: str, service: str) -> str:
+    """The path as sent, encoded once more; S3 signs the path as it is."""
+    if path == "/" or service == "s3":
+        return path
+    return quote(path, safe="/-_.~")
+
+
+def string_to_sign(request: Request, scope: Scope, date: str, payload_hash: str) -> bytes:
+    """What a signature is made over. Raises IncompleteSignatureException when a signed header is missing."""
+    headers = request.headers
+    lines = []
+    for name in scope.signed:
+        value = headers.get(name)
+        if value is None:
+            raise IncompleteSignatureException(f"The signed header '{name}' is missing from the request.")
+        value = value.strip(" ")
+        lines.append(f"{name}:{_SPACES.sub(' ', value) if '  ' in value else value}\n")
+    canonical = (
+        f"{request.method}\n{canonical_path(request.path, scope.service)}\n{canonical_query(request.query)}\n"
+        f"{''.join(lines)}\n{scope.signed_text}\n{payload_hash}"
+    )
+    digest = sha256(canonical.encode("latin-1", "surrogatepass")).hexdigest()
+    return f"{ALGORITHM}\n{date}\n{scope.text}\n{digest}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A signature taken out of a request, from its header or its query."""
+
+    scope: Scope
+    signature: str
+    date: str
+    session_token: str | None
+    expires: int | None
+    """Seconds that a presigned request is good for; None for a signed header."""
+
+
+def _from_header(request: Request, authorization: str) -> _Signed:
+    head, found, signature = authorization.rpartition("Signature=")
+    if not found:
+        raise IncompleteSignatureException("Authorization header requires 'Signature' parameter.")
+    scope = _scope(head)
+    date = request.headers.get("x-amz-date")
+    if date is None:
+        raise IncompleteSignatureException("Authorization header requires existence of an 'X-Amz-Date' header.")
+    return _Signed(scope, signature, date, request.headers.get("x-amz-security-token"), None)
+
+
+def _query_values(query: str) -> dict[str, str]:
+    """The `X-Amz-…` parameters by lower-case name."""
+    values: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        name = unquote_to_bytes(name).decode("latin-1").lower()
+        if name.startswith("x-amz-"):
+            if name in values:
+                raise IncompleteSignatureException("A parameter of the signature is given twice.")
+            values[name] = unquote_to_bytes(value).decode("latin-1")
+    return values
+
+
+def _from_query(values: dict[str, str]) -> _Signed:
+    try:
+        credential, date, expires = values["x-amz-credential"], values["x-amz-date"], values["x-amz-expires"]
+        signed, signature = values["x-amz-signedheaders"], values["x-amz-signature"]
+    except KeyError as missing:
+        raise IncompleteSignatureException(f"The query lacks the parameter {missing.args[0]}.") from missing
+    match = _CREDENTIAL.fullmatch(credential)
+    if values.get("x-amz-algorithm") != ALGORITHM or match is None:
+        raise IncompleteSignatureException("The query's X-Amz-Algorithm or X-Amz-Credential is malformed.")
+    if not re.fullmatch(r"[0-9]{1,6}", expires) or not 1 <= int(expires) <= MAX_EXPIRES:
+        raise IncompleteSignatureException(f"X-Amz-Expires must be a number of seconds from 1 to {MAX_EXPIRES}.")
+    return _Signed(_scope_of(match, signed), signature, date, values.get("x-amz-security-token"), int(expires))
+
+
+class Authenticator:
+    """Verifies signatures. Credentials are looked up on each call: a key that was disabled is refused at once."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        clock: Clock,
+        node_signature: NodeSignature,
+        skew: int = USER_SKEW,
+        node_skew: int = NODE_SKEW,
+    ) -> None:
+        """`skew` and `node_skew` are minutes."""
+        self._credentials = credentials
+        self._clock = clock
+        self._node_signature = node_signature
+        self._skew = skew
+        self._node_skew = node_skew
+
+    async def principal(
+        self, request: Request, service: str | AbstractSet[str], *, anonymous_ok: bool = False
+    ) -> tuple[Principal, str]:
+        """The caller and the region of the credential scope.
+
+        `service`: the name, or names, that the scope may carry. With `anonymous_ok` an unsigned request gives
+        (ANONYMOUS, ""). Raises MissingAuthenticationToken-, IncompleteSignature-, UnrecognizedClient-,
+        InvalidSignature-, ExpiredToken- and AccessDeniedException.
+        """
+        signed = self._taken_from(request)
+        if signed is None:
+            if anonymous_ok:
+                return ANONYMOUS, ""
+            raise MissingAuthenticationTokenException
+        scope = signed.scope
+        if scope.service not in ({service} if isinstance(service, str) else service):
+            wanted = service if isinstance(service, str) else "' or '".join(sorted(service))
+            raise InvalidSignatureException(f"Credential should be scoped to correct service: '{wanted}'. ")
+        self._check_headers(request, scope)
+        payload_hash = self._payload_hash(request, signed)
+        if _NODE_KEY.fullmatch(scope.access_key_id):
+            return await self._by_node_key(request, signed, payload_hash), scope.region
+        credential = await self._credentials.find(scope.access_key_id, signed.session_token)
+        self._check_date(signed, self._node_skew if credential.principal.kind == "node" else self._skew)
+        key = _signing_key(scope.access_key_id, credential.secret, scope.date, scope.region, scope.service)
+        expected = hmac.digest(key, string_to_sign(request, scope, signed.date, payload_hash), "sha256").hex()
+        if not hmac.compare_digest(expected.encode(), signed.signature.encode("latin-1", "replace")):
+            raise InvalidSignatureException
+        return credential.principal, scope.region
+
+    def _taken_from(self, request: Request) -> _Signed | None:
+        authorization = request.headers.get("authorization")
+        values = _query_values(request.query) if request.query else {}
+        in_query = "x-amz-signature" in values or "x-amz-credential" in values or "x-amz-algorithm" in values
+        if authorization is not None:
+            if in_query:
+                raise IncompleteSignatureException("Credentials may be in the header or in the query, not in both.")
+            return _from_header(request, authorization)
+        return _from_query(values) if in_query else None
+
+    def _check_headers(self, request: Request, scope: Scope) -> None:
+        for name in request.headers:
+            if name.startswith("x-amz-") and name not in scope.signed_set and name not in _UNSIGNED_BY_HABIT:
+                raise IncompleteSignatureException(f"The header '{name}' is present and must be a 'SignedHeader'.")
+
+    def _payload_hash(self, request: Request, signed: _Signed) -> str:
+        actual = sha256(request.body).hexdigest() if request.body else _EMPTY_HASH
+        stated = request.headers.get("x-amz-content-sha256")
+        if signed.expires is not None and request.method == "GET" and (
+            stated == "UNSIGNED-PAYLOAD" or (stated is None and signed.scope.service == "s3")
+        ):  # fmt: skip
+            return "UNSIGNED-PAYLOAD"
+        if stated is not None and stated != actual:
+            if _HEX_HASH.fullmatch(stated):
+                raise InvalidSignatureException(
+                    "The value of the header 'X-Amz-Content-Sha256' does not match the hash of the body."
+                )
+            raise InvalidSignatureException("The payload mode in the header 'X-Amz-Content-Sha256' is not accepted.")
+        return actual
+
+    async def _by_node_key(self, request: Request, signed: _Signed, payload_hash: str) -> Principal:
+        if signed.expires is not None or request.headers.get("x-amz-target") not in SIGNED_BY_NODE_KEY:
+            raise InvalidSignatureException
+        self._check_date(signed, self._node_skew)
+        try:
+            signature = b64decode(signed.signature, validate=True)
+        except (NotBase64, ValueError) as error:
+            raise IncompleteSignatureException("The signature is not base64.") from error
+        to_sign = string_to_sign(request, signed.scope, signed.date, payload_hash)
+        return await self._node_signature(signed.scope.access_key_id, to_sign, signature)
+
+    def _check_date(self, signed: _Signed, skew: int) -> None:
+        try:
+            moment = _moment(signed.date)
+        except ValueError as error:
+            raise IncompleteSignatureException(
+                "Date must be in ISO-8601 'basic format', such as 20261123T170259Z."
+            ) from error
+        if not signed.date.startswith(signed.scope.date):
+            raise InvalidSignatureException(
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+                f"'{signed.scope.date}' != '{signed.date[:8]}', from '{signed.date}'."
+            )
+        now = self._clock.millis() // 1000
+        allowed = skew * 60
+        if moment > now + allowed:
+            raise InvalidSignatureException(
+                f"Signature not yet current: {signed.date} is still later than "
+                f"{_basic(now + allowed)} ({_basic(now)} + {skew} min.)"
+            )
+        if signed.expires is not None:
+            if moment + signed.expires < now:
+                raise InvalidSignatureException(
+                    f"Signature expired: {signed.date} plus {signed.expires} s is now earlier than {_basic(now)}"
+                )
+        elif moment < now - allowed:
+            raise InvalidSignatureException(
+                f"Signature expired: {signed.date} is now earlier than "
+                f"{_basic(now - allowed)} ({_basic(now)} - {skew} min.)"
+            )
+
+
+def _basic(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y%m%dT%H%M%SZ")
