@@ -1,0 +1,45 @@
+"""Nodes: machines that registered with an activation, and how users see and select them.
+
+Owns the tables activation, node and deregistered_node. A node's tags belong to `tags`, its open control channel to
+`gateway.presence`. When a node goes, the event `node.deregistered` tells it inside the transaction, and the wake-up
+`node.gone` after it; `node.registered` tells of a new one.
+
+The name of a role is taken as it is given: there are no roles to check it against yet.
+"""
+
+from pilothouse.call import Capability
+from pilothouse.capabilities.nodes import agent, operations
+from pilothouse.capabilities.nodes.model import (
+    RESOURCE_TYPE,
+    DuplicateInstanceId,
+    InvalidInstanceId,
+    Node,
+    is_node_id,
+)
+from pilothouse.capabilities.nodes.registry import (
+    find,
+    lives,
+    public_key,
+    registered,
+    signed_by,
+    taggable,
+    touched,
+)
+from pilothouse.capabilities.nodes.targets import resolve_targets
+
+CAPABILITY = Capability.of("nodes", operations, agent, taggable={RESOURCE_TYPE: taggable})
+
+__all__ = [
+    "CAPABILITY",
+    "DuplicateInstanceId",
+    "InvalidInstanceId",
+    "Node",
+    "find",
+    "is_node_id",
+    "lives",
+    "public_key",
+    "registered",
+    "resolve_targets",
+    "signed_by",
+    "touched",
+]

@@ -1,0 +1,90 @@
+"""Targets: from ids, tags and groups to nodes.
+
+Entries are ANDed, values of an entry ORed; tags match exactly, by letter case too. Nodes that are deregistered are
+never among the result.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.nodes.model import (
+    RESOURCE_TYPE,
+    DuplicateInstanceId,
+    InvalidInstanceId,
+    Node,
+    is_node_id,
+)
+from pilothouse.capabilities.nodes.registry import with_names
+from pilothouse.capabilities.nodes.store import NodeStore
+from pilothouse.errors import ValidationException
+from pilothouse.storage import Transaction
+
+
+async def resolve_targets(
+    tx: Transaction,
+    account_id: str,
+    region: str,
+    instance_ids: Sequence[str],
+    targets: Sequence[Mapping[str, Any]],
+) -> list[Node]:
+    """The nodes that ids or targets (`{"Key": ..., "Values": [...]}`) name; both together are not allowed.
+
+    Ids keep their order and each must be a node: DuplicateInstanceId, InvalidInstanceId otherwise. Targets give those
+    that fit, by id, and none if none does; a key that is not known raises ValidationException.
+    """
+    if instance_ids and targets:
+        raise ValidationException("InstanceIds and Targets cannot be given together.")
+    if instance_ids:
+        return await _named(tx, account_id, region, instance_ids)
+    if not targets:
+        return []
+    chosen: set[str] | None = None
+    for target in targets:
+        fitting = await _fitting(tx, account_id, region, target["Key"], target.get("Values") or [])
+        chosen = fitting if chosen is None else chosen & fitting
+        if not chosen:
+            return []
+    return await with_names(tx, await NodeStore(tx).with_ids(account_id, region, sorted(chosen or ())))
+
+
+async def ids_tagged(tx: Transaction, account_id: str, region: str, key: str, values: Sequence[str]) -> set[str]:
+    """Ids of the nodes that fit `tag:<key>` with one of the values, or `tag-key` with one of the keys as values."""
+    if key == "tag-key":
+        present: set[str] = set()
+        for tag_key in values:
+            present |= await tags.ids_with(tx, account_id, region, RESOURCE_TYPE, tag_key, None)
+        return present
+    return await tags.ids_with(tx, account_id, region, RESOURCE_TYPE, key.removeprefix("tag:"), values)
+
+
+async def _fitting(tx: Transaction, account_id: str, region: str, key: str, values: Sequence[str]) -> set[str]:
+    if key == "InstanceIds":
+        return set(values)
+    if key == "tag-key" or (key.startswith("tag:") and len(key) > len("tag:")):
+        return await ids_tagged(tx, account_id, region, key, values)
+    if key == "resource-groups:Name":
+        return set()  # groups are saved queries, and none can be saved yet
+    raise ValidationException(
+        f"Unknown target key {key}. Valid keys: InstanceIds, tag:<key>, tag-key, resource-groups:Name."
+    )
+
+
+async def _named(tx: Transaction, account_id: str, region: str, instance_ids: Sequence[str]) -> list[Node]:
+    if twice := sorted({node_id for node_id in instance_ids if instance_ids.count(node_id) > 1}):
+        raise DuplicateInstanceId(f"Named more than once: {', '.join(twice)}.")
+    found = {node.node_id: node for node in await NodeStore(tx).with_ids(account_id, region, instance_ids)}
+    missing = [node_id for node_id in instance_ids if node_id not in found]
+    if missing:
+        gone = await NodeStore(tx).deregistered_among(account_id, region, missing)
+        reasons = "; ".join(f"{node_id} {_reason(node_id, gone)}" for node_id in missing)
+        raise InvalidInstanceId(
+            f"Instances [[{', '.join(missing)}]] not in a valid state for account {account_id}: {reasons}."
+        )
+    return await with_names(tx, [found[node_id] for node_id in instance_ids])
+
+
+def _reason(node_id: str, gone: set[str]) -> str:
+    if node_id in gone:
+        return "is deregistered"
+    return "is not registered in this region" if is_node_id(node_id) else "is not the id of a managed node"
