@@ -1,0 +1,27 @@
+"""Parameters: named configuration values and encrypted strings, with history, labels and hierarchies.
+
+Owns the tables parameter, parameter_version and parameter_label. Values of SecureString parameters are stored only as
+ciphertext under a key of the account (`capabilities/keys`). Tags hang on a parameter's path.
+"""
+
+from pilothouse.call import Capability
+from pilothouse.capabilities.parameters import operations
+from pilothouse.capabilities.parameters.names import plain_name
+from pilothouse.capabilities.parameters.operations import TAGGED_AS
+from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.errors import ValidationException
+from pilothouse.storage import Transaction
+
+__all__ = ["CAPABILITY"]
+
+
+async def _find(tx: Transaction, account_id: str, region: str, resource_id: str) -> str | None:
+    """The path that a parameter's tags hang on, found under both spellings of its name."""
+    try:
+        path = plain_name(resource_id).path
+    except ValidationException:
+        return None
+    return path if await ParameterStore(tx, account_id, region).newest_value(path) else None
+
+
+CAPABILITY = Capability.of("parameters", operations, taggable={TAGGED_AS: _find})

@@ -1,0 +1,319 @@
+"""PutParameter, DeleteParameter(s), GetParameter(s), GetParameterHistory."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.parameters.model import (
+    SECURE,
+    InvalidNextToken,
+    ParameterNotFound,
+    ParameterVersionNotFound,
+    Policy,
+    Value,
+    Version,
+)
+from pilothouse.capabilities.parameters.names import (
+    arn,
+    asked,
+    check_not_reserved,
+    is_secret_reference,
+    new_name,
+    plain_name,
+    resource,
+)
+from pilothouse.capabilities.parameters.policies import parse_policies
+from pilothouse.capabilities.parameters.puts import Put, dropped_by, next_version, oldest_is_labelled
+from pilothouse.capabilities.parameters.sealing import Opener, seal
+from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.errors import ValidationException
+from pilothouse.runtime.clock import from_millis
+from pilothouse.storage import Transaction
+from pilothouse.storage.pages import InvalidPageToken
+
+TAGGED_AS: Final = "Parameter"
+_HISTORY_PAGE: Final = 50
+_TAGS_AND_OVERWRITE: Final = (
+    "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove "
+    "overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource."
+)
+
+
+def _named(call: Call, request: Shape) -> Iterable[str]:
+    return [resource(call.account_id, call.region, request["Name"])]
+
+
+def _each_named(call: Call, request: Shape) -> Iterable[str]:
+    return [resource(call.account_id, call.region, name) for name in request["Names"]]
+
+
+@operation("ssm", "PutParameter", writes=True, resources=_named)
+async def put_parameter(call: Call, request: Shape) -> Shape:
+    """Make a parameter, or with Overwrite its next version, which inherits what the request leaves out."""
+    put = _put(call, request)
+    wanted_tags = tags.by_key(request.get("Tags") or [])
+    async with call.transaction() as tx:
+        store = ParameterStore(tx, call.account_id, call.region)
+        await store.lock(put.name.path)
+        previous = await store.newest(put.name.path)
+        version = next_version(put, previous, at=call.clock.millis(), by=call.principal.arn)
+        if version.kind == SECURE:
+            version = replace(version, value=None, sealed=await seal(call, tx, version))
+        if previous is None:
+            await store.add(version)
+            await tags.put(tx, call.account_id, call.region, TAGGED_AS, version.path, wanted_tags)
+        else:
+            await _replace(store, version, put.name.text)
+        await _tell(call, tx, version, "Update" if previous else "Create")
+    return {"Version": version.number, "Tier": version.tier}
+
+
+def _put(call: Call, request: Shape) -> Put:
+    name = new_name(request["Name"], call.account_id, call.region)
+    overwrite = request.get("Overwrite") or False
+    if overwrite and request.get("Tags"):
+        raise ValidationException(_TAGS_AND_OVERWRITE)
+    policies = request.get("Policies")
+    return Put(
+        name=name,
+        value=request["Value"],
+        overwrite=overwrite,
+        kind=request.get("Type"),
+        key_ref=request.get("KeyId"),
+        description=request.get("Description"),
+        allowed_pattern=request.get("AllowedPattern"),
+        tier=request.get("Tier"),
+        policies=None if policies is None else parse_policies(policies, call.clock.now()),
+        data_type=request.get("DataType"),
+    )
+
+
+async def _replace(store: ParameterStore, version: Version, asked_name: str) -> None:
+    drop = dropped_by(version)
+    if drop is not None and drop in (await store.labels(version.path)).values():
+        raise oldest_is_labelled(asked_name, drop)
+    await store.replace(version, drop=drop)
+
+
+@operation("ssm", "DeleteParameter", writes=True, resources=_named)
+async def delete_parameter(call: Call, request: Shape) -> Shape:
+    """Remove a parameter with its versions, labels and tags."""
+    check_not_reserved(request["Name"])
+    name = plain_name(request["Name"])
+    async with call.transaction() as tx:
+        if not await _delete(call, tx, name.path):
+            raise ParameterNotFound.named(request["Name"])
+    return {}
+
+
+@operation("ssm", "DeleteParameters", writes=True, resources=_each_named)
+async def delete_parameters(call: Call, request: Shape) -> Shape:
+    """Remove up to ten parameters; names that are not there or malformed are answered as invalid."""
+    deleted: list[str] = []
+    invalid: list[str] = []
+    names = list(dict.fromkeys(request["Names"]))
+    for name in names:
+        check_not_reserved(name)
+    async with call.transaction() as tx:
+        for name in sorted(names):  # one order of locks for everybody
+            try:
+                gone = await _delete(call, tx, plain_name(name).path)
+            except ValidationException:
+                gone = False
+            (deleted if gone else invalid).append(name)
+    return {"DeletedParameters": deleted, "InvalidParameters": invalid}
+
+
+async def _delete(call: Call, tx: Transaction, path: str) -> bool:
+    store = ParameterStore(tx, call.account_id, call.region)
+    await store.lock(path)
+    last = await store.newest(path)
+    if last is None:
+        return False
+    await store.delete(path)
+    await tags.remove_all(tx, call.account_id, call.region, TAGGED_AS, path)
+    await _tell(call, tx, last, "Delete")
+    return True
+
+
+async def _tell(call: Call, tx: Transaction, version: Version, what: str) -> None:
+    """`parameter.changed`: what listeners need for a Parameter Store Change event; never the value."""
+    await call.house.tell(
+        tx,
+        "parameter.changed",
+        account_id=call.account_id,
+        region=call.region,
+        operation=what,
+        name=version.name,
+        type=version.kind,
+        description=version.description,
+    )
+
+
+@operation("ssm", "GetParameter", callers=Caller.ACCOUNT | Caller.NODE, resources=_named)
+async def get_parameter(call: Call, request: Shape) -> Shape:
+    """One value by name or ARN, of the newest version or of the one that the selector names."""
+    async with call.reading() as tx:
+        reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
+        return {"Parameter": await reader.parameter(request["Name"])}
+
+
+@operation("ssm", "GetParameters", callers=Caller.ACCOUNT | Caller.NODE, resources=_each_named)
+async def get_parameters(call: Call, request: Shape) -> Shape:
+    """Up to ten values; names that are not there are answered as invalid, spelled as asked."""
+    names = list(dict.fromkeys(request["Names"]))
+    found: list[Shape] = []
+    invalid: list[str] = []
+    async with call.reading() as tx:
+        reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
+        await reader.look_ahead(names)
+        for name in names:
+            try:
+                found.append(await reader.parameter(name))
+            except (ParameterNotFound, ParameterVersionNotFound):
+                invalid.append(name)
+    found.sort(key=lambda parameter: (parameter["Name"], parameter.get("Selector") or ""))
+    return {"Parameters": found, "InvalidParameters": invalid}
+
+
+class Reader:
+    """Reads values for one call."""
+
+    def __init__(self, call: Call, tx: Transaction, *, decrypt: bool) -> None:
+        self._call = call
+        self._decrypt = decrypt
+        self._store = ParameterStore(tx, call.account_id, call.region)
+        self._opener = Opener(call, tx, decrypt=decrypt)
+        self._ahead: dict[str, Value | None] = {}
+
+    async def look_ahead(self, names: Iterable[str]) -> None:
+        """Read the newest versions of several parameters in one question."""
+        paths = []
+        for name in names:
+            if not is_secret_reference(name):
+                try:
+                    paths.append(asked(name, self._call.account_id, self._call.region).path)
+                except ParameterNotFound:
+                    continue  # answered when its turn comes
+        self._ahead = dict.fromkeys(paths) | await self._store.newest_values(set(paths))
+
+    async def parameter(self, text: str) -> Shape:
+        """The answer for a name or ARN with an optional selector.
+
+        Raises ParameterNotFound, ParameterVersionNotFound, ValidationException, InvalidKeyId.
+        """
+        if is_secret_reference(text):
+            raise self._no_secret(text)
+        path, name, selector = asked(text, self._call.account_id, self._call.region)
+        found = self._ahead[path] if path in self._ahead else await self._store.newest_value(path)
+        if found is None:
+            raise ParameterNotFound.named(text)
+        if selector is None:
+            return await self.shape(found, name or found.name)
+        return await self.shape(await self._selected(found, selector, name or found.name), name or found.name, selector)
+
+    async def shape(self, value: Value, name: str, selector: str | None = None) -> Shape:
+        """A Parameter of the service model."""
+        answer: dict[str, Any] = {
+            "Name": name,
+            "Type": value.kind,
+            "Value": await self._opener.text(value),
+            "Version": value.number,
+            "LastModifiedDate": from_millis(value.modified_at),
+            "ARN": arn(self._call.account_id, self._call.region, value.path),
+            "DataType": value.data_type,
+        }
+        if selector is not None:
+            answer["Selector"] = f":{selector}"
+        return answer
+
+    async def version(self, newest: Value, number: int) -> Value | None:
+        """The value of one version of a parameter."""
+        if number == newest.number:
+            return newest
+        return await self._store.older_value(newest.path, newest.name, number)
+
+    async def _selected(self, newest: Value, selector: str, name: str) -> Value:
+        if selector.isascii() and selector.isdigit():
+            number = int(selector) if len(selector) <= 18 else None
+        else:
+            number = await self._store.labelled(newest.path, selector)
+        found = None if number is None else await self.version(newest, number)
+        if found is None:
+            raise ParameterVersionNotFound(
+                f"Systems Manager could not find version {selector} of {name}. Verify the version and try again."
+            )
+        return found
+
+    def _no_secret(self, text: str) -> ValidationException | ParameterNotFound:
+        if not self._decrypt:
+            return ValidationException("WithDecryption flag must be True for retrieving a Secret Manager secret.")
+        return ParameterNotFound(
+            f"An error occurred (ParameterNotFound) when referencing Secrets Manager: Secret {text} not found."
+        )
+
+
+@operation("ssm", "GetParameterHistory", resources=_named)
+async def get_parameter_history(call: Call, request: Shape) -> Shape:
+    """Every kept version, oldest first, with its labels."""
+    text = request["Name"]
+    path, name, selector = asked(text, call.account_id, call.region)
+    if selector is not None:
+        raise ParameterNotFound.named(text)
+    query = ["GetParameterHistory", call.account_id, call.region, path]
+    limit = request.get("MaxResults") or _HISTORY_PAGE
+    after = 0
+    if token := request.get("NextToken"):
+        try:
+            (after,) = call.house.pages.position(query, token)
+        except InvalidPageToken as error:
+            raise InvalidNextToken from error
+    async with call.reading() as tx:
+        store = ParameterStore(tx, call.account_id, call.region)
+        newest = await store.newest(path)
+        if newest is None:
+            raise ParameterNotFound.named(text)
+        versions = await store.older(newest, after=after, count=limit + 1)
+        if newest.number > after:
+            versions.append(newest)
+        labels = await store.labels(path)
+        opener = Opener(call, tx, decrypt=request.get("WithDecryption") or False)
+        page = [
+            _history_shape(version, name or version.name, await opener.text(version), labels)
+            for version in versions[:limit]
+        ]
+    more = len(versions) > limit
+    next_token = call.house.pages.token(query, [versions[limit - 1].number]) if more else None
+    return {"Parameters": page, "NextToken": next_token}
+
+
+def _history_shape(version: Version, name: str, value: str, labels: dict[str, int]) -> Shape:
+    return {
+        **metadata_shape(version, name),
+        "Value": value,
+        "Labels": [label for label, number in labels.items() if number == version.number],
+        "Policies": policies_shape(version.policies),
+    }
+
+
+def metadata_shape(version: Version, name: str) -> Shape:
+    """What ParameterMetadata and ParameterHistory have in common; None members are dropped from the answer."""
+    return {
+        "Name": name,
+        "Type": version.kind,
+        "KeyId": version.key_ref,
+        "LastModifiedDate": from_millis(version.modified_at),
+        "LastModifiedUser": version.modified_by,
+        "Description": version.description,
+        "AllowedPattern": version.allowed_pattern,
+        "Version": version.number,
+        "Tier": version.tier,
+        "DataType": version.data_type,
+    }
+
+
+def policies_shape(policies: tuple[Policy, ...]) -> list[Shape]:
+    """A list of ParameterInlinePolicy."""
+    return [{"PolicyText": each.text, "PolicyType": each.kind, "PolicyStatus": each.status} for each in policies]
