@@ -1,9 +1,9 @@
 """Run a command with PILOTHOUSE_TEST_POSTGRESQL naming a server that tests may make databases on.
 
 In this order: the server that the variable names already; the one on 127.0.0.1:5432 if it trusts `postgres`; a
-temporary cluster of our own (its directory, its port, an unprivileged user), which ends with the command. Where there is
-no PostgreSQL at all, the tests for it are skipped, with one line that says so; with CI=true nothing is skipped: Debian's
-package is installed, and if that fails the run fails.
+temporary cluster of our own (its directory, its port, an unprivileged user), which ends with the command. Where there
+is no PostgreSQL at all, the tests for it are skipped, with one line that says so; with CI=true nothing is skipped:
+Debian's package is installed, and if that fails the run fails.
 """
 
 import asyncio
