@@ -1,0 +1,129 @@
+"""The plain ASGI application over Front: reads bodies within limits and hands websockets to the table of `app`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from pilothouse.wire.front import Front, body_limit
+from pilothouse.wire.http import BadRequest, Request, Response, header_map, text_response
+
+BODY_SECONDS = 30.0
+"""How long a client may take to send a body."""
+_DRAINED = 8 << 20
+"""Bytes of a body over the limit that are read and dropped, so that the client sees the answer, not a reset."""
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+WebSocketHandler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class _Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class WireApplication:
+    """`app(scope, receive, send)` for HTTP, websockets and lifespan."""
+
+    def __init__(
+        self,
+        front: Front,
+        websockets: Mapping[str, WebSocketHandler] | None = None,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        """`websockets`: path prefix to the ASGI callable that answers for it; of several the longest wins."""
+        self._front = front
+        self._websockets = sorted((websockets or {}).items(), key=lambda entry: -len(entry[0]))
+        self._body_seconds = body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            request = await self._request(scope, receive)
+            response = request if isinstance(request, Response) else await self._front.respond(request)
+        except _Gone:
+            return
+        except BadRequest as error:
+            response = text_response(400, f"{error}\n", connection="close")
+        body = response.body
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
+        headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _request(self, scope: Scope, receive: Receive) -> Request | Response:
+        """The whole request, or the answer that refuses to read it. Raises BadRequest."""
+        headers = header_map(scope["headers"])
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            return text_response(415, "Compressed request bodies are not accepted.\n", connection="close")
+        limit = body_limit(headers)
+        refused = text_response(413, f"The body of this request may have {limit} bytes at most.\n", connection="close")
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(self._body_seconds):
+                    whole = await _rest(body, receive, limit)
+            except TimeoutError:
+                return text_response(408, "The request's body did not arrive in time.\n", connection="close")
+            if whole is None:
+                return refused
+            body = whole
+        if len(body) > limit:
+            return refused
+        client = scope.get("client")
+        return Request(
+            method=scope["method"],
+            path=scope["raw_path"].decode("latin-1") if "raw_path" in scope else scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=headers,
+            body=body,
+            peer=client[0] if client else "",
+            secure=scope["scheme"] == "https",
+        )
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        for prefix, handler in self._websockets:
+            if scope["path"].startswith(prefix):
+                await handler(scope, receive, send)
+                return
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+
+
+async def _rest(first: bytes, receive: Receive, limit: int) -> bytes | None:
+    """The whole body after its first part; None when it is over the limit. Raises _Gone."""
+    parts = [first]
+    size = len(first)
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Gone
+        part = message.get("body", b"")
+        size += len(part)
+        more = message.get("more_body", False)
+        if size <= limit:
+            parts.append(part)
+        elif size > limit + _DRAINED:
+            return None
+        else:
+            parts.clear()
+    return b"".join(parts) if size <= limit else None
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,237 @@
+"""The HTTP server: uvicorn on sockets that we bind, with limits of our own on slow and large request heads."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from asyncio import TimerHandle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_SECONDS = 10.0
+"""From the connection, or from a request's first byte, to the end of its headers."""
+HEAD_BYTES = 64 << 10
+"""Request line and headers together."""
+IDLE_SECONDS = 75
+"""How long a kept-alive connection may be silent between two requests; SDK pools keep theirs about a minute."""
+WEBSOCKET_BYTES = 256 << 10
+PING_SECONDS = 27.0
+PONG_SECONDS = 120.0
+"""The server pings each PING_SECONDS and drops a peer that owes a pong this long."""
+BACKLOG = 2048
+GRACE_SECONDS = 10
+
+
+class PortInUse(Exception):
+    """Another process listens there already."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(f"port {port} on {host} is in use by another program")
+        self.host = host
+        self.port = port
+
+
+class CannotListen(Exception):
+    """The address is not this machine's, or may not be bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Where to listen, and the TLS context to listen with (None: plain HTTP)."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS 1.2 and later, HTTP/1.1 only: websockets of the agents need it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+class _LimitedHttp(HttpToolsProtocol):
+    """uvicorn's protocol, with limits on the time and the size of a request's head.
+
+    A timer runs only while a head is incomplete; a head that comes in one piece, as nearly all do, costs none.
+    """
+
+    head_seconds = HEAD_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_size = 0
+        self._unparsed = 0
+        self._begun = False
+        self._head_deadline: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._begun = False
+        super().data_received(data)
+        if not self._in_head:
+            self._end_deadline()
+            return
+        # One header that never ends does not come to on_header. What came with the end of another request is let pass.
+        self._unparsed = 0 if self._begun else self._unparsed + len(data)
+        if self._unparsed > HEAD_BYTES and not self.transport.is_closing():
+            self._head_size = self._unparsed
+            self.send_400_response("The request's headers are too large.")
+        elif self._head_deadline is None:
+            self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._begun = True
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._grow(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_size <= HEAD_BYTES:
+            super().send_400_response(msg)
+            return
+        text = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        self.transport.write(text)
+        self.transport.close()
+
+    def _grow(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > HEAD_BYTES:
+            raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
+
+    def _end_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _head_too_slow(self) -> None:
+        self._head_deadline = None
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: signals are the CLI's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bound(listener: Listener) -> socket.socket:
+    """A socket bound to the listener's address, not yet listening. Raises PortInUse, CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        opened = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listener.host}: {error.strerror or error}") from error
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind(address)
+        opened.listen(BACKLOG)
+    except OSError as error:
+        opened.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(listener.host, listener.port) from error
+        text = f"cannot listen on {listener.host} port {listener.port}: {error.strerror or error}"
+        raise CannotListen(text) from error
+    opened.setblocking(False)
+    return opened
+
+
+def _server(application: Any, tls: ssl.SSLContext | None, head_seconds: float) -> _Server:
+    protocol = type("LimitedHttp", (_LimitedHttp,), {"head_seconds": head_seconds})
+    config = uvicorn.Config(
+        application,
+        http=protocol,
+        ws="websockets-sansio",
+        ws_max_size=WEBSOCKET_BYTES,
+        ws_per_message_deflate=False,
+        ws_ping_interval=PING_SECONDS,
+        ws_ping_timeout=PONG_SECONDS,
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=IDLE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=BACKLOG,
+    )
+    config.load()
+    config.ssl = tls
+    return _Server(config)
+
+
+async def serve(
+    application: Any,
+    listeners: Sequence[Listener],
+    *,
+    stopping: asyncio.Event,
+    started: Callable[[Sequence[tuple[str, int]]], None] | None = None,
+    head_seconds: float = HEAD_SECONDS,
+) -> None:
+    """Serve an ASGI application on all listeners until `stopping` is set; then finish what runs, for a while.
+
+    `started` gets the addresses really bound, in the order of the listeners, once connections are accepted. All ports
+    are bound before anything is served. Raises PortInUse, CannotListen.
+    """
+    sockets: list[socket.socket] = []
+    try:
+        for listener in listeners:
+            sockets.append(bound(listener))
+        servers = [_server(application, listener.tls, head_seconds) for listener in listeners]
+        async with asyncio.TaskGroup() as group:
+            for server, opened in zip(servers, sockets, strict=True):
+                group.create_task(server.serve(sockets=[opened]))
+            for server in servers:
+                await server.accepting.wait()
+            if started is not None:
+                started([opened.getsockname()[:2] for opened in sockets])
+            await stopping.wait()
+            for server in servers:
+                server.should_exit = True
+    finally:
+        for opened in sockets:
+            opened.close()
