@@ -1,6 +1,7 @@
 """The world tests live in: databases of both engines, a clock to move, the whole server in process, boto3 clients."""
 
 import asyncio
+import logging
 import os
 import threading
 import uuid
@@ -11,15 +12,18 @@ from typing import Any, TypeVar
 import asyncpg
 import boto3
 import pytest
+import structlog
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
-from pilothouse.app import Application, migrations_of_the_house, opened_application
 
+from pilothouse.app import Application, migrations_of_the_house, opened_application
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import Settings
 from pilothouse.storage import Database
 from pilothouse.storage.engines import open_database
 from pilothouse.wire.http import Request
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -93,8 +97,24 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
         self._thread.start()
-        self._opened = opened_application(settings, clock=clock)
-        self.application: Application = self.run(self._opened.__aenter__())
+        self._stop = asyncio.Event()
+        self._opened: asyncio.Future[Application] = self._loop.create_future()
+        self._living = asyncio.run_coroutine_threadsafe(self._live(), self._loop)
+        self.application: Application = self.run(self._started())
+
+    async def _live(self) -> None:
+        """One task enters and leaves the application, as its task group demands."""
+        try:
+            async with opened_application(self.settings, clock=self.clock) as application:
+                self._opened.set_result(application)
+                await self._stop.wait()
+        except BaseException as error:
+            if self._opened.done():
+                raise
+            self._opened.set_exception(error)
+
+    async def _started(self) -> Application:
+        return await self._opened
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the server's loop."""
@@ -134,7 +154,8 @@ class Server:
         return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
 
     def close(self) -> None:
-        self.run(self._opened.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._living.result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()

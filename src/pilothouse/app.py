@@ -1,21 +1,40 @@
 """Ties everything together: the only file that lists the capabilities, and nobody imports it but the CLI and tests."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from pilothouse.call import Capability, House
-from pilothouse.capabilities import access
+import msgspec
+
+from pilothouse.call import Capability, House, Operation
+from pilothouse.capabilities import access, keys, parameters, tags
 from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
+from pilothouse.errors import UnrecognizedClientException
+from pilothouse.identity.authorise import authorise
+from pilothouse.identity.principals import Principal
+from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock, SystemClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
+from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
+from pilothouse.wire.dispatch import Dispatch
+from pilothouse.wire.front import Front
+from pilothouse.wire.http import Request, Response
+from pilothouse.wire.replay import forget_replays
+from pilothouse.wire.sigv4 import Authenticator
 
-CAPABILITIES: tuple[Capability, ...] = (access.CAPABILITY,)
+CAPABILITIES: tuple[Capability, ...] = (
+    tags.CAPABILITY,
+    keys.CAPABILITY,
+    parameters.CAPABILITY,
+    access.CAPABILITY,
+)
 
 
 class StartFailed(Exception):
@@ -24,10 +43,10 @@ class StartFailed(Exception):
 
 def migrations_of_the_house() -> Sequence[Migrations]:
     """Every table, machinery first."""
-    machinery = [PackageMigrations(name, f"pilothouse.{name}") for name in ("crypto", "wire", "gateway")]
-    return machinery + [
-        PackageMigrations(each.name, f"pilothouse.capabilities.{each.name}") for each in CAPABILITIES
+    machinery: list[Migrations] = [
+        PackageMigrations(name, f"pilothouse.{name}") for name in ("crypto", "wire", "gateway")
     ]
+    return machinery + [PackageMigrations(each.name, f"pilothouse.capabilities.{each.name}") for each in CAPABILITIES]
 
 
 @asynccontextmanager
@@ -59,3 +78,75 @@ async def opened_house(settings: Settings, *, create: bool, clock: Clock | None 
         raise StartFailed(str(error)) from error
     finally:
         await database.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """A house with both of its edges, ready to be driven by listeners or by tests."""
+
+    house: House
+    front: Front
+    root: access.AccountKey
+
+
+def operations_of_the_house() -> Mapping[tuple[str, str], Operation]:
+    """The operation table: (service, wire name) to operation."""
+    table: dict[tuple[str, str], Operation] = {}
+    for operation in [each for capability in CAPABILITIES for each in capability.operations]:
+        if (operation.service, operation.name) in table:
+            raise RuntimeError(f"two functions answer {operation.service}:{operation.name}")
+        table[operation.service, operation.name] = operation
+    return table
+
+
+@asynccontextmanager
+async def opened_application(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Application]:
+    """Open the installation, make its root key at first start, run its background work until the block ends.
+
+    Enter and leave it in one task. Raises StartFailed.
+    """
+    async with opened_house(settings, create=True, clock=clock) as house:
+        root = await access.ensure_root(house, settings.data)
+        front = _front(house)
+        async with asyncio.TaskGroup() as background:
+            jobs = [forget_replays, *(job for capability in CAPABILITIES for job in capability.jobs)]
+            running = [background.create_task(run_jobs(house, jobs))]
+            try:
+                yield Application(house, front, root)
+            finally:
+                for task in running:
+                    task.cancel()
+
+
+async def _node_lives(node_id: str) -> None:
+    raise UnrecognizedClientException
+
+
+async def _node_signature(node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
+    raise UnrecognizedClientException
+
+
+def _front(house: House) -> Front:
+    settings = house.settings
+    authenticator = Authenticator(
+        access.AccessCredentials(house, _node_lives),
+        house.clock,
+        _node_signature,
+        skew=settings.skew_seconds // 60,
+        node_skew=settings.node_skew_seconds // 60,
+    )
+    dispatch = Dispatch(house, operations_of_the_house(), authenticator, authorise)
+
+    async def health(request: Request) -> Response:
+        async with house.database.reading() as tx:
+            await tx.value("select 1")
+        body = msgspec.json.encode({"status": "ok", "database": house.database.engine})
+        return Response(200, {"content-type": "application/json"}, body)
+
+    async def show_metrics(request: Request) -> Response:
+        return Response(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, metrics.render())
+
+    async def authority(request: Request) -> Response:
+        return Response(200, {"content-type": "application/x-pem-file"}, (settings.data / "ca.pem").read_bytes())
+
+    return Front(dispatch, {"/health": health, "/metrics": show_metrics, "/ca.pem": authority})

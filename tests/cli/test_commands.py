@@ -1,0 +1,148 @@
+"""What operators type: faults are one clear sentence and exit code 1."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.installation import Installation, free_port, installation
+
+BIN = Path(sys.executable).parent
+
+
+def pilothouse(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [str(BIN / "pilothouse"), *(str(word) for word in words)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    """The text of a fault that is told as it should be."""
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("pilothouse: ")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Installation:
+    with installation(tmp_path) as made:
+        yield made  # type: ignore[misc]
+
+
+def test_a_port_in_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = pilothouse("serve", "--data", tmp_path / "d", "--http", f"127.0.0.1:{port}", "--https", "127.0.0.1:0")
+    assert str(port) in one_sentence(done)
+
+
+def test_an_unwritable_directory(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    assert str(file) in one_sentence(pilothouse("serve", "--data", file / "below"))
+
+
+def test_a_listener_that_is_no_address(tmp_path: Path) -> None:
+    assert "HOST:PORT" in one_sentence(pilothouse("serve", "--data", tmp_path / "d", "--http", "7700"))
+
+
+def test_the_plain_listener_stays_on_loopback(tmp_path: Path) -> None:
+    assert "loopback" in one_sentence(pilothouse("serve", "--data", tmp_path / "d", "--http", "0.0.0.0:7700"))
+
+
+def test_dev_mode_stays_on_loopback(tmp_path: Path) -> None:
+    port = free_port()
+    done = pilothouse("serve", "--data", tmp_path / "d", "--dev", "--http", "127.0.0.1:0", "--https", f"0.0.0.0:{port}")
+    assert "loopback" in one_sentence(done)
+
+
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
+    assert "PostgreSQL" in one_sentence(pilothouse("serve", "--data", tmp_path / "d", "--database", url))
+
+
+def test_env_before_the_first_start(tmp_path: Path) -> None:
+    assert "serve" in one_sentence(pilothouse("env", "--data", tmp_path))
+
+
+def test_a_second_server_on_the_same_data(house: Installation) -> None:
+    done = pilothouse("serve", "--data", house.data, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0")
+    assert "another server" in one_sentence(done)
+
+
+def test_a_wrong_master_key_is_refused(house: Installation) -> None:
+    house.stop()
+    other = "bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5ubm4="
+    done = pilothouse("serve", "--data", house.data, PILOTHOUSE_MASTER_KEY=other)
+    assert "nothing was changed" in one_sentence(done)
+    house.start()
+    assert house.aws("sts", "get-caller-identity")["Account"]
+
+
+def test_env_is_shell_and_json(house: Installation) -> None:
+    shell = pilothouse("env", "--data", house.data).stdout
+    assert f"export AWS_ENDPOINT_URL={house.url}" in shell
+    over_tls = json.loads(pilothouse("env", "--data", house.data, "--https", "--output", "json").stdout)
+    assert over_tls["AWS_ENDPOINT_URL"] == house.tls_url
+    assert over_tls["AWS_CA_BUNDLE"] == str(house.data / "ca.pem")
+
+
+def test_the_data_directory_is_private(house: Installation) -> None:
+    assert house.data.stat().st_mode & 0o777 == 0o700
+    for name in ("master.key", "root.sealed", "ca.key", "server.key"):
+        assert (house.data / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_no_root_secret_lies_open_in_the_data_directory(house: Installation) -> None:
+    secret = house.environment()["AWS_SECRET_ACCESS_KEY"].encode()
+    for file in house.data.rglob("*"):
+        assert not file.is_file() or secret not in file.read_bytes(), file
+
+
+def test_doctor_finds_a_sound_installation_sound(house: Installation) -> None:
+    done = pilothouse("doctor", "--data", house.data, "--output", "json")
+    assert done.returncode == 0, done.stdout
+    assert all(finding["ok"] for finding in json.loads(done.stdout))
+
+
+def test_doctor_names_what_is_wrong(house: Installation) -> None:
+    house.stop()
+    house.data.chmod(0o755)
+    done = pilothouse("doctor", "--data", house.data, "--output", "json")
+    house.start()
+    wrong = {finding["check"]: finding["mend"] for finding in json.loads(done.stdout) if not finding["ok"]}
+    assert done.returncode == 1
+    assert wrong["data directory"].startswith("chmod 700")
+    assert "serve" in wrong["server"]
+
+
+def test_an_account_name_twice(house: Installation) -> None:
+    assert pilothouse("accounts", "create", "team", "--data", house.data).returncode == 0
+    assert "team" in one_sentence(pilothouse("accounts", "create", "team", "--data", house.data))
+
+
+def test_sigterm_ends_it_well(house: Installation) -> None:
+    assert house.stop() == 0
+
+
+def test_data_is_reused(house: Installation) -> None:
+    before = house.environment()["AWS_ACCESS_KEY_ID"]
+    house.aws("ssm", "put-parameter", "--name", "kept", "--type", "String", "--value", "v")
+    house.stop()
+    house.start()
+    assert house.environment()["AWS_ACCESS_KEY_ID"] == before
+    assert house.aws("ssm", "get-parameter", "--name", "kept")["Parameter"]["Value"] == "v"
