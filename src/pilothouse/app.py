@@ -1,14 +1,19 @@
 """Ties everything together: the only file that lists the capabilities, and nobody imports it but the CLI and tests."""
 
 import asyncio
+import ipaddress
+import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
+import structlog
 
 from pilothouse.call import Capability, House, Operation
 from pilothouse.capabilities import access, keys, parameters, tags
+from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
 from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.authorise import authorise
@@ -17,17 +22,22 @@ from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock, SystemClock
 from pilothouse.runtime.ids import Ids
+from pilothouse.runtime.listening import split_address, write_listening
 from pilothouse.runtime.settings import Settings
 from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
+from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response
 from pilothouse.wire.replay import forget_replays
+from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
 from pilothouse.wire.sigv4 import Authenticator
+
+log = structlog.get_logger()
 
 CAPABILITIES: tuple[Capability, ...] = (
     tags.CAPABILITY,
@@ -150,3 +160,58 @@ def _front(house: House) -> Front:
         return Response(200, {"content-type": "application/x-pem-file"}, (settings.data / "ca.pem").read_bytes())
 
     return Front(dispatch, {"/health": health, "/metrics": show_metrics, "/ca.pem": authority})
+
+
+async def run(settings: Settings) -> None:
+    """Serve the installation on its two listeners until SIGTERM or SIGINT. Raises StartFailed."""
+    listeners = _listeners(settings)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+
+    def started(addresses: Sequence[tuple[str, int]]) -> None:
+        http, https = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
+        write_listening(settings.data, http, https)
+        log.info("server.ready", http=http, https=https, data=str(settings.data))
+
+    try:
+        async with opened_application(settings) as application:
+            await serve(WireApplication(application.front), listeners, stopping=stopping, started=started)
+            log.info("server.stopping")
+    except* (PortInUse, CannotListen, StartFailed) as failures:
+        raise StartFailed(_first_sentence(failures)) from None
+
+
+def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
+    first: BaseException = failures
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    hint = "; choose another with --http or --https" if isinstance(first, PortInUse) else ""
+    return f"{first}{hint}"
+
+
+def _listeners(settings: Settings) -> list[Listener]:
+    """The plain listener, loopback only, and the TLS listener with the operator's certificate or our own."""
+    try:
+        http, https = split_address(settings.http), split_address(settings.https)
+    except ValueError as error:
+        raise StartFailed(str(error)) from error
+    if not _is_loopback(http[0]):
+        raise StartFailed(f"the plain listener is for loopback only, {settings.http} is not; nodes use --https")
+    if settings.dev and not _is_loopback(https[0]):
+        raise StartFailed(f"--dev is for loopback listeners only; add --https 127.0.0.1:{https[1]}")
+    if settings.certificate:
+        chain, key = Path(settings.certificate), Path(settings.key)
+    else:
+        chain, key = ensure_certificates(settings.data, settings.names, SystemClock().now())
+    try:
+        return [Listener(*http), Listener(*https, tls_context(chain, key))]
+    except (OSError, ValueError) as error:
+        raise StartFailed(f"the certificate {chain} with the key {key} cannot be used: {error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

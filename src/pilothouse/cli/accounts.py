@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import access
@@ -25,11 +23,11 @@ def accounts() -> None:
 def create(
     name: Annotated[str, typer.Argument(help="A name for people: letters, digits, . _ -")],
     data: DataOption = None,
-    output: Annotated[str, typer.Option(help="table or json.")] = "table",
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
 ) -> None:
     """Make an account with a root key. The secret is shown this once."""
-    if output not in {"table", "json"}:
-        raise Failed(f"--output {output}: use table or json")
+    if output not in {"text", "json"}:
+        raise Failed(f"--output {output}: use text or json")
     if not name or len(name) > 64 or not all(each.isalnum() or each in "._-" for each in name):
         raise Failed("an account name has 1 to 64 letters, digits, dots, underscores or dashes")
     directory = existing_data(data)
@@ -44,9 +42,9 @@ def create(
             )
         )
         return
-    table = Table("AccountId", "AccessKeyId", "SecretAccessKey")
-    table.add_row(made.account_id, made.access_key_id, made.secret)
-    Console().print(table)
+    typer.echo(f"AccountId        {made.account_id}")
+    typer.echo(f"AccessKeyId      {made.access_key_id}")
+    typer.echo(f"SecretAccessKey  {made.secret}")
     typer.echo("Keep the secret now: it is not shown again.")
 
 

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,7 +39,7 @@ def existing_data(option: Path | None) -> Path:
     return data
 
 
-def settings_of(data: Path, **options: object) -> Settings:
+def settings_of(data: Path, **options: Any) -> Settings:
     """The installation's settings. Raises Failed."""
     try:
         return load(data, **options)

@@ -71,7 +71,9 @@ class Database(Protocol):
 class Migrations(Protocol):
     """The numbered SQL files of one capability: `migrations/0001_name.sql`."""
 
-    capability: str
+    @property
+    def capability(self) -> str:
+        """Whose numbers these are."""
 
     def files(self) -> Sequence[tuple[int, str, str]]:
         """(number, name, SQL text), ascending."""
