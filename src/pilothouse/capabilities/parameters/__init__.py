@@ -5,7 +5,7 @@ ciphertext under a key of the account (`capabilities/keys`). Tags hang on a para
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.parameters import operations
+from pilothouse.capabilities.parameters import labels, listings, operations
 from pilothouse.capabilities.parameters.names import plain_name
 from pilothouse.capabilities.parameters.operations import TAGGED_AS
 from pilothouse.capabilities.parameters.store import ParameterStore
@@ -24,4 +24,4 @@ async def _find(tx: Transaction, account_id: str, region: str, resource_id: str)
     return path if await ParameterStore(tx, account_id, region).newest_value(path) else None
 
 
-CAPABILITY = Capability.of("parameters", operations, taggable={TAGGED_AS: _find})
+CAPABILITY = Capability.of("parameters", operations, listings, labels, taggable={TAGGED_AS: _find})

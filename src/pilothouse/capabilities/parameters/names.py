@@ -49,6 +49,32 @@ class Asked(NamedTuple):
     selector: str | None
 
 
+class Hierarchy(NamedTuple):
+    """Which part of the tree a list walks: every path with a prefix, or the children of one parent.
+
+    Every character of a path lies between `-` and `z`, hence the bounds `!` and `~`.
+    """
+
+    prefix: str = ""
+    parent: str | None = None
+
+    def start(self, after: str) -> str:
+        """The lowest path that may come after `after` (empty: from the beginning)."""
+        return max(self.prefix, f"{after}!") if after else self.prefix
+
+    @property
+    def end(self) -> str:
+        """A text above every path with the prefix."""
+        return f"{self.prefix}~"
+
+
+def below(path: str, *, recursive: bool) -> Hierarchy:
+    """The descendants or the children of a path; the root's path is empty."""
+    if not recursive:
+        return Hierarchy(parent=path)
+    return Hierarchy(prefix=f"{path}/" if path else "")
+
+
 def arn(account_id: str, region: str, path: str) -> str:
     """`arn:aws:ssm:REGION:ACCOUNT:parameter/PATH`"""
     return f"arn:aws:ssm:{region}:{account_id}:parameter/{path}"

@@ -1,14 +1,13 @@
 """SQL of parameter, parameter_version and parameter_label.
 
-The newest version is in `parameter`, the older ones in `parameter_version`. Lists are in the order of `path`; every
-character of a path lies between `-` and `z`, hence the bounds `!` and `~`.
+The newest version is in `parameter`, the older ones in `parameter_version`. Lists are in the order of `path`.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from pilothouse.capabilities.parameters.model import Value, Version
-from pilothouse.capabilities.parameters.names import parent
+from pilothouse.capabilities.parameters.names import Hierarchy, parent
 from pilothouse.capabilities.parameters.policies import from_text, to_text
 from pilothouse.storage import Row, Transaction
 
@@ -21,7 +20,8 @@ NEWEST_VALUE: Final = f"""select {_OF_VALUE} from parameter
   where account_id = :account_id and region = :region and path = :path"""  # noqa: S608
 NEWEST_VALUES: Final = f"""select {_OF_VALUE} from parameter
   where account_id = :account_id and region = :region and path in (:paths) order by path"""  # noqa: S608
-OLDER_VALUE: Final = """select path, cast(:name as text) as name, version, type, value, sealed, key_ref, data_type, modified_at
+OLDER_VALUE: Final = """select path, cast(:name as text) as name, version, type, value, sealed, key_ref, data_type,
+    modified_at
   from parameter_version
   where account_id = :account_id and region = :region and path = :path and version = :version"""
 VALUES_BELOW: Final = f"""select {_OF_VALUE} from parameter
@@ -59,22 +59,6 @@ REPLACE: Final = """update parameter set
   tier = :tier, description = :description, allowed_pattern = :allowed_pattern, policies = :policies,
   modified_at = :modified_at, modified_by = :modified_by
   where account_id = :account_id and region = :region and path = :path"""
-
-
-class Hierarchy(NamedTuple):
-    """Which part of the tree a list walks: every path with a prefix, or the children of one parent."""
-
-    prefix: str = ""
-    parent: str | None = None
-
-    def start(self, after: str) -> str:
-        """The lowest path that may come after `after` (empty: from the beginning)."""
-        return max(self.prefix, f"{after}!") if after else self.prefix
-
-    @property
-    def end(self) -> str:
-        """A text above every path with the prefix."""
-        return f"{self.prefix}~"
 
 
 class Labelled(NamedTuple):

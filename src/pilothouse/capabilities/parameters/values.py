@@ -190,18 +190,18 @@ def _without_comments(text: str) -> str | None:
     kept: list[str] = []
     at = 0
     while match := _JSONC_TOKEN.match(text, at):
-        token, at = match[0], match.end()
-        if token == '"':
+        piece, at = match[0], match.end()
+        if piece == '"':
             return None  # a string without an end
-        if token == "/*":
+        if piece == "/*":
             closed = text.find("*/", at)
             if closed < 0:
                 return None
             at = closed + 2
-        if token.startswith(("//", "/*")):
+        if piece.startswith(("//", "/*")):
             kept.append(" ")
         else:
-            kept.append(token)
+            kept.append(piece)
     return "".join(kept)
 
 
