@@ -7,6 +7,7 @@ by resume(), which awaits what still runs and reports what ended meanwhile.
 
 import asyncio
 import json
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -178,6 +179,11 @@ class CommandRunner:
             self._busy += 1
         try:
             results = await run_steps(command, lambda step, known: self._report(job, step, known))
+        except Exception as error:  # the disk is full, say: this command fails, the others and the agent go on
+            log.event("command.broken", level="error", command_id=job.command_id, reason=repr(error))
+            traceback.print_exc()
+            self._put(job, "final", replies.broken(job, error), command.directory.mark_finished)
+            return
         finally:
             self._busy -= 1
             self._open.pop(job.command_id, None)

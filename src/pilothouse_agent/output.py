@@ -24,15 +24,15 @@ class Streams:
     error: bytes
 
 
-def read(runs: Iterable[tuple[Path, str, str]]) -> Streams:
-    """Both streams of a step: of each run its directory and the agent's notes for stdout and stderr.
+def read(runs: Iterable[tuple[Path | None, str, str]]) -> Streams:
+    """Both streams of a step: of each run its directory, None if nothing ran, and the agent's notes for both.
 
     Several runs are joined by newlines.
     """
     outputs, errors = [], []
     for directory, output_note, error_note in runs:
-        outputs.append(_with_note(_head(directory / "stdout"), output_note))
-        errors.append(_with_note(_head(directory / "stderr"), error_note))
+        outputs.append(_with_note(_head(directory, "stdout"), output_note))
+        errors.append(_with_note(_head(directory, "stderr"), error_note))
     return Streams(output=_join(outputs), error=_join(errors))
 
 
@@ -70,9 +70,11 @@ def combined(streams: Streams, limit: int = COMBINED_LIMIT) -> str:
     return (output + separator + error).decode("utf-8", "replace")
 
 
-def _head(path: Path) -> bytes:
+def _head(directory: Path | None, stream: str) -> bytes:
+    if directory is None:
+        return b""
     try:
-        with path.open("rb") as file:
+        with (directory / stream).open("rb") as file:
             return file.read(STREAM_LIMIT + 1)
     except FileNotFoundError:
         return b""

@@ -30,7 +30,7 @@ class StepResult:
     code: int
     started_at: int
     ended_at: int
-    streams: Sequence[tuple[Path, str, str]]  # of each run: directory, notes for stdout and stderr
+    streams: Sequence[tuple[Path | None, str, str]]  # of each run: directory, notes for stdout and stderr
     stored_name: str  # last part of the output's path in an object store
 
 
@@ -79,6 +79,12 @@ def received(channel: str) -> str:
 def refused(channel: str, reason: str) -> str:
     """A job that cannot be parsed. The official agent keeps the reason to itself over MGS."""
     return content(channel, status="Failed", steps=None, counts=None, trace=reason[:2_500])
+
+
+def broken(job: Job, error: Exception) -> str:
+    """The agent itself could not go on with the command."""
+    reason = f"the agent could not run the command to its end: {error}"
+    return content(job.channel, status="Failed", steps={}, counts={}, trace=reason[:2_500])
 
 
 def of_step(job: Job, step: StepResult, results: Sequence[StepResult]) -> str:

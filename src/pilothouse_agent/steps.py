@@ -175,7 +175,6 @@ def _without_plugin(step: Step, schema: str) -> StepResult:
 def _without_run(step: Step, status: str, code: int, text: str) -> StepResult:
     """A result of a step that did not run; the text is its output, or its error if it failed."""
     now = now_ms()
-    nowhere = Path("/dev/null/none")
     notes = (text, "") if status == "Skipped" else ("", text)
     return StepResult(
         key=step.key,
@@ -184,6 +183,6 @@ def _without_run(step: Step, status: str, code: int, text: str) -> StepResult:
         code=code,
         started_at=now,
         ended_at=now,
-        streams=[(nowhere, *notes)],
+        streams=[(None, *notes)],
         stored_name=step.key.replace(":", ""),
     )

@@ -38,8 +38,7 @@ async def server(certificates: Path) -> AsyncIterator[FakeServer]:
     running = FakeServer(certificates)
     await running.start()
     yield running
-    with contextlib.suppress(AssertionError):
-        await running.stop()
+    await running.stop()
     assert running.refusals == []
 
 
@@ -60,7 +59,11 @@ class Agent:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "pilothouse_agent", *arguments],
-            env=self._environment(), capture_output=True, text=True, timeout=30, check=False,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
 
     def _environment(self) -> dict[str, str]:
@@ -89,7 +92,8 @@ class Agent:
         with (self.state.parent / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pilothouse_agent", "run", "--state", str(self.state), *arguments],
-                env=self._environment(), stderr=log,
+                env=self._environment(),
+                stderr=log,
             )
 
     async def online(self) -> "Agent":
@@ -116,7 +120,7 @@ class Agent:
         if self.process is not None and self.process.poll() is None:
             self.kill()
         for lock in self.state.glob("commands/*/steps/*/*/lock"):
-            with contextlib.suppress(ValueError, ProcessLookupError):
+            with contextlib.suppress(ValueError, OSError):
                 pid = int(lock.read_text())
                 if b"pilothouse_agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     os.kill(pid, signal.SIGTERM)

@@ -119,13 +119,18 @@ class FakeServer:
 
     async def stop(self) -> None:
         """Gone at once, with all connections, as after kill -9."""
-        assert self._server is not None
-        self._server.close()
-        for writer in list(self._connections):
-            writer.transport.abort()
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
         self._channels.clear()
         self._tokens.clear()
-        await self._server.wait_closed()
+        while self._connections:
+            for writer in self._connections:
+                writer.transport.abort()
+            await self._wake()
+            await asyncio.sleep(0.01)
+        await server.wait_closed()
 
     async def until(self, condition: Callable[[], bool], what: str = "", timeout: float = 20.0) -> None:
         try:
@@ -156,7 +161,12 @@ class FakeServer:
     # -- what the server sends
 
     async def send(
-        self, instance_id: str, content: dict[str, Any] | str, *, topic: str = "sendCommand", command_id: str | None = None
+        self,
+        instance_id: str,
+        content: dict[str, Any] | str,
+        *,
+        topic: str = "sendCommand",
+        command_id: str | None = None,
     ) -> str:
         """An agent_job over the control channel; its job id."""
         job_id = f"aws.ssm.{command_id or uuid.uuid4()}.{instance_id}"
@@ -208,14 +218,17 @@ class FakeServer:
             head = await reader.readuntil(b"\r\n\r\n")
             lines = head.decode("latin-1").split("\r\n")
             method, target, _ = lines[0].split(" ", 2)
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)}
+            headers = {
+                name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:] if line)
+            }
             if headers.get("upgrade", "").lower() == "websocket":
                 await self._websocket(head, target, headers, reader, writer)
                 return
             body = await reader.readexactly(int(headers["content-length"]))
             status, kind, answer = await self._answer(method, target, headers, body)
             writer.write(
-                f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n".encode() + answer
+                f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
+                + answer
             )
             await writer.drain()
         except (OSError, EOFError):
@@ -309,7 +322,7 @@ class FakeServer:
 
         try:
             async with asyncio.timeout(3), self._changed:
-                await self._changed.wait_for(lambda: bool(mine()))
+                await self._changed.wait_for(lambda: bool(mine()) or self._server is None)
         except TimeoutError:
             return {"Destination": signer, "Messages": [], "MessagesRequestId": request["MessagesRequestId"]}
         found = mine()
@@ -342,7 +355,12 @@ class FakeServer:
         return 201, "text/xml", xml.encode()
 
     async def _websocket(
-        self, head: bytes, target: str, headers: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        head: bytes,
+        target: str,
+        headers: dict[str, str],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         signer = self._verify("GET", target, headers, b"", "ssmmessages")
         if target != f"/v1/control-channel/{signer}?role=subscribe&stream=input":
@@ -365,6 +383,7 @@ class FakeServer:
             await self._wake()
         if self._channels.get(signer) is channel:
             del self._channels[signer]
+        await self._wake()
 
     async def _frame(self, channel: "Channel", message: bytes) -> None:
         kind, message_id, payload = decode_frame(message)
@@ -517,7 +536,8 @@ def shell_command(lines: list[str], **inputs: str) -> dict[str, Any]:
                 "executionTimeout": {
                     "type": "String",
                     "default": "3600",
-                    "allowedPattern": "([1-9][0-9]{0,4})|(1[0-6][0-9]{4})|(17[0-1][0-9]{3})|(172[0-7][0-9]{2})|(172800)",
+                    "allowedPattern": "([1-9][0-9]{0,4})|(1[0-6][0-9]{4})|(17[0-1][0-9]{3})|(172[0-7][0-9]{2})"
+                    "|(172800)",
                 },
             },
             "runtimeConfig": {
@@ -541,10 +561,11 @@ def shell_command(lines: list[str], **inputs: str) -> dict[str, Any]:
 
 
 def steps_command(steps: list[dict[str, Any]], schema: str = "2.2", **members: Any) -> dict[str, Any]:
-    """The payload of a document with mainSteps. A step is {name, lines} plus members of the step or its inputs."""
+    """The payload of a document with mainSteps. A step is {name, lines}, plus members of it or of its inputs."""
     made = []
     for step in steps:
-        inputs = {"runCommand": step["lines"], **step.get("inputs", {})} if "lines" in step else step.get("inputs", {})
+        script = {"runCommand": step["lines"]} if "lines" in step else {}
+        inputs = {**script, **step.get("inputs", {})}
         rest = {name: value for name, value in step.items() if name not in ("lines", "inputs")}
         made.append({"action": "aws:runShellScript", "inputs": inputs, **rest})
     return {
@@ -581,8 +602,15 @@ def make_certificates(directory: Path) -> None:
         (x509.BasicConstraints(ca=True, path_length=None), True),
         (
             x509.KeyUsage(
-                digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
-                key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+                digital_signature=False,
+                content_commitment=False,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=True,
+                crl_sign=True,
+                encipher_only=False,
+                decipher_only=False,
             ),
             True,
         ),
@@ -597,7 +625,5 @@ def make_certificates(directory: Path) -> None:
     (directory / "ca.pem").write_bytes(certificate(ca_name, ca_key.public_key(), ca_extensions))
     (directory / "server.pem").write_bytes(certificate(server_name, key.public_key(), server_extensions))
     (directory / "server.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
