@@ -17,4 +17,4 @@ async def list_instance_associations(call: Call, request: Shape) -> Shape:
 @operation("ssm", "UpdateInstanceAssociationStatus", callers=Caller.NODE, node_member="InstanceId")
 async def update_instance_association_status(call: Call, request: Shape) -> Shape:
     """A report on an association; there is none that it could be about."""
-    raise AssociationDoesNotExist(f"There is no association {request.get('AssociationId', '')}.")
+    raise AssociationDoesNotExist(f"There is no association {request['AssociationId']}.")

@@ -20,7 +20,6 @@ from pilothouse.capabilities.nodes.model import (
     RegistrationLimitExceeded,
     ResourceNotFoundException,
     WrongCodes,
-    checked_fingerprint,
     checked_information,
     checked_public_key,
     code_fits,
@@ -63,8 +62,7 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
             raise ActivationExpired(f"The activation {activation.activation_id} has expired.")
         if activation.registrations_count >= activation.registration_limit:
             raise _limit_exceeded(activation)
-        key = checked_public_key(request.get("PublicKey"), request.get("PublicKeyType"))
-        fingerprint = checked_fingerprint(request.get("Fingerprint"))
+        key = checked_public_key(request["PublicKey"])
         if not await ActivationStore(tx).take_registration(activation.activation_id):
             raise _limit_exceeded(activation)
         store = NodeStore(tx)
@@ -76,7 +74,7 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
             node_id=node_id,
             public_key=key,
             public_key_hash=public_key_hash(key),
-            fingerprint=fingerprint,
+            fingerprint=request["Fingerprint"],
             now=now,
         )
         await tags.put(tx, activation.account_id, activation.region, RESOURCE_TYPE, node_id, activation.tags)
@@ -90,19 +88,12 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
 async def request_managed_instance_role_token(call: Call, request: Shape) -> Shape:
     """Credentials of the node's role, for a request that the node's own key signed.
 
-    A new fingerprint means another machine, and is refused; a node that registered without one keeps its first.
-    All five members are always there. It reads, but for that first fingerprint: so no answer of it, full of secrets, is
-    kept to answer retries with.
+    Another fingerprint means another machine (a copied disk), and is refused. All five members are always there.
     """
-    fingerprint = checked_fingerprint(request.get("Fingerprint"))
     node_id = _signed_with_own_key(call)
     async with call.reading() as tx:
         node = await registered(tx, node_id)
-    if node.fingerprint is None and fingerprint is not None:
-        async with call.house.database.transaction() as tx:
-            await NodeStore(tx).set_first_fingerprint(node_id, fingerprint)
-            node = await registered(tx, node_id)
-    if node.fingerprint != fingerprint:
+    if node.fingerprint != request["Fingerprint"]:
         raise MachineFingerprintDoesNotMatch(
             f"The fingerprint is not the one that {node_id} registered with. Register this machine anew."
         )
@@ -128,7 +119,7 @@ async def request_managed_instance_role_token(call: Call, request: Shape) -> Sha
 @operation("ssm", "UpdateManagedInstancePublicKey", writes=True, callers=Caller.NODE)
 async def update_managed_instance_public_key(call: Call, request: Shape) -> Shape:
     """Put a new key in the place of the node's; the old one signs this request and is worth nothing after it."""
-    key = checked_public_key(request.get("NewPublicKey"), request.get("NewPublicKeyType"))
+    key = checked_public_key(request["NewPublicKey"])
     key_hash = public_key_hash(key)
     async with call.transaction() as tx:
         node = await registered(tx, _signed_with_own_key(call))
@@ -154,7 +145,7 @@ async def update_instance_information(call: Call, request: Shape) -> Shape:
 @operation("ssm", "GetManifest", callers=Caller.NODE)
 async def get_manifest(call: Call, request: Shape) -> Shape:
     """There are no packages but documents: the agent turns to those on this error, and crashes on an empty answer."""
-    raise ResourceNotFoundException(f"There is no package {request.get('PackageName', '')}.")
+    raise ResourceNotFoundException(f"There is no package {request['PackageName']}.")
 
 
 @operation("ssm", "PutConfigurePackageResult", callers=Caller.NODE)
@@ -167,7 +158,7 @@ async def _proven_activation(tx: Transaction, request: Shape, now: int) -> Activ
     """The activation whose id and code the request names. Raises InvalidActivation, the same for each cause."""
     activation_id, code = request.get("ActivationId"), request.get("ActivationCode")
     refused = InvalidActivation("The activation id and code do not fit together, or the activation was deleted.")
-    if not isinstance(activation_id, str) or not isinstance(code, str):
+    if activation_id is None or code is None:  # cloud machines leave them out; there is no way in for those
         raise refused
     if _wrong_codes.blocked(activation_id, now):
         raise refused

@@ -135,7 +135,7 @@ class NodeStore:
         node_id: str,
         public_key: bytes,
         public_key_hash: str,
-        fingerprint: str | None,
+        fingerprint: str,
         now: int,
     ) -> None:
         await self._tx.execute(
@@ -201,16 +201,6 @@ class NodeStore:
             node_id=node_id,
             public_key=public_key,
             key_hash=key_hash,
-        )
-
-    async def set_first_fingerprint(self, node_id: str, fingerprint: str) -> bool:
-        """Keep the fingerprint if the node has none; False if it has one by now."""
-        return bool(
-            await self._tx.execute(
-                "update node set fingerprint = :fingerprint where node_id = :node_id and fingerprint is null",
-                node_id=node_id,
-                fingerprint=fingerprint,
-            )
         )
 
     async def set_role(self, account_id: str, region: str, node_id: str, iam_role: str) -> bool:

@@ -27,7 +27,7 @@ create table node (
   default_instance_name text,
   public_key blob not null,
   public_key_hash text not null,
-  fingerprint text,
+  fingerprint text not null,
   registered_at bigint not null,
   last_contact_at bigint,
   agent_name text,
