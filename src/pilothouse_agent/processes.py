@@ -72,9 +72,15 @@ async def in_child(work: Callable[[], bytes]) -> bytes:
         pid = fork(answer, keep=(writing,))
     finally:
         os.close(writing)
-    data = await _read_all(reading)
-    await ended(pid)
-    if reap(pid) != 0:
+    try:
+        data = await _read_all(reading)
+        await ended(pid)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # nobody waits for its answer any more
+        raise
+    finally:
+        code = reap(pid)
+    if code != 0:
         raise ChildFailed("a child of the agent failed; its error is above")
     return data
 

@@ -77,6 +77,7 @@ class RoleCredentials:
     def _accept(self, fresh: Credentials) -> float:
         """Publish the credentials; the seconds until half of their life is over."""
         self._current = fresh
+        self._wanted.clear()  # whoever waited meanwhile is served
         self._write_for_scripts(fresh)
         self._arrived.set()
         left = fresh.expires_at - time.time()
