@@ -1,0 +1,114 @@
+"""The open control channels of this process, and the frames that go out on them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+
+import structlog
+
+from pilothouse.call import House
+from pilothouse.gateway.delivery import Outgoing
+from pilothouse.gateway.frames import MAX_FRAME, Frame, encode
+from pilothouse.gateway.payloads import AGENT_JOB, AgentJob, write
+
+log = structlog.get_logger()
+
+BACKLOG = 8 * 1024 * 1024
+"""Bytes that may wait for a node that reads too slowly; beyond, its channel is closed."""
+
+Send = Callable[[dict[str, object]], Awaitable[None]]
+
+
+class Channel:
+    """One node's control channel. Its frames leave in order, by a task that lives only while some wait."""
+
+    def __init__(self, node_id: str, account_id: str, region: str, channel_id: str, send: Send) -> None:
+        self.node_id = node_id
+        self.account_id = account_id
+        self.region = region
+        self.channel_id = channel_id
+        self._send = send
+        self._waiting: deque[bytes] = deque()
+        self._bytes = 0
+        self._writing = False
+        self._owner: asyncio.TaskGroup | None = None
+        self.closing = asyncio.Event()
+        self.why = ""
+
+    def owned_by(self, group: asyncio.TaskGroup) -> None:
+        """The task group in which frames are written; it ends with the connection."""
+        self._owner = group
+
+    def put(self, message_type: str, payload: bytes, house: House) -> None:
+        """Send a frame; returns at once. What does not reach the node is sent again by the redelivery rules."""
+        if self.closing.is_set() or self._owner is None:
+            return
+        frame = encode(Frame(message_type, house.ids.uuid(), house.clock.millis(), payload))
+        self._bytes += len(frame)
+        if self._bytes > BACKLOG:
+            self.close("the node does not read")
+            return
+        self._waiting.append(frame)
+        if not self._writing:
+            self._writing = True
+            self._owner.create_task(self._write(), name=f"frames to {self.node_id}")
+
+    def close(self, why: str) -> None:
+        """Ask the connection's own task to close it."""
+        if not self.closing.is_set():
+            self.why = why
+            self.closing.set()
+
+    async def _write(self) -> None:
+        try:
+            while self._waiting:
+                frame = self._waiting.popleft()
+                await self._send({"type": "websocket.send", "bytes": frame})
+                self._bytes -= len(frame)
+        except OSError:  # uvicorn's word for a peer that has gone
+            self.close("the node has gone")
+        finally:
+            self._writing = False
+
+
+class Channels:
+    """Node id to its open channel in this process."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Channel] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._open
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(list(self._open.values()))
+
+    def enter(self, channel: Channel) -> None:
+        """The node's channel is this one now; an older one closes."""
+        older = self._open.get(channel.node_id)
+        self._open[channel.node_id] = channel
+        if older is not None:
+            older.close("a newer control channel has opened")
+
+    def leave(self, channel: Channel) -> None:
+        """The channel is closed."""
+        if self._open.get(channel.node_id) is channel:
+            del self._open[channel.node_id]
+
+    def get(self, node_id: str) -> Channel | None:
+        """The node's channel, if this process holds it."""
+        return self._open.get(node_id)
+
+    def send(self, house: House, message: Outgoing) -> None:
+        """Write a job on the node's channel; if that is gone, redelivery brings the message when the node returns."""
+        channel = self._open.get(message.node_id)
+        if channel is None:
+            return
+        payload = write(AgentJob(1, message.wire_id, message.topic, message.content))
+        if len(payload) > MAX_FRAME - 256:
+            log.error("channel.message_too_large", wire_id=message.wire_id, bytes=len(payload))
+            return
+        channel.put(AGENT_JOB, payload, house)

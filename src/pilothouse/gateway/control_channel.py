@@ -1,0 +1,337 @@
+"""The control channel: CreateControlChannel gives a token, the websocket that shows it becomes the node's channel.
+
+A token opens one channel, once, within a minute, for the node that asked; the table keeps only its hash. Answers to
+CreateControlChannel are chosen with care: only a body that says AccessDeniedException turns an agent to GetMessages,
+own trouble is 503, a node that may not come any more gets another 403. The credentials a channel was opened with may
+expire without ending it; deregistration ends it.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import unquote
+from xml.sax.saxutils import escape
+
+import msgspec
+import structlog
+
+from pilothouse.call import House
+from pilothouse.errors import AccessDeniedException, ApiError
+from pilothouse.gateway import presence
+from pilothouse.gateway.channels import Channel, Channels
+from pilothouse.gateway.delivery import Answer
+from pilothouse.gateway.dispatcher import Dispatcher
+from pilothouse.gateway.frames import MAX_FRAME, Frame, FrameInvalid, decode
+from pilothouse.gateway.intake import Intake
+from pilothouse.gateway.payloads import (
+    AGENT_JOB_ACK,
+    AGENT_JOB_REPLY,
+    AGENT_JOB_REPLY_ACK,
+    AGENT_STATISTICS,
+    AGENT_TASK_ACKNOWLEDGE,
+    AGENT_TASK_COMPLETE,
+    AgentJobReplyAck,
+    AgentTaskAcknowledge,
+    node_of,
+    read_ack,
+    read_open,
+    read_reply,
+    read_task_complete,
+    write,
+)
+from pilothouse.identity.principals import Principal
+from pilothouse.storage import StorageUnavailable
+from pilothouse.wire.http import Request, Response
+
+log = structlog.get_logger()
+
+PATH = "/v1/control-channel/"
+TOKEN_SECONDS = 60
+OPEN_SECONDS = 30.0
+"""How long a new websocket may take to show its token."""
+CHANNEL = "node.channel"
+"""Bus topic; the key is a node whose channel another process may hold now."""
+
+Authenticate = Callable[[Request], Awaitable[tuple[Principal, str]]]
+"""(signed request, of the scope `ssmmessages`) to the principal and the region. Raises ApiError, StorageUnavailable."""
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_ISSUE = """insert into control_channel_token (token_hash, account_id, region, node_id, expires_at)
+values (:token_hash, :account_id, :region, :node_id, :expires_at)"""
+_REDEEM = """delete from control_channel_token
+where token_hash = :token_hash and node_id = :node_id and account_id = :account_id and expires_at > :now"""
+
+
+class ControlChannels:
+    """Both halves of the control channel, on the listeners of one process."""
+
+    def __init__(
+        self, house: House, authenticate: Authenticate, channels: Channels, dispatcher: Dispatcher, intake: Intake,
+        process_id: str,
+    ) -> None:  # fmt: skip
+        self._house = house
+        self._authenticate = authenticate
+        self._channels = channels
+        self._dispatcher = dispatcher
+        self._intake = intake
+        self._process_id = process_id
+        self._suspects: set[tuple[str, str]] = set()
+        house.bus.listen("node.gone", self._node_gone)
+
+    async def create(self, request: Request) -> Response:
+        """CreateControlChannel: `POST /v1/control-channel/<node>`."""
+        try:
+            principal, region = await self._node(request)
+            token = await self._new_token(principal, region)
+        except StorageUnavailable as error:
+            log.warning("control_channel.storage_unavailable", error=str(error))
+            return _xml(503, _error("ServiceUnavailable", "Try again."))
+        except ApiError as error:
+            return _refusal(error)
+        return _xml(
+            201,
+            "<CreateControlChannelResponse><MessageSchemaVersion>1.0</MessageSchemaVersion>"
+            f"<TokenValue>{token}</TokenValue></CreateControlChannelResponse>",
+        )
+
+    async def websocket(self, request: Request, receive: Receive, send: Send) -> None:
+        """OpenControlChannel: the websocket at the same path, an ASGI conversation from `websocket.connect` on."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        try:
+            principal, region = await self._node(request)
+        except StorageUnavailable:
+            await _refuse_upgrade(send, 503)
+            return
+        except ApiError as error:
+            await _refuse_upgrade(send, 503 if error.http_status >= 500 else 403)
+            return
+        await send({"type": "websocket.accept"})
+        channel = Channel(
+            str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), send
+        )  # fmt: skip
+        try:
+            opened = await self._opened(channel, receive)
+        except StorageUnavailable as error:
+            log.warning("control_channel.storage_unavailable", error=str(error))
+            opened = False
+        if opened:
+            await self._converse(channel, receive)
+        await _close(send, channel.why)
+
+    async def _node(self, request: Request) -> tuple[Principal, str]:
+        """The node that signed the request, which must be the one in the path."""
+        principal, region = await self._authenticate(request)
+        node_id = unquote(request.path.removeprefix(PATH))
+        if principal.kind != "node" or principal.node_id != node_id:
+            raise AccessDeniedException(f"The credentials are not those of the node {node_id}.")
+        return principal, region
+
+    async def _new_token(self, principal: Principal, region: str) -> str:
+        token = self._house.ids.random_bytes(32).hex()
+        now = self._house.clock.millis()
+        async with self._house.database.transaction() as tx:
+            await tx.execute(
+                _ISSUE,
+                token_hash=_hash(token), account_id=principal.account_id, region=region, node_id=principal.node_id,
+                expires_at=now + TOKEN_SECONDS * 1000,
+            )  # fmt: skip
+        return token
+
+    async def _opened(self, channel: Channel, receive: Receive) -> bool:
+        """Read the frame with the token; the channel then is the node's, and older ones give way."""
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                event = await receive()
+        except TimeoutError:
+            channel.why = "no token came"
+            return False
+        try:
+            token = read_open(event.get("text") or event.get("bytes") or b"").token
+        except msgspec.MsgspecError:
+            channel.why = "the first message holds no token"
+            return False
+        now = self._house.clock.millis()
+        async with self._house.database.transaction() as tx:
+            used = await tx.execute(
+                _REDEEM, token_hash=_hash(token), node_id=channel.node_id, account_id=channel.account_id, now=now
+            )
+            if not used:
+                channel.why = "the token is not valid"
+                return False
+            await presence.opened(
+                tx, channel.account_id, channel.region, channel.node_id,
+                process_id=self._process_id, channel_id=channel.channel_id, now_ms=now,
+            )  # fmt: skip
+            await self._contact(tx, channel)
+            tx.after_commit(lambda: self._house.bus.wake(CHANNEL, channel.node_id))
+        return True
+
+    async def _converse(self, channel: Channel, receive: Receive) -> None:
+        """Receiving and sending live and die together."""
+        self._channels.enter(channel)
+        log.info("control_channel.opened", node_id=channel.node_id)
+        try:
+            async with asyncio.TaskGroup() as both:
+                channel.owned_by(both)
+                reader = both.create_task(self._read(channel, receive), name=f"frames of {channel.node_id}")
+                self._dispatcher.channel_opened(channel.node_id)
+                await channel.closing.wait()
+                reader.cancel()
+        finally:
+            channel.close("the connection has ended")
+            self._channels.leave(channel)
+            log.info("control_channel.closed", node_id=channel.node_id, why=channel.why)
+        await self._left(channel)
+
+    async def _left(self, channel: Channel) -> None:
+        """Take the channel out of the table. Should that fail, the process's next beat does it."""
+        try:
+            async with self._house.database.transaction() as tx:
+                if await presence.closed(tx, channel.node_id, channel.channel_id):
+                    await self._contact(tx, channel)
+        except StorageUnavailable as error:
+            log.warning("control_channel.storage_unavailable", node_id=channel.node_id, error=str(error))
+
+    async def _contact(self, tx: Any, channel: Channel) -> None:
+        await self._house.tell(
+            tx, "node.contact",
+            account_id=channel.account_id, region=channel.region, node_id=channel.node_id,
+            at_ms=self._house.clock.millis(),
+        )  # fmt: skip
+
+    async def _read(self, channel: Channel, receive: Receive) -> None:
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                channel.close("the node closed it")
+                return
+            message = event.get("bytes")
+            if message is None:
+                message = (event.get("text") or "").encode()
+            if len(message) > MAX_FRAME:
+                channel.close("a message over 256 KiB came")
+                return
+            try:
+                await self._hear(channel, decode(message))
+            except (FrameInvalid, msgspec.MsgspecError) as error:
+                log.warning("control_channel.frame_dropped", node_id=channel.node_id, reason=type(error).__name__)
+
+    async def _hear(self, channel: Channel, frame: Frame) -> None:
+        handler = _HANDLERS.get(frame.message_type)
+        if handler is not None:
+            await handler(self, channel, frame)
+        elif frame.message_type not in AGENT_STATISTICS:
+            log.info("control_channel.type_unknown", node_id=channel.node_id, message_type=frame.message_type[:32])
+
+    async def _job_ack(self, channel: Channel, frame: Frame) -> None:
+        ack = read_ack(frame.payload)
+        if _is_of(channel, ack.job_id):
+            answer = Answer(ack.job_id, channel.node_id, code=ack.status_code, text=ack.error_message)
+            await self._intake.put(answer, lambda: None)
+
+    async def _job_reply(self, channel: Channel, frame: Frame) -> None:
+        reply = read_reply(frame.payload)
+        if not _is_of(channel, reply.job_id):
+            return
+        receipt = write(AgentJobReplyAck(reply.job_id, frame.message_id))
+        await self._intake.put(
+            Answer(reply.job_id, channel.node_id, content=reply.content),
+            lambda: channel.put(AGENT_JOB_REPLY_ACK, receipt, self._house),
+        )
+
+    async def _task_complete(self, channel: Channel, frame: Frame) -> None:
+        ended = read_task_complete(frame.payload)
+        receipt = write(AgentTaskAcknowledge(1, frame.message_id, ended.task_id, ended.topic))
+        channel.put(AGENT_TASK_ACKNOWLEDGE, receipt, self._house)
+
+    def _node_gone(self, node_id: str) -> None:
+        channel = self._channels.get(node_id)
+        if channel is not None:
+            channel.close("the node was deregistered")
+
+    async def keep_true(self) -> None:
+        """Say that this process lives, and close channels that the table no longer gives to it (a newer one elsewhere,
+        a node that is gone), every half minute."""
+        while True:
+            try:
+                await self._beat()
+            except StorageUnavailable as error:
+                log.warning("control_channel.storage_unavailable", error=str(error))
+            await self._house.clock.sleep(presence.BEAT_SECONDS)
+
+    async def _beat(self) -> None:
+        now = self._house.clock.millis()
+        before = {channel.channel_id for channel in self._channels}
+        async with self._house.database.transaction() as tx:
+            await presence.beat(tx, self._process_id, now)
+            await presence.forget_dead(tx, now)
+            await tx.execute("delete from control_channel_token where expires_at < :now", now=now)
+            held = await presence.held_by(tx, self._process_id)
+            gone = [
+                (node_id, channel_id)
+                for node_id, channel_id in held.items()
+                if node_id not in self._channels and channel_id not in before
+            ]
+            for node_id, channel_id in self._still_gone(gone):
+                await presence.closed(tx, node_id, channel_id)
+        for channel in self._channels:
+            if channel.channel_id in before and held.get(channel.node_id) != channel.channel_id:
+                channel.close("another channel of the node is newer, or the node is gone")
+
+    def _still_gone(self, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Rows seen without a channel at two beats in a row: not those of channels that are just opening."""
+        suspects, self._suspects = self._suspects, set(rows)
+        return [row for row in rows if row in suspects]
+
+
+_HANDLERS: Mapping[str, Callable[[ControlChannels, Channel, Frame], Awaitable[None]]] = {
+    AGENT_JOB_ACK: ControlChannels._job_ack,
+    AGENT_JOB_REPLY: ControlChannels._job_reply,
+    AGENT_TASK_COMPLETE: ControlChannels._task_complete,
+}
+
+
+def _is_of(channel: Channel, job_id: str) -> bool:
+    """Whether the job is the node's own: a node speaks for itself only."""
+    if node_of(job_id) == channel.node_id:
+        return True
+    log.warning("control_channel.foreign_job", node_id=channel.node_id)
+    return False
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _refusal(error: ApiError) -> Response:
+    """403 without the word that would turn the agent to GetMessages; 503 for our own trouble."""
+    if error.http_status >= 500:
+        return _xml(503, _error("ServiceUnavailable", "Try again."))
+    return _xml(403, _error("UnknownException", error.message))
+
+
+def _error(name: str, text: str) -> str:
+    return f"<{name}><message>{escape(text)}</message></{name}>"
+
+
+def _xml(status: int, body: str) -> Response:
+    return Response(status, {"content-type": "application/xml"}, body.encode())
+
+
+async def _refuse_upgrade(send: Send, status: int) -> None:
+    headers = [(b"content-type", b"application/xml")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    name = "ServiceUnavailable" if status >= 500 else "UnknownException"
+    text = "Try again." if status >= 500 else "These credentials do not open this channel."
+    await send({"type": "websocket.http.response.body", "body": _error(name, text).encode()})
+
+
+async def _close(send: Send, why: str) -> None:
+    try:
+        await send({"type": "websocket.close", "code": 1000, "reason": why})
+    except (OSError, RuntimeError):
+        return  # the peer, or the server on its way down, closed it first

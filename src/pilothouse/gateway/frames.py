@@ -1,0 +1,81 @@
+"""The AgentMessage frame: the binary websocket message of control and data channels.
+
+Big-endian; 116 bytes of header, the payload's length, the payload. Knows no message type and no payload: those are the
+channels' business. Any bytes decode to a `Frame` or raise `FrameInvalid`, nothing else.
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+
+_HEADER = struct.Struct(">I32sIQqQ16s32sI")
+_LENGTH = struct.Struct(">I")
+HEADER_LENGTH = _HEADER.size
+"""116: where the payload's length stands."""
+MAX_FRAME = 256 * 1024
+"""Bytes of one websocket message, in both directions."""
+
+
+class FrameInvalid(Exception):
+    """The bytes are no AgentMessage frame; the text says which field is wrong, never what it held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One message. `message_id` is a UUID in its 36-character form, `created_ms` epoch milliseconds, never 0."""
+
+    message_type: str
+    message_id: str
+    created_ms: int
+    payload: bytes
+    sequence: int = 0
+    flags: int = 0
+    payload_type: int = 0
+    schema: int = 1
+
+
+def encode(frame: Frame, *, padding: bytes = b" ") -> bytes:
+    """The bytes of a frame. Peers accept spaces and NULs as padding of the message type."""
+    raw = bytes.fromhex(frame.message_id.replace("-", ""))
+    return b"".join((
+        _HEADER.pack(
+            HEADER_LENGTH,
+            frame.message_type.encode("ascii").ljust(32, padding),
+            frame.schema,
+            frame.created_ms,
+            frame.sequence,
+            frame.flags,
+            raw[8:] + raw[:8],
+            hashlib.sha256(frame.payload).digest(),
+            frame.payload_type,
+        ),
+        _LENGTH.pack(len(frame.payload)),
+        frame.payload,
+    ))  # fmt: skip
+
+
+def decode(message: bytes) -> Frame:
+    """The frame in a websocket message. The digest is not compared: peers do not on the control channel."""
+    if len(message) < HEADER_LENGTH + 4:
+        raise FrameInvalid("shorter than a header")
+    header, kind, schema, created, sequence, flags, swapped, _, payload_type = _HEADER.unpack_from(message)
+    if not HEADER_LENGTH <= header <= len(message) - 4:
+        raise FrameInvalid("HeaderLength does not fit the message")
+    if _LENGTH.unpack_from(message, header)[0] != len(message) - header - 4:
+        raise FrameInvalid("PayloadLength is not the length of the payload")
+    if created == 0:
+        raise FrameInvalid("CreatedDate is 0")
+    try:
+        message_type = kind.decode("ascii").strip(" \0")
+    except UnicodeDecodeError as error:
+        raise FrameInvalid("MessageType is not ASCII") from error
+    if not message_type.isprintable() or not message_type:
+        raise FrameInvalid("MessageType is empty or not printable")
+    return Frame(
+        message_type, _uuid(swapped), created, message[header + 4 :], sequence, flags, payload_type, schema
+    )  # fmt: skip
+
+
+def _uuid(swapped: bytes) -> str:
+    digits = swapped.hex()
+    return f"{digits[16:24]}-{digits[24:28]}-{digits[28:]}-{digits[:4]}-{digits[4:16]}"

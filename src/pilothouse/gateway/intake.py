@@ -1,0 +1,101 @@
+"""The intake: acknowledgements and replies of all nodes, made durable in batches, then receipted.
+
+While one batch commits, the next one gathers; so the more nodes report at once, the more share one commit. A batch
+that fails by a fault of one answer is repeated one by one, and only that answer is dropped, unreceipted: the node sends
+it again. While the database is away the batch is kept and tried again.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from pilothouse.call import House
+from pilothouse.gateway.delivery import Answer, Senders, answered
+from pilothouse.storage import StorageUnavailable
+
+log = structlog.get_logger()
+
+BATCH = 200
+QUEUE = 20_000
+"""Answers that may wait; beyond, the channels that bring more are not read on."""
+_TRIES = 40
+_TRY_AGAIN_SECONDS = 0.5
+
+
+class IntakeFailed(Exception):
+    """The answer could not be stored; the node should send it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An answer and what to do once it is durable, or for good not."""
+
+    answer: Answer
+    stored: Callable[[], None]
+    failed: Callable[[], None]
+
+
+class Intake:
+    """One queue and one writer for all channels of a process."""
+
+    def __init__(self, house: House, senders: Senders) -> None:
+        self._house = house
+        self._senders = senders
+        self._queue: asyncio.Queue[Entry] = asyncio.Queue(QUEUE)
+
+    async def put(self, answer: Answer, stored: Callable[[], None], failed: Callable[[], None] = lambda: None) -> None:
+        """Queue an answer; waits while too many wait. The callbacks return at once."""
+        await self._queue.put(Entry(answer, stored, failed))
+
+    async def store(self, answer: Answer) -> None:
+        """Queue an answer and wait until it is durable. Raises IntakeFailed."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def settle(outcome: bool) -> None:
+            if not done.done():
+                done.set_result(outcome)
+
+        await self.put(answer, lambda: settle(True), lambda: settle(False))
+        if not await done:
+            raise IntakeFailed
+
+    async def run(self) -> None:
+        """Store answers until cancelled."""
+        batch: list[Entry] = []
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while len(batch) < BATCH and not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._store(batch)
+        finally:  # whoever waits is told; the nodes send again
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            for entry in batch:
+                entry.failed()
+
+    async def _store(self, batch: Sequence[Entry]) -> None:
+        for attempt in range(_TRIES):
+            try:
+                async with self._house.database.transaction() as tx:
+                    await answered(self._house, tx, self._senders, [entry.answer for entry in batch])
+            except StorageUnavailable as error:
+                log.warning("intake.storage_unavailable", answers=len(batch), attempt=attempt, error=str(error))
+                await self._house.clock.sleep(_TRY_AGAIN_SECONDS)
+            except Exception:
+                if len(batch) == 1:
+                    log.exception("intake.answer_dropped", wire_id=batch[0].answer.wire_id)
+                    batch[0].failed()
+                    return
+                log.warning("intake.batch_split", answers=len(batch))
+                for entry in batch:
+                    await self._store([entry])
+                return
+            else:
+                for entry in batch:
+                    entry.stored()
+                return
+        for entry in batch:
+            entry.failed()

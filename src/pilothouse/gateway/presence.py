@@ -1,0 +1,113 @@
+"""Presence: which process holds which node's control channel, in tables that every process reads.
+
+Owns node_channel and gateway_process. A channel counts while its row stands and its process was seen within the last
+150 s; the process writes one row for all its channels, so that ten thousand idle nodes cost one small write. The edge
+drops peers that answer no ping, so an open channel of a living process is a living node.
+"""
+
+from collections.abc import Iterable
+
+from pilothouse.storage import Row, Transaction
+
+ALIVE_MS = 150_000
+"""A process (and with it the channels it holds) that was not seen for this long is dead."""
+BEAT_SECONDS = 30.0
+"""How often a process says that it is there."""
+
+_UPSERT = """insert into node_channel (node_id, account_id, region, process_id, channel_id, opened_at)
+values (:node_id, :account_id, :region, :process_id, :channel_id, :now)
+on conflict (node_id) do update set account_id = excluded.account_id, region = excluded.region,
+  process_id = excluded.process_id, channel_id = excluded.channel_id, opened_at = excluded.opened_at"""
+
+_CONNECTED = """select c.node_id, c.opened_at, p.seen_at
+from node_channel c join gateway_process p on p.process_id = c.process_id
+where c.node_id in (:nodes) and p.seen_at > :alive"""
+
+_ALL = """select c.node_id, c.opened_at, p.seen_at
+from node_channel c join gateway_process p on p.process_id = c.process_id
+where c.account_id = :account_id and c.region = :region and p.seen_at > :alive"""
+
+
+async def connected(tx: Transaction, node_ids: Iterable[str], now_ms: int) -> dict[str, int]:
+    """The nodes among these whose control channel is open, with the time (epoch ms) they were last seen on it."""
+    nodes = sorted(set(node_ids))
+    seen: dict[str, int] = {}
+    for start in range(0, len(nodes), 500):
+        part = nodes[start : start + 500]
+        seen.update(_seen(await tx.rows(_CONNECTED, nodes=part, alive=now_ms - ALIVE_MS)))
+    return seen
+
+
+async def all_connected(tx: Transaction, account_id: str, region: str, now_ms: int) -> dict[str, int]:
+    """Every node of the account and region with an open control channel, as `connected` gives it."""
+    return _seen(await tx.rows(_ALL, account_id=account_id, region=region, alive=now_ms - ALIVE_MS))
+
+
+async def is_connected(tx: Transaction, node_id: str, now_ms: int) -> bool:
+    """Whether the node's control channel is open now."""
+    return node_id in await connected(tx, [node_id], now_ms)
+
+
+def _seen(rows: list[Row]) -> dict[str, int]:
+    return {row["node_id"]: max(row["opened_at"], row["seen_at"]) for row in rows}
+
+
+async def opened(
+    tx: Transaction, account_id: str, region: str, node_id: str, *, process_id: str, channel_id: str, now_ms: int
+) -> None:
+    """The node's channel is now this one; an older one loses its row."""
+    await tx.execute(
+        _UPSERT,
+        node_id=node_id, account_id=account_id, region=region, process_id=process_id, channel_id=channel_id, now=now_ms,
+    )  # fmt: skip
+
+
+async def closed(tx: Transaction, node_id: str, channel_id: str) -> bool:
+    """The channel is gone; False when a newer one had taken its place already."""
+    return bool(await tx.execute(
+        "delete from node_channel where node_id = :node_id and channel_id = :channel_id",
+        node_id=node_id, channel_id=channel_id,
+    ))  # fmt: skip
+
+
+async def node_gone(tx: Transaction, node_id: str) -> None:
+    """The node was deregistered."""
+    await tx.execute("delete from node_channel where node_id = :node_id", node_id=node_id)
+    await tx.execute("delete from control_channel_token where node_id = :node_id", node_id=node_id)
+
+
+async def process_started(tx: Transaction, process_id: str, now_ms: int) -> None:
+    """The process holds no channel yet, whatever an earlier life of it left in the table."""
+    await tx.execute("delete from node_channel where process_id = :process_id", process_id=process_id)
+    await beat(tx, process_id, now_ms)
+
+
+async def process_stopped(tx: Transaction, process_id: str) -> None:
+    """All channels of the process are closed."""
+    await tx.execute("delete from node_channel where process_id = :process_id", process_id=process_id)
+    await tx.execute("delete from gateway_process where process_id = :process_id", process_id=process_id)
+
+
+async def beat(tx: Transaction, process_id: str, now_ms: int) -> None:
+    """The process is there."""
+    await tx.execute(
+        "insert into gateway_process (process_id, seen_at) values (:process_id, :now)"
+        " on conflict (process_id) do update set seen_at = excluded.seen_at",
+        process_id=process_id, now=now_ms,
+    )  # fmt: skip
+
+
+async def held_by(tx: Transaction, process_id: str) -> dict[str, str]:
+    """Node id to channel id of every channel that the table gives to the process."""
+    rows = await tx.rows("select node_id, channel_id from node_channel where process_id = :p", p=process_id)
+    return {row["node_id"]: row["channel_id"] for row in rows}
+
+
+async def forget_dead(tx: Transaction, now_ms: int) -> None:
+    """Remove processes that died long ago, and their channels' rows."""
+    dead = now_ms - 10 * ALIVE_MS
+    await tx.execute(
+        "delete from node_channel where process_id in (select process_id from gateway_process where seen_at < :dead)",
+        dead=dead,
+    )
+    await tx.execute("delete from gateway_process where seen_at < :dead", dead=dead)
