@@ -4,8 +4,6 @@ It stands where the HMAC of a SigV4 header stands and covers the same string-to-
 string-to-sign is, others know.
 """
 
-import base64
-import binascii
 from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -39,12 +37,10 @@ def read_public_key(public_key_der: bytes) -> RSAPublicKey:
     return key
 
 
-def verify(public_key_der: bytes, string_to_sign: bytes, signature_b64: str) -> bool:
-    """Whether the signature (standard base64) is the key's over the string. Raises NotAnRsaKey for a bad key only."""
-    key = read_public_key(public_key_der)
+def verify(public_key_der: bytes, string_to_sign: bytes, signature: bytes) -> bool:
+    """Whether the signature is the key's over the string. Raises NotAnRsaKey for a bad key only."""
     try:
-        signature = base64.b64decode(signature_b64, validate=True)
-        key.verify(signature, string_to_sign, _PADDING, SHA256())
-    except (binascii.Error, ValueError, InvalidSignature):
+        read_public_key(public_key_der).verify(signature, string_to_sign, _PADDING, SHA256())
+    except InvalidSignature:
         return False
     return True

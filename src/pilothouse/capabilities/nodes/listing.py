@@ -6,16 +6,19 @@ by batch.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pilothouse.capabilities.nodes.model import (
     RESOURCE_TYPE,
     SOURCE_TYPE,
+    InvalidActivationId,
     InvalidFilterKey,
     InvalidInstanceId,
+    InvalidInstancePropertyFilterValue,
     Node,
     Sighting,
+    is_activation_id,
     is_node_id,
     sighting,
 )
@@ -79,6 +82,56 @@ def add_filter(query: NodeQuery, key: str, values: Sequence[str], *, unfit: type
         query.tags.append((key, values))
     else:
         raise InvalidFilterKey(f"There is no filter {key}.")
+
+
+def add_property_filter(query: NodeQuery, key: str, values: Sequence[str], operator: str) -> None:
+    """Add a filter of DescribeInstanceProperties: Equal is as in `add_filter`, the others look at each node.
+
+    A node without such a property fits NotEqual only. Raises like `add_filter`, and InvalidActivationId.
+    """
+    if key == "ActivationIds" and (wrong := [value for value in values if not is_activation_id(value)]):
+        raise InvalidActivationId(f"Not the id of an activation: {wrong[0]}.")
+    if operator == "Equal" and key not in _UNKNOWN_PROPERTIES:
+        add_filter(query, key, values, unfit=InvalidInstancePropertyFilterValue)
+        return
+    if key not in _PROPERTIES:
+        raise InvalidFilterKey(f"There is no filter {key} with the operator {operator}.")
+    property_of, fits = _PROPERTIES[key], _OPERATORS[operator]
+
+    def keep(seen: Seen) -> bool:
+        found = property_of(seen)
+        return operator == "NotEqual" if found is None else fits(found, values)
+
+    query.keep.append(keep)
+
+
+def _in_order(text: str) -> list[tuple[int, str]]:
+    """Sorts versions by their numbers: 3.9 before 3.10. A number compares as its length and digits, however long."""
+    parts = re.split("([0-9]+)", text)
+    numbers = {part: part.lstrip("0") for part in parts[1::2]}
+    return [(len(numbers[part]), numbers[part]) if part in numbers else (-1, part) for part in parts]
+
+
+_OPERATORS: Mapping[str, Callable[[str, Sequence[str]], bool]] = {
+    "Equal": lambda found, values: found in values,
+    "NotEqual": lambda found, values: found not in values,
+    "BeginWith": lambda found, values: found.startswith(tuple(values)),
+    "LessThan": lambda found, values: any(_in_order(found) < _in_order(value) for value in values),
+    "GreaterThan": lambda found, values: any(_in_order(found) > _in_order(value) for value in values),
+}
+_PROPERTIES: Mapping[str, Callable[[Seen], str | None]] = {
+    "InstanceIds": lambda seen: seen[0].node_id,
+    "AgentVersion": lambda seen: seen[0].agent_version,
+    "PingStatus": lambda seen: seen[1].status.value,
+    "PlatformTypes": lambda seen: seen[0].platform_type,
+    "ActivationIds": lambda seen: seen[0].activation_id,
+    "IamRole": lambda seen: seen[0].iam_role,
+    "ResourceType": lambda seen: seen[0].resource_type,
+    "DocumentName": lambda seen: None,
+    "AssociationStatus": lambda seen: None,
+}
+_UNKNOWN_PROPERTIES = frozenset({"DocumentName", "AssociationStatus"})
+"""Properties that associations give; no node has one, as there are none."""
 
 
 def _checked(key: str, values: Sequence[str], known: frozenset[str], unfit: type[ApiError]) -> frozenset[str]:

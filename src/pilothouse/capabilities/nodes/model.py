@@ -25,7 +25,8 @@ RESOURCE_TYPE = "ManagedInstance"
 """The only resource type there is yet: every node comes from an activation. Tags hang on it under this name too."""
 SOURCE_TYPE = "AWS::SSM::ManagedInstance"
 
-_ROLE = re.compile(r"(?:/(?:[!-.0-~]+/)*)?[A-Za-z0-9_+=,.@-]{1,64}")
+_ROLE = re.compile(r"/?(?:[!-.0-~]+/)*[A-Za-z0-9_+=,.@-]+")
+_ACTIVATION_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _NODE_ID = re.compile(r"(?:mi-[A-Za-z0-9_]{17}|i-[A-Za-z0-9_]{8}|i-[A-Za-z0-9_]{17})")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f]*")
 
@@ -64,6 +65,10 @@ class InvalidInstanceId(ApiError):
 
 class DuplicateInstanceId(ApiError):
     """The same node is named more than once."""
+
+
+class InvalidActivationId(ApiError):
+    """A text that cannot be the id of an activation."""
 
 
 class InvalidParameters(ApiError):
@@ -269,6 +274,11 @@ def public_key_hash(der: bytes) -> str:
 def is_node_id(text: str) -> bool:
     """Whether the text has the form of a node id; tells nothing about whether there is such a node."""
     return _NODE_ID.fullmatch(text) is not None
+
+
+def is_activation_id(text: str) -> bool:
+    """Whether the text has the form of an activation id."""
+    return _ACTIVATION_ID.fullmatch(text) is not None
 
 
 _PLATFORM_TYPES = {"linux": "Linux", "windows": "Windows", "macos": "MacOS"}

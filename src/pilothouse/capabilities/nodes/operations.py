@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.nodes.listing import NodeQuery, Scope, Seen, add_filter, nodes_after
+from pilothouse.capabilities.nodes.listing import NodeQuery, Scope, Seen, add_filter, add_property_filter, nodes_after
 from pilothouse.capabilities.nodes.model import (
     RESOURCE_TYPE,
     Activation,
@@ -14,7 +14,6 @@ from pilothouse.capabilities.nodes.model import (
     InvalidInstanceId,
     InvalidInstanceInformationFilterValue,
     InvalidNextToken,
-    InvalidParameters,
     checked_role,
     expiration,
     hash_code,
@@ -24,6 +23,8 @@ from pilothouse.errors import ValidationException
 from pilothouse.gateway import presence
 from pilothouse.runtime.clock import from_millis, to_millis
 from pilothouse.storage.pages import InvalidPageToken
+
+MOST_TAGS: Final = 50
 
 _ACTIVATION_COLUMNS: Final = {
     "ActivationIds": "activation_id",
@@ -105,6 +106,24 @@ async def describe_instance_information(call: Call, request: Shape) -> Shape:
     return {"InstanceInformationList": [_information_to_wire(seen) for seen in nodes], "NextToken": token}
 
 
+@operation("ssm", "DescribeInstanceProperties")
+async def describe_instance_properties(call: Call, request: Shape) -> Shape:
+    """The same nodes with further filters. What only cloud machines have (type, key name, architecture) is left out."""
+    legacy = [(each["key"], each["valueSet"], "Equal") for each in request.get("InstancePropertyFilterList") or ()]
+    filters = [
+        (each["Key"], each["Values"], each.get("Operator") or "Equal")
+        for each in request.get("FiltersWithOperator") or ()
+    ]
+    if filters and legacy:
+        raise ValidationException("FiltersWithOperator and InstancePropertyFilterList cannot be given together.")
+    query = NodeQuery()
+    for key, values, operator in filters or legacy:
+        add_property_filter(query, key, values, operator)
+    nodes, token = await _page(call, request, query, ["DescribeInstanceProperties", filters or legacy], default=50)
+    properties = [_information_to_wire(seen) | {"AvailabilityZone": seen[0].availability_zone} for seen in nodes]
+    return {"InstanceProperties": properties, "NextToken": token}
+
+
 @operation("ssm", "GetConnectionStatus")
 async def get_connection_status(call: Call, request: Shape) -> Shape:
     """Whether the node's control channel is open at this moment; an unknown id is just not connected."""
@@ -171,10 +190,10 @@ def _position(call: Call, query: list[Any], request: Shape) -> list[Any] | None:
 
 
 def _node_tags(request: Shape) -> dict[str, str]:
-    """The tags that each node registered with it will get. Raises InvalidParameters if they are too many."""
+    """The tags that each node registered with it will get. Raises TooManyTagsError if no node may have so many."""
     given = tags.by_key(request.get("Tags") or [])
-    if len(given) > 50:
-        raise InvalidParameters("An activation can have at most 50 tags.")
+    if len(given) > MOST_TAGS:
+        raise tags.TooManyTagsError(f"A managed node can have at most {MOST_TAGS} tags.")
     return given
 
 

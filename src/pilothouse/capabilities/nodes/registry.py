@@ -52,19 +52,18 @@ async def public_key(house: House, node_id: str) -> bytes:
     return bytes(found)
 
 
-async def signed_by(house: House, node_id: str, string_to_sign: str | bytes, signature: str) -> Principal:
-    """The principal of a request that the node's own key signed; `signature` is standard base64.
+async def signed_by(house: House, node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
+    """The principal of a request that the node's own key signed.
 
     Raises InvalidSignatureException, and like `registered`.
     """
-    signed = string_to_sign.encode() if isinstance(string_to_sign, str) else string_to_sign
     async with house.database.reading() as tx:
         store = NodeStore(tx)
         key = await store.public_key(node_id)
         node = await store.by_id(node_id)
         if key is None or node is None:
             raise await _not_registered(tx, node_id)
-    if not node_signature.verify(bytes(key), signed, signature):
+    if not node_signature.verify(bytes(key), string_to_sign, signature):
         raise InvalidSignatureException
     return node.principal
 

@@ -242,10 +242,10 @@ class NodeStore:
         """A contact at `at`, unless one less than `not_within_ms` before it is stored already."""
         await self._tx.execute(
             "update node set last_contact_at = :at"
-            " where node_id = :node_id and coalesce(last_contact_at, 0) <= :at - :not_within_ms",
+            " where node_id = :node_id and (last_contact_at is null or last_contact_at <= :before)",
             node_id=node_id,
             at=at,
-            not_within_ms=not_within_ms,
+            before=at - not_within_ms,
         )
 
     async def deregister(self, account_id: str, region: str, node_id: str, now: int) -> bool:
