@@ -1,11 +1,12 @@
 """A small house for the client edge: embedded storage, a few accounts' keys, operations made up for the test."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import structlog
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as Keys
@@ -213,6 +214,13 @@ def signed_form(service: str, body: str, clock: TestClock, **how: Any) -> Reques
         headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
     )
     return sign(aws, service, clock, **how)
+
+
+@pytest.fixture(autouse=True)
+def log_lines() -> Iterator[list[Any]]:
+    """What is logged during the test, kept off the screen."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
 
 
 @pytest.fixture

@@ -299,7 +299,7 @@ def by_node_key(edge: Edge, target: str = "AmazonSSM.RequestManagedInstanceRoleT
     body = b'{"Fingerprint":"f8fda139-417f-43e1-886d-bd79daff37ac"}'
     date = edge.clock.now().strftime("%Y%m%dT%H%M%SZ")
     signed = ("content-type", "host", "x-amz-date", "x-amz-target")
-    scope = Scope(NODE_ID, date[:8], "eu-west-1", "ssm", signed, frozenset(signed), ";".join(signed))
+    scope = Scope(NODE_ID, date[:8], "eu-west-1", "ssm", signed)
     request = Request(
         method="POST",
         path="/",
@@ -323,7 +323,7 @@ def by_node_key(edge: Edge, target: str = "AmazonSSM.RequestManagedInstanceRoleT
     return changed(
         request,
         authorization=(
-            f"AWS4-HMAC-SHA256 Credential={NODE_ID}/{scope.text}, SignedHeaders={scope.signed_text}, "
+            f"AWS4-HMAC-SHA256 Credential={NODE_ID}/{scope.text}, SignedHeaders={';'.join(signed)}, "
             f"Signature={b64encode(signature).decode()}"
         ),
     )

@@ -2,7 +2,6 @@
 
 import secrets
 import string
-import uuid
 
 _CODE_ALPHABET = string.ascii_letters + string.digits
 _KEY_ALPHABET = string.ascii_uppercase + "234567"
@@ -13,8 +12,9 @@ class Ids:
 
     def uuid(self) -> str:
         """A random UUID in its 36-character form: command ids, activation ids, request ids."""
-        raw = secrets.token_bytes(16)
-        return str(uuid.UUID(bytes=raw, version=4))
+        digits = secrets.token_hex(16)
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
     def node_id(self) -> str:
         """`mi-` and 17 hex digits."""

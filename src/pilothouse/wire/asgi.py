@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from pilothouse.wire.front import Front, body_limit
+from pilothouse.wire.front import Front
 from pilothouse.wire.http import BadRequest, Request, Response, header_map, text_response
+from pilothouse.wire.limits import body_limit
 
 BODY_SECONDS = 30.0
 """How long a client may take to send a body."""

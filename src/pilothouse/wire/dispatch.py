@@ -7,6 +7,7 @@ durable before the answer leaves. Every outcome is counted, timed and logged her
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -39,6 +40,13 @@ Authorise = Callable[[Call, Operation, Shape], Awaitable[None] | None]
 INVOCATION_ID = "amz-sdk-invocation-id"
 _JSON, _QUERY = Json11(), Query()
 _MAX_INVOCATION_ID = 256
+
+
+@lru_cache(maxsize=1024)
+def _named(target: str) -> tuple[str, str]:
+    """Service and operation of an `X-Amz-Target`; an empty service if the prefix is not known."""
+    prefix, _, name = target.rpartition(".")
+    return TARGETS.get(prefix, ""), name
 
 
 @dataclass(slots=True)
@@ -129,12 +137,13 @@ class Dispatch:
         """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
         headers = request.headers
         target = headers.get("x-amz-target")
-        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        media_type = headers.get("content-type", "")
+        if media_type not in ACCEPTED:
+            media_type = media_type.partition(";")[0].strip().lower()
         if target is not None:
             if request.body and media_type not in ACCEPTED:
                 raise SerializationException("The Content-Type of the request must be application/x-amz-json-1.1.")
-            prefix, _, way.name = target.rpartition(".")
-            way.service = TARGETS.get(prefix, "")
+            way.service, way.name = _named(target)
         elif media_type == FORM or request.method == "GET":
             way.protocol = _QUERY
             form = form_of(request)

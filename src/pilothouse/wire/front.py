@@ -13,23 +13,6 @@ from pilothouse.wire.http import Request, Response, RouteHandler, text_response
 
 log = structlog.get_logger()
 
-BODY_LIMIT = 1 << 20
-LARGE_BODY_LIMIT = 5 << 20
-LARGE_BODIES = frozenset(
-    {
-        "AmazonSSM.CreateDocument",
-        "AmazonSSM.UpdateDocument",
-        "AmazonSSM.PutInventory",
-        "AmazonSSM.PutComplianceItems",
-    }
-)
-"""Targets whose documented limits exceed the usual body."""
-
-
-def body_limit(headers: Mapping[str, str]) -> int:
-    """Bytes that the body of a request with these headers may have."""
-    return LARGE_BODY_LIMIT if headers.get("x-amz-target") in LARGE_BODIES else BODY_LIMIT
-
 
 class Front:
     """Hands a request to the route that claims its path, or to dispatch."""

@@ -7,13 +7,11 @@ import msgspec
 
 from pilothouse.errors import ApiError, SerializationException
 from pilothouse.wire.http import Request, Response
+from pilothouse.wire.limits import MAX_DEPTH, MEMBER_LIMIT, member_limit
 from pilothouse.wire.models import OperationModel
 
 CONTENT_TYPE = "application/x-amz-json-1.1"
 ACCEPTED = frozenset({"application/x-amz-json-1.1", "application/x-amz-json-1.0", "application/json"})
-
-MAX_DEPTH = 32
-MAX_KEYS = 20_000
 
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """String literals. The closing quote is optional so that each byte is looked at once, whatever the body holds."""
@@ -22,18 +20,18 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-def decode(body: bytes) -> dict[str, Any]:
+def decode(body: bytes, most: int = MEMBER_LIMIT) -> dict[str, Any]:
     """The members of a request body; an empty body is an empty object.
 
     Raises SerializationException: not JSON, not an object, a name twice in one object, nested deeper than MAX_DEPTH,
-    more than MAX_KEYS names.
+    more than `most` names.
     """
     if not body:
         return {}
     skeleton = _STRINGS.sub(b"", body)
     names = skeleton.count(b":")
-    if names > MAX_KEYS:
-        raise SerializationException(f"The request has more than {MAX_KEYS} members.")
+    if names > most:
+        raise SerializationException(f"The request has more than {most} members.")
     if skeleton.count(b"{") + skeleton.count(b"[") > MAX_DEPTH and _depth(skeleton) > MAX_DEPTH:
         raise SerializationException(f"The request is nested deeper than {MAX_DEPTH} levels.")
     try:
@@ -72,7 +70,7 @@ class Json11:
     """The protocol as dispatch uses it; see `protocol.Protocol`."""
 
     def members(self, operation: OperationModel, request: Request) -> dict[str, Any]:
-        return decode(request.body)
+        return decode(request.body, member_limit(operation.name))
 
     def body(self, operation: OperationModel, shape: dict[str, Any]) -> bytes:
         return _encode(operation.answer(shape))

@@ -94,6 +94,7 @@ class ServiceModel:
     def __init__(self, name: str, files: list[ServiceFile]) -> None:
         self.name = name
         self.metadata = files[0].metadata
+        self.public = frozenset(files[0].operations) if name in PUBLIC else frozenset[str]()
         self.shapes: dict[str, ShapeModel] = {}
         self.operations: dict[str, OperationModel] = {}
         for file in files:

@@ -12,7 +12,7 @@ def published() -> set[Name]:
     """Every operation of the public models."""
     names: set[Name] = set()
     for service in PUBLIC:
-        names.update((service, name) for name in service_model(service).operations)
+        names.update((service, name) for name in service_model(service).public)
     return names
 
 

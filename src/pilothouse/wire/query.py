@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 
 from pilothouse.errors import ApiError, SerializationException
 from pilothouse.wire.http import Request, Response
-from pilothouse.wire.json11 import MAX_DEPTH, MAX_KEYS
+from pilothouse.wire.limits import MAX_DEPTH, MEMBER_LIMIT
 from pilothouse.wire.models import OperationModel
 from pilothouse.wire.shapes import ShapeModel
 
@@ -31,7 +31,7 @@ def form_of(request: Request) -> dict[str, str]:
     """
     text = request.query if request.method == "GET" else request.body.decode("latin-1")
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MAX_KEYS)
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=MEMBER_LIMIT)
     except ValueError as error:
         raise SerializationException("The form is not valid.") from error
     form = dict(pairs)

@@ -1,0 +1,28 @@
+"""How large a request may be. Most operations need little; four carry whole documents or inventories."""
+
+from collections.abc import Mapping
+
+BODY_LIMIT = 1 << 20
+LARGE_BODY_LIMIT = 5 << 20
+"""Bytes."""
+
+MEMBER_LIMIT = 20_000
+LARGE_MEMBER_LIMIT = 250_000
+"""Members of all objects of a body together. PutComplianceItems may bring 10,000 items of three members and more."""
+
+MAX_DEPTH = 32
+
+LARGE = frozenset({"CreateDocument", "UpdateDocument", "PutInventory", "PutComplianceItems"})
+"""The ssm operations whose documented limits exceed the usual body."""
+
+_LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in LARGE)
+
+
+def body_limit(headers: Mapping[str, str]) -> int:
+    """Bytes that the body of a request with these headers may have."""
+    return LARGE_BODY_LIMIT if headers.get("x-amz-target") in _LARGE_TARGETS else BODY_LIMIT
+
+
+def member_limit(operation: str) -> int:
+    """Members that a request of the operation may have."""
+    return LARGE_MEMBER_LIMIT if operation in LARGE else MEMBER_LIMIT
