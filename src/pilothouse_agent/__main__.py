@@ -71,7 +71,14 @@ def _parser() -> argparse.ArgumentParser:
         "--ca", type=Path, metavar="FILE", help="CA certificate of the server (default: the machine's own)"
     )
     register.add_argument("--activation-id", required=True, metavar="ID")
-    register.add_argument("--activation-code", required=True, metavar="CODE")
+    code = os.environ.get("PILOTHOUSE_ACTIVATION_CODE")
+    register.add_argument(
+        "--activation-code",
+        default=code,
+        required=code is None,
+        metavar="CODE",
+        help="or PILOTHOUSE_ACTIVATION_CODE in the environment, which other users cannot see",
+    )
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     register.add_argument(
         "--region", default=region, help="region of the activation (default: AWS_REGION or us-east-1)"

@@ -87,6 +87,8 @@ class FakeServer:
     token_error: str | None = None
     credentials_life: float = 3600.0
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    """What GET answers, by path."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -224,13 +226,14 @@ class FakeServer:
             if headers.get("upgrade", "").lower() == "websocket":
                 await self._websocket(head, target, headers, reader, writer)
                 return
-            body = await reader.readexactly(int(headers["content-length"]))
+            body = await reader.readexactly(int(headers.get("content-length", "0")))
             status, kind, answer = await self._answer(method, target, headers, body)
             writer.write(
                 f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(answer)}\r\n\r\n".encode()
                 + answer
             )
-            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
         except (OSError, EOFError):
             pass  # the agent went away
         finally:
@@ -239,6 +242,9 @@ class FakeServer:
 
     async def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         path = target.partition("?")[0]
+        if method == "GET":
+            found = self.files.get(path)
+            return (200 if found else 404), "application/octet-stream", found.read_bytes() if found else b""
         try:
             if path.startswith("/v1/control-channel/"):
                 return self._create_control_channel(method, path, headers, body)
