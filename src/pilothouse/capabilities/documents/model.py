@@ -1,0 +1,171 @@
+"""What a document is, and what can be told from its content: steps, platforms, how long it may run.
+
+Knows nothing of where documents are kept. Times are epoch milliseconds.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pilothouse.errors import ApiError
+
+EXECUTION_SECONDS = 3600
+"""How long a step may run when its document does not say, or says it in a way agents do not understand."""
+EXECUTION_SHORTEST, EXECUTION_LONGEST = 5, 172_800
+
+PLATFORMS = ("Windows", "Linux", "MacOS")
+
+_PLATFORMS_OF_PLUGIN: Mapping[str, tuple[str, ...]] = {
+    "aws:runShellScript": ("Linux", "MacOS"),
+    "aws:runPowerShellScript": ("Windows", "Linux", "MacOS"),
+    "aws:domainJoin": ("Windows", "Linux"),
+    "aws:applications": ("Windows",),
+    "aws:psModule": ("Windows",),
+    "aws:cloudWatch": ("Windows",),
+    "aws:updateAgent": ("Windows",),
+}
+"""Plugins that do not run everywhere."""
+
+
+class InvalidDocument(ApiError):
+    """The document does not exist, or is of a type that cannot be used here."""
+
+
+class InvalidDocumentVersion(ApiError):
+    """The document has no such version."""
+
+
+class InvalidParameters(ApiError):
+    """The parameters do not fit the document."""
+
+
+class InvalidFilterKey(ApiError):
+    """A filter that the list does not know."""
+
+
+class InvalidNextToken(ApiError):
+    """The page token is not of this list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One plugin that a node runs. `name` is what its results are reported under."""
+
+    name: str
+    action: str
+    platform: str | None
+    """The only platform it runs on, by its precondition; None if it has none."""
+    timeouts: tuple[Any, ...]
+    """`timeoutSeconds` of each part as written, None where absent."""
+    folder: str
+    """Where the agent puts its output below command and node in a bucket."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One version of a document, with its content parsed."""
+
+    name: str
+    owner: str
+    kind: str
+    """DocumentType: Command, Session, Automation …"""
+    version: str
+    latest_version: str
+    default_version: str
+    format: str
+    text: str
+    """The content as it is stored; its hash is the document's."""
+    content: Mapping[str, Any]
+    created_at: int
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the text, hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def schema_version(self) -> str:
+        return str(self.content["schemaVersion"])
+
+    @property
+    def description(self) -> str:
+        return str(self.content.get("description") or "")
+
+    @property
+    def parameters(self) -> Mapping[str, Mapping[str, Any]]:
+        """Parameter name to its definition."""
+        return self.content.get("parameters") or {}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The plugins in document order; none for types that are not run by agents."""
+        return tuple(_steps_of(self.content))
+
+    @cached_property
+    def platform_types(self) -> tuple[str, ...]:
+        """The platforms on which at least one step runs."""
+        fitting: set[str] = set()
+        for step in self.steps:
+            able = _PLATFORMS_OF_PLUGIN.get(step.action, PLATFORMS)
+            fitting.update(able if step.platform is None else {step.platform} & {*able})
+        return tuple(platform for platform in PLATFORMS if platform in fitting)
+
+    def runs_on(self, platform: str | None) -> bool:
+        """Whether a node of this platform can run it; a platform that is not known yet may."""
+        return not platform or platform.lower() in {each.lower() for each in self.platform_types}
+
+    def execution_seconds(self, values: Mapping[str, Sequence[str]]) -> int:
+        """The longest that all steps together may run on one node, with these parameter values."""
+        everywhere = 0
+        by_platform: dict[str, int] = {}
+        for step in self.steps:
+            seconds = sum(self._seconds(timeout, values) for timeout in step.timeouts)
+            if step.platform is None:
+                everywhere += seconds
+            else:
+                by_platform[step.platform] = by_platform.get(step.platform, 0) + seconds
+        return everywhere + max(by_platform.values(), default=0)
+
+    def _seconds(self, timeout: Any, values: Mapping[str, Sequence[str]]) -> int:
+        written = str(timeout).strip()
+        if written.startswith("{{") and written.endswith("}}"):
+            name = written[2:-2].strip()
+            given = values.get(name)
+            written = given[0] if given else str(self.parameters.get(name, {}).get("default", ""))
+        try:
+            seconds = int(float(written))
+        except (ValueError, OverflowError):
+            return EXECUTION_SECONDS
+        return seconds if EXECUTION_SHORTEST <= seconds <= EXECUTION_LONGEST else EXECUTION_SECONDS
+
+
+def _steps_of(content: Mapping[str, Any]) -> Iterable[Step]:
+    for action, plugin in (content.get("runtimeConfig") or {}).items():
+        parts = plugin.get("properties") or {}
+        parts = parts if isinstance(parts, list) else [parts]
+        part_id = str(parts[0].get("id") or f"0.{action}") if parts else f"0.{action}"
+        timeouts = tuple(part.get("timeoutSeconds") for part in parts) or (None,)
+        yield Step(action, action, None, timeouts, f"{_plain(action)}/{_plain(part_id)}")
+    for step in content.get("mainSteps") or ():
+        action, name = str(step["action"]), str(step["name"])
+        timeouts = ((step.get("inputs") or {}).get("timeoutSeconds"),)
+        yield Step(name, action, _only_platform(step.get("precondition")), timeouts, f"{_plain(action)}/{_plain(name)}")
+
+
+def _only_platform(precondition: Any) -> str | None:
+    """The platform that a `StringEquals` precondition asks for, written either way round."""
+    operands = precondition.get("StringEquals") if isinstance(precondition, Mapping) else None
+    if not isinstance(operands, list) or len(operands) != 2:
+        return None
+    one, other = (str(operand).strip() for operand in operands)
+    if other.lower() == "platformtype":
+        one, other = other, one
+    if one.lower() != "platformtype":
+        return None
+    return next((platform for platform in PLATFORMS if platform.lower() == other.lower()), None)
+
+
+def _plain(name: str) -> str:
+    return name.replace(":", "")

@@ -1,0 +1,1 @@
+"""The JSON files of the provided documents, one each, named after the document."""
