@@ -64,21 +64,23 @@ def choose_tier(asked: str | None, was: str | None, value: str, data_type: str, 
     or feature that the tier does not have, and for a step back from Advanced.
     """
     size = len(value.encode())
+    obstacle = _what_needs_advanced(size, data_type, policies=policies)
+    if asked == "Intelligent-Tiering":
+        tier: Tier = "Advanced" if obstacle or was == "Advanced" else "Standard"
+    elif asked == "Standard" and was == "Advanced":
+        raise ValidationException(_DOWNGRADE)
+    elif (asked or was) == "Advanced":
+        tier = "Advanced"
+    elif obstacle:
+        raise ValidationException(obstacle)
+    else:
+        tier = "Standard"
     if size > ADVANCED_BYTES:
         raise ValidationException(
             f"Advanced tier parameters support a maximum parameter value of {ADVANCED_BYTES} characters. "
             f"For more information, see {_LIMITS_PAGE}"
         )
-    obstacle = _what_needs_advanced(size, data_type, policies=policies)
-    if asked == "Intelligent-Tiering":
-        return "Advanced" if obstacle or was == "Advanced" else "Standard"
-    if asked == "Standard" and was == "Advanced":
-        raise ValidationException(_DOWNGRADE)
-    if (asked or was) == "Advanced":
-        return "Advanced"
-    if obstacle:
-        raise ValidationException(obstacle)
-    return "Standard"
+    return tier
 
 
 def _what_needs_advanced(size: int, data_type: str, *, policies: bool) -> str | None:
