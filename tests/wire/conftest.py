@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import structlog
 from botocore.auth import SigV4Auth, SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
+from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import Credentials as Keys
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -143,9 +143,9 @@ PREFIXES = {
 }
 
 
-def plain(aws: AWSRequest) -> Request:
+def plain(aws: AWSRequest | AWSPreparedRequest) -> Request:
     """A botocore request as the edge sees it."""
-    prepared = aws.prepare()
+    prepared = aws.prepare() if isinstance(aws, AWSRequest) else aws
     path, _, query = prepared.url.partition("//")[2].partition("/")[2].partition("?")
     headers = {
         name.lower(): value if isinstance(value, str) else value.decode() for name, value in prepared.headers.items()
