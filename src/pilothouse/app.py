@@ -12,10 +12,11 @@ import msgspec
 import structlog
 
 from pilothouse.call import Capability, House, Operation
-from pilothouse.capabilities import access, keys, parameters, tags
+from pilothouse.capabilities import access, associations, keys, nodes, parameters, tags
 from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
-from pilothouse.errors import UnrecognizedClientException
+from pilothouse.gateway import control_channel, downloads
+from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime import metrics
@@ -42,7 +43,9 @@ log = structlog.get_logger()
 CAPABILITIES: tuple[Capability, ...] = (
     tags.CAPABILITY,
     keys.CAPABILITY,
+    nodes.CAPABILITY,
     parameters.CAPABILITY,
+    associations.CAPABILITY,
     access.CAPABILITY,
 )
 
@@ -96,13 +99,14 @@ class Application:
 
     house: House
     front: Front
+    edge: Edge
     root: access.AccountKey
 
 
-def operations_of_the_house() -> Mapping[tuple[str, str], Operation]:
-    """The operation table: (service, wire name) to operation."""
+def operations_of_the_house(*more: Operation) -> Mapping[tuple[str, str], Operation]:
+    """The operation table: (service, wire name) to operation; `more` are those of the agent edge."""
     table: dict[tuple[str, str], Operation] = {}
-    for operation in [each for capability in CAPABILITIES for each in capability.operations]:
+    for operation in [*more, *(each for capability in CAPABILITIES for each in capability.operations)]:
         if (operation.service, operation.name) in table:
             raise RuntimeError(f"two functions answer {operation.service}:{operation.name}")
         table[operation.service, operation.name] = operation
@@ -117,49 +121,65 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
     """
     async with opened_house(settings, create=True, clock=clock) as house:
         root = await access.ensure_root(house, settings.data)
-        front = _front(house)
-        async with asyncio.TaskGroup() as background:
-            jobs = [forget_replays, *(job for capability in CAPABILITIES for job in capability.jobs)]
-            running = [background.create_task(run_jobs(house, jobs))]
+        authenticator = _authenticator(house)
+        edge = _edge(house, authenticator)
+        jobs = [forget_replays, *edge.jobs, *(job for capability in CAPABILITIES for job in capability.jobs)]
+        async with edge.running(), asyncio.TaskGroup() as background:
+            running = background.create_task(run_jobs(house, jobs), name="jobs")
             try:
-                yield Application(house, front, root)
+                yield Application(house, _front(house, authenticator, edge), edge, root)
             finally:
-                for task in running:
-                    task.cancel()
+                running.cancel()
 
 
-async def _node_lives(node_id: str) -> None:
-    raise UnrecognizedClientException
+def _authenticator(house: House) -> Authenticator:
+    async def lives(node_id: str) -> None:
+        await nodes.lives(house, node_id)
 
+    async def signed_by(node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
+        return await nodes.signed_by(house, node_id, string_to_sign, signature)
 
-async def _node_signature(node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
-    raise UnrecognizedClientException
-
-
-def _front(house: House) -> Front:
-    settings = house.settings
-    authenticator = Authenticator(
-        access.AccessCredentials(house, _node_lives),
+    return Authenticator(
+        access.AccessCredentials(house, lives),
         house.clock,
-        _node_signature,
-        skew=settings.skew_seconds // 60,
-        node_skew=settings.node_skew_seconds // 60,
+        signed_by,
+        skew=house.settings.skew_seconds // 60,
+        node_skew=house.settings.node_skew_seconds // 60,
     )
-    dispatch = Dispatch(house, operations_of_the_house(), authenticator, authorise)
+
+
+def _edge(house: House, authenticator: Authenticator) -> Edge:
+    senders = {topic: sender for capability in CAPABILITIES for topic, sender in capability.topics.items()}
+
+    async def authenticate(request: Request) -> tuple[Principal, str]:
+        return await authenticator.principal(request, "ssmmessages")
+
+    return Edge(house, senders, authenticate, process_id=house.ids.uuid())
+
+
+def _front(house: House, authenticator: Authenticator, edge: Edge) -> Front:
+    dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise)
 
     async def health(request: Request) -> Response:
-        async with house.database.reading() as tx:
-            await tx.value("select 1")
-        body = msgspec.json.encode({"status": "ok", "database": house.database.engine})
-        return Response(200, {"content-type": "application/json"}, body)
+        try:
+            async with house.database.reading() as tx:
+                await tx.value("select 1")
+        except StorageUnavailable:
+            return _json(503, {"status": "database unavailable"})
+        return _json(200, {"status": "ok", "database": house.database.engine})
 
     async def show_metrics(request: Request) -> Response:
         return Response(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, metrics.render())
 
     async def authority(request: Request) -> Response:
-        return Response(200, {"content-type": "application/x-pem-file"}, (settings.data / "ca.pem").read_bytes())
+        return Response(200, {"content-type": "application/x-pem-file"}, (house.settings.data / "ca.pem").read_bytes())
 
-    return Front(dispatch, {"/health": health, "/metrics": show_metrics, "/ca.pem": authority})
+    routes = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
+    return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: downloads.download})
+
+
+def _json(status: int, members: Mapping[str, str]) -> Response:
+    return Response(status, {"content-type": "application/json"}, msgspec.json.encode(members))
 
 
 async def run(settings: Settings) -> None:
@@ -176,7 +196,8 @@ async def run(settings: Settings) -> None:
 
     try:
         async with opened_application(settings) as application:
-            await serve(WireApplication(application.front), listeners, stopping=stopping, started=started)
+            wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
+            await serve(wire, listeners, stopping=stopping, started=started)
             log.info("server.stopping")
     except* (PortInUse, CannotListen, StartFailed) as failures:
         raise StartFailed(_first_sentence(failures)) from None

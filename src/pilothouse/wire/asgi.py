@@ -16,7 +16,8 @@ _DRAINED = 8 << 20
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-WebSocketHandler = Callable[[Scope, Receive, Send], Awaitable[None]]
+WebSocketHandler = Callable[[Any, Any, Any], Awaitable[None]]
+"""(scope, receive, send) of an ASGI websocket."""
 
 
 class _Gone(Exception):

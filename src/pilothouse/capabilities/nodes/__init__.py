@@ -18,6 +18,7 @@ from pilothouse.capabilities.nodes.model import (
 )
 from pilothouse.capabilities.nodes.registry import (
     find,
+    heard_of,
     lives,
     public_key,
     registered,
@@ -27,7 +28,9 @@ from pilothouse.capabilities.nodes.registry import (
 )
 from pilothouse.capabilities.nodes.targets import resolve_targets
 
-CAPABILITY = Capability.of("nodes", operations, agent, taggable={RESOURCE_TYPE: taggable})
+CAPABILITY = Capability.of(
+    "nodes", operations, agent, taggable={RESOURCE_TYPE: taggable}, listeners={"node.contact": heard_of}
+)
 
 __all__ = [
     "CAPABILITY",

@@ -1,7 +1,8 @@
 """Who is registered: finding nodes with their names, refusing the agents of gone ones, checking a node's signature."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pilothouse.call import House
 from pilothouse.capabilities import tags
@@ -71,6 +72,11 @@ async def signed_by(house: House, node_id: str, string_to_sign: bytes, signature
 async def touched(house: House, tx: Transaction, node_id: str, at_ms: int) -> None:
     """The node was heard of at `at_ms`: GetMessages, or a ping on its control channel. Needs a writing transaction."""
     await NodeStore(tx).set_contact(node_id, at_ms, _CONTACT_EVERY_MS)
+
+
+async def heard_of(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """The event `node.contact`: the node polled, or its control channel is open."""
+    await touched(house, tx, facts["node_id"], facts["at_ms"])
 
 
 async def with_names(tx: Transaction, nodes: Sequence[Node]) -> list[Node]:
