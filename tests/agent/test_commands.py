@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ async def test_a_job_id_that_is_a_path_is_refused(server: FakeServer, agent: Age
 
 async def test_steps_and_their_flow(server: FakeServer, agent: Agent) -> None:
     await agent.online()
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"name": "windows", "lines": ["echo no"], "precondition": {"StringEquals": ["platformType", "Windows"]}},
         {"name": "linux", "lines": ["echo {{ word }}"], "precondition": {"StringEquals": ["Linux", "platformType"]}},
         {"name": "fails", "lines": ["exit 4"]},
@@ -230,7 +231,10 @@ async def test_ends_that_skip_the_rest(
     server: FakeServer, agent: Agent, lines: list[str], inputs: dict[str, str], status: str, code: int, whole: str
 ) -> None:
     await agent.online()
-    steps = [{"name": "first", "lines": lines, "inputs": inputs}, {"name": "second", "lines": ["true"]}]
+    steps: list[dict[str, Any]] = [
+        {"name": "first", "lines": lines, "inputs": inputs},
+        {"name": "second", "lines": ["true"]},
+    ]
     job = await server.send(agent.instance_id, steps_command(steps))
     final = await server.final_reply(job)
     seen = {
@@ -242,7 +246,7 @@ async def test_ends_that_skip_the_rest(
 
 async def test_steps_this_agent_cannot_do(server: FakeServer, agent: Agent) -> None:
     await agent.online()
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"name": "modules", "action": "aws:psModule"},
         {"name": "docker", "action": "aws:runDockerAction"},
         {"name": "nonsense", "action": "aws:nonsense"},

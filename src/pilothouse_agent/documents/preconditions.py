@@ -30,7 +30,7 @@ def judge(precondition: object, schema: str, parameters: Mapping[str, object], s
     first, second = arguments
     if first == second:
         return Verdict.FAIL, f"The precondition compares a text with itself. Step name: {step}"
-    if any(text.lstrip("{ ").startswith("ssm") and "{{" in text for text in arguments):
+    if any(substitution.references(arguments)):
         return Verdict.FAIL, f"A precondition cannot refer to the parameter store. Step name: {step}"
     if "platformType" in arguments:
         other = second if first == "platformType" else first
