@@ -1,5 +1,6 @@
 """Encryption under an account's keys: references, context, place, state."""
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -131,17 +132,27 @@ async def test_a_key_that_is_not_enabled_does_nothing(house: House) -> None:
     assert await decrypted(house, blob) == b"secret"
 
 
-async def test_material_opens_only_in_its_own_row_and_under_its_own_master_key(house: House) -> None:
+async def test_material_opens_only_in_its_own_row_and_under_its_own_master_key(database: Database) -> None:
+    master_key = os.urandom(32)
+    house = house_with(database, master_key)
     blob, _ = await encrypted(house)
     with pytest.raises(SealBroken):
-        await decrypted(house_with(house.database, os.urandom(32)), blob)
+        await decrypted(house_with(database, os.urandom(32)), blob)
     _, other = await encrypted(house, key="alias/aws/secretsmanager")
-    async with house.database.transaction() as tx:
+    assert await decrypted(house_with(database, master_key), blob) == b"secret"  # as after a restart
+    async with database.transaction() as tx:
         await tx.execute(
             "update kms_material set wrapped = (select wrapped from kms_material where key_id = :other)", other=other
         )
     with pytest.raises(SealBroken):
-        await decrypted(house, blob)
+        await decrypted(house_with(database, master_key), blob)
+
+
+async def test_a_key_made_by_several_at_once_is_one(house: House) -> None:
+    made = await asyncio.gather(*(encrypted(house) for _ in range(12)))
+    assert len({key_id for _, key_id in made}) == 1
+    for blob, _ in made:
+        assert await decrypted(house, blob) == b"secret"
 
 
 async def test_equal_plaintexts_have_unequal_ciphertexts(house: House) -> None:

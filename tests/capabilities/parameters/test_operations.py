@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -443,9 +444,9 @@ def test_a_failed_creation_leaves_nothing(ssm: Any) -> None:
 
 def test_delete_parameters_answers_both_lists(ssm: Any) -> None:
     put(ssm, "good")
-    answer = ssm.delete_parameters(Names=["good", "bad", "/mal//formed"])
-    assert answer["DeletedParameters"] == ["good"]
-    assert sorted(answer["InvalidParameters"]) == ["/mal//formed", "bad"]
+    answer = ssm.delete_parameters(Names=["good", "bad", "/mal//formed", "/good", "good"])
+    assert answer["DeletedParameters"] == ["/good"]
+    assert answer["InvalidParameters"] == ["good", "bad", "/mal//formed"]
     assert refusal(ssm.delete_parameter, Name="good") == ("ParameterNotFound", "Parameter good not found.")
 
 
@@ -499,3 +500,43 @@ def test_policies_are_kept_until_they_are_replaced_or_cleared(ssm: Any, clock: T
     ssm.put_parameter(Name="x", Value="w", Overwrite=True, Policies="[{}]")
     (described,) = ssm.describe_parameters()["Parameters"]
     assert "Policies" not in described
+
+
+def test_overwrites_at_once_get_versions_without_gaps(ssm: Any) -> None:
+    put(ssm, "x", "0", "SecureString")
+    with ThreadPoolExecutor(8) as threads:
+        versions = list(
+            threads.map(lambda n: ssm.put_parameter(Name="x", Value=str(n), Overwrite=True)["Version"], range(40))
+        )
+    assert sorted(versions) == list(range(2, 42))
+    history = ssm.get_parameter_history(Name="x", WithDecryption=True)["Parameters"]
+    assert [each["Version"] for each in history] == list(range(1, 42))
+    for number, version in enumerate(versions):
+        assert history[version - 1]["Value"] == str(number)
+
+
+def test_creations_at_once_make_one_parameter(ssm: Any) -> None:
+    def create(number: int) -> str:
+        try:
+            put(ssm, "/x", str(number))
+        except ClientError as error:
+            code: str = error.response["Error"]["Code"]
+            return code
+        return "made"
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(create, range(24)))
+    assert sorted(answers) == ["ParameterAlreadyExists"] * 23 + ["made"]
+    assert value_of(ssm, "/x") == str(answers.index("made"))
+
+
+def test_deletes_in_opposite_orders_all_end(ssm: Any) -> None:
+    names = [f"/p/{number}" for number in range(10)]
+    for _ in range(5):
+        for name in names:
+            put(ssm, name)
+        with ThreadPoolExecutor(2) as threads:
+            forth = threads.submit(ssm.delete_parameters, Names=names)
+            back = threads.submit(ssm.delete_parameters, Names=names[::-1])
+        deleted = forth.result()["DeletedParameters"] + back.result()["DeletedParameters"]
+        assert sorted(deleted) == names

@@ -1,11 +1,10 @@
 """Encrypting and decrypting under an account's keys.
 
-Key material is opened from its row on each use, so a disabled key or rotated material counts at once; only the step
-from wrapped bytes to a ready cipher is remembered, by those very bytes.
+A key's row is read on each use, so a disabled or deleted key counts at once. Opened material is remembered: one version
+of a key's material never changes.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,12 +24,15 @@ from pilothouse.capabilities.keys.model import (
     parse_reference,
     take_apart,
 )
-from pilothouse.capabilities.keys.store import KeyStore, Material
+from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.storage import Transaction
 
 _MATERIAL_BYTES: Final = 32
 _NONCE: Final = 12
+_REMEMBERED: Final = 4096
+_opened: Final[dict[tuple[Vault, str, int], AESGCM]] = {}
+"""Ciphers by vault, key id and version of the material; emptied when it is full."""
 
 
 async def encrypt(
@@ -53,13 +55,13 @@ async def encrypt(
     """
     store = KeyStore(tx, account_id, region)
     key_id = await _key_id(house, store, account_id, region, key_ref)
-    material = await store.newest_material(key_id)
-    if material is None:
+    key = await store.newest(key_id)
+    if key is None:
         raise NotFoundException(f"Key '{key_arn(account_id, region, key_id)}' does not exist")
-    check_usable(material.state, key_arn(account_id, region, key_id))
-    front = header(key_id, material.version, digest(place))
+    check_usable(key.state, key_arn(account_id, region, key_id))
+    cipher = await _cipher(house.vault, store, account_id, region, key_id, key.material_version)
+    front = header(key_id, key.material_version, digest(place))
     nonce = house.ids.random_bytes(_NONCE)
-    cipher = _opened(house.vault, material, account_id, region)
     return front + nonce + cipher.encrypt(nonce, plaintext, associated_data(front, context)), key_id
 
 
@@ -97,19 +99,19 @@ class Decryption:
         if place is not None and parts.place != digest(place):
             raise InvalidCiphertextException("The ciphertext was made for another place.")
         used = (parts.key_id, parts.material_version)
-        cipher = self._ciphers.get(used) or await self._cipher(*used)
+        cipher = self._ciphers.get(used) or await self._usable(*used)
         try:
             return cipher.decrypt(parts.nonce, parts.ciphertext, associated_data(parts.header, context))
         except InvalidTag as error:
             raise InvalidCiphertextException("The ciphertext or its encryption context is not valid.") from error
 
-    async def _cipher(self, key_id: str, version: int) -> AESGCM:
-        arn = key_arn(self._account_id, self._region, key_id)
-        material = await self._store.material(key_id, version)
-        if material is None:
-            raise NotFoundException(f"Key '{arn}' does not exist")
-        check_usable(material.state, arn)
-        cipher = self._ciphers[key_id, version] = _opened(self._vault, material, self._account_id, self._region)
+    async def _usable(self, key_id: str, version: int) -> AESGCM:
+        state = await self._store.state(key_id)
+        if state is None:
+            raise NotFoundException(f"Key '{key_arn(self._account_id, self._region, key_id)}' does not exist")
+        check_usable(state, key_arn(self._account_id, self._region, key_id))
+        cipher = await _cipher(self._vault, self._store, self._account_id, self._region, key_id, version)
+        self._ciphers[key_id, version] = cipher
         return cipher
 
 
@@ -142,10 +144,14 @@ def _wrapping(account_id: str, region: str, key_id: str, version: int) -> str:
     return f"kms material|{account_id}|{region}|{key_id}|{version}"
 
 
-def _opened(vault: Vault, material: Material, account_id: str, region: str) -> AESGCM:
-    return _cipher_of(vault, material.wrapped, _wrapping(account_id, region, material.key_id, material.version))
-
-
-@lru_cache(maxsize=1024)
-def _cipher_of(vault: Vault, wrapped: bytes, context: str) -> AESGCM:
-    return AESGCM(vault.open(wrapped, context))
+async def _cipher(vault: Vault, store: KeyStore, account_id: str, region: str, key_id: str, version: int) -> AESGCM:
+    cipher = _opened.get((vault, key_id, version))
+    if cipher is None:
+        wrapped = await store.wrapped(key_id, version)
+        if wrapped is None:
+            raise InvalidCiphertextException("The ciphertext names key material that does not exist.")
+        cipher = AESGCM(vault.open(wrapped, _wrapping(account_id, region, key_id, version)))
+        if len(_opened) >= _REMEMBERED:
+            _opened.clear()
+        _opened[vault, key_id, version] = cipher
+    return cipher

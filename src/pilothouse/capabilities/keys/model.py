@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -128,9 +129,12 @@ def take_apart(blob: bytes) -> Blob:
     if form != _FORMAT:
         raise InvalidCiphertextException("The ciphertext is not valid.")
     end = _HEADER.size + _NONCE
-    plain = key_id.hex()
-    dashed = f"{plain[:8]}-{plain[8:12]}-{plain[12:16]}-{plain[16:20]}-{plain[20:]}"
-    return Blob(dashed, material_version, place, blob[: _HEADER.size], blob[_HEADER.size : end], blob[end:])
+    return Blob(_dashed(key_id), material_version, place, blob[: _HEADER.size], blob[_HEADER.size : end], blob[end:])
+
+
+@lru_cache(maxsize=1024)
+def _dashed(key_id: bytes) -> str:
+    return str(uuid.UUID(bytes=key_id))
 
 
 def digest(place: str) -> bytes:

@@ -6,13 +6,12 @@ from pilothouse.capabilities.keys.model import KeyState
 from pilothouse.storage import Transaction
 
 
-class Material(NamedTuple):
-    """A key's state and one version of its wrapped material."""
+class Key(NamedTuple):
+    """A key's state and the version of its material that encrypts now."""
 
     key_id: str
     state: str
-    version: int
-    wrapped: bytes
+    material_version: int
 
 
 class KeyStore:
@@ -34,29 +33,31 @@ class KeyStore:
         )  # fmt: skip
         return found
 
-    async def newest_material(self, key_id: str) -> Material | None:
+    async def newest(self, key_id: str) -> Key | None:
         """What encrypts under the key now."""
         row = await self._tx.row(
-            """select k.key_id, k.state, m.version, m.wrapped
-               from kms_key k
-               join kms_material m on m.account_id = k.account_id and m.region = k.region
-                and m.key_id = k.key_id and m.version = k.material_version
-               where k.account_id = :account_id and k.region = :region and k.key_id = :key_id""",
+            """select key_id, state, material_version from kms_key
+               where account_id = :account_id and region = :region and key_id = :key_id""",
             **self._scope, key_id=key_id,
         )  # fmt: skip
-        return None if row is None else Material(*row.values())
+        return None if row is None else Key(*row.values())
 
-    async def material(self, key_id: str, version: int) -> Material | None:
-        """What decrypts a blob made under this version of the key's material."""
-        row = await self._tx.row(
-            """select k.key_id, k.state, m.version, m.wrapped
-               from kms_key k
-               join kms_material m on m.account_id = k.account_id and m.region = k.region and m.key_id = k.key_id
-               where k.account_id = :account_id and k.region = :region and k.key_id = :key_id
-                 and m.version = :version""",
+    async def state(self, key_id: str) -> str | None:
+        """A key's state; None if there is no such key."""
+        found: str | None = await self._tx.value(
+            "select state from kms_key where account_id = :account_id and region = :region and key_id = :key_id",
+            **self._scope, key_id=key_id,
+        )  # fmt: skip
+        return found
+
+    async def wrapped(self, key_id: str, version: int) -> bytes | None:
+        """One version of a key's material. It never changes."""
+        found: bytes | None = await self._tx.value(
+            """select wrapped from kms_material
+               where account_id = :account_id and region = :region and key_id = :key_id and version = :version""",
             **self._scope, key_id=key_id, version=version,
         )  # fmt: skip
-        return None if row is None else Material(*row.values())
+        return found
 
     async def add_key(self, key_id: str, *, manager: str, description: str, wrapped: bytes, at: int) -> None:
         """A new enabled key with its first material."""

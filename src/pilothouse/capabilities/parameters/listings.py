@@ -4,6 +4,7 @@ A call looks at a bounded number of parameters. If the filters leave too few of 
 and has a token to go on, as the cloud service does.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -205,6 +206,7 @@ async def page(
         looked_at += len(batch)
         if looked_at >= _LOOKED_AT:
             return found, after
+        await asyncio.sleep(0)  # a long search lets other requests pass between its batches
 
 
 def _identity(chosen: Sequence[Filter]) -> list[Any]:

@@ -111,19 +111,27 @@ async def delete_parameter(call: Call, request: Shape) -> Shape:
 @operation("ssm", "DeleteParameters", writes=True, resources=_each_named)
 async def delete_parameters(call: Call, request: Shape) -> Shape:
     """Remove up to ten parameters; names that are not there or malformed are answered as invalid."""
-    deleted: list[str] = []
-    invalid: list[str] = []
     names = list(dict.fromkeys(request["Names"]))
     for name in names:
         check_not_reserved(name)
+    deleted: set[str] = set()
     async with call.transaction() as tx:
-        for name in sorted(names):  # one order of locks for everybody
-            try:
-                gone = await _delete(call, tx, plain_name(name).path)
-            except ValidationException:
-                gone = False
-            (deleted if gone else invalid).append(name)
-    return {"DeletedParameters": deleted, "InvalidParameters": invalid}
+        for path, name in sorted(_well_formed(names)):  # one order of locks for everybody
+            if await _delete(call, tx, path):
+                deleted.add(name)
+    return {
+        "DeletedParameters": [name for name in names if name in deleted],
+        "InvalidParameters": [name for name in names if name not in deleted],
+    }
+
+
+def _well_formed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    """Path and spelling of each name that a parameter can have."""
+    for name in names:
+        try:
+            yield plain_name(name).path, name
+        except ValidationException:
+            continue  # answered as invalid
 
 
 async def _delete(call: Call, tx: Transaction, path: str) -> bool:
