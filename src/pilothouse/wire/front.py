@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.http import Request, Response, RouteHandler, text_response
 
@@ -37,6 +38,9 @@ class Front:
             return text_response(404, "There is nothing at this path.\n")
         try:
             return await handler(request)
+        except StorageUnavailable as fault:
+            log.error("route.storage_unavailable", path=request.path, error=str(fault))
+            return text_response(503, "The service is temporarily unavailable.\n")
         except Exception:
             log.exception("route.failed", method=request.method, path=request.path)
             return text_response(500, "An internal error occurred.\n")

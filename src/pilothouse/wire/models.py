@@ -7,20 +7,21 @@ use; documentation texts are skipped while decoding, so a loaded service costs l
 import gzip
 from functools import cache, cached_property
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import msgspec
 
 from pilothouse.errors import ApiError
 from pilothouse.wire.answers import AnswerCompiler
-from pilothouse.wire.shapes import OperationEntry, Reference, ServiceFile, ShapeModel
+from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import InputCompiler, Violations
 
 PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam")
 """The services whose public models we answer by."""
 
-INTERNAL = {"ssm": "ssm-agent", "ec2messages": "ec2messages"}
-"""Service to the file in `agent-models` that adds to, or is, its model."""
+INTERNAL = ("ssm", "ec2messages")
+"""The services that have a file of ours in `agent-models`: it adds to the public model, or is the whole of it."""
 
 TARGETS = {
     "AmazonSSM": "ssm",
@@ -121,34 +122,17 @@ def service_model(service: str) -> ServiceModel:
     """The model of a service by its name in credential scopes. Raises KeyError for one we do not know."""
     files = []
     if service in PUBLIC:
-        files.append(_published(service))
+        files.append(_file(resources.files("botocore") / "data" / service))
     if service in INTERNAL:
-        files.append(_own(INTERNAL[service]))
+        files.append(_file(resources.files("pilothouse.wire") / "agent-models" / service))
     if not files:
         raise KeyError(service)
     return ServiceModel(service, files)
 
 
-def _published(service: str) -> ServiceFile:
-    versions = sorted(entry.name for entry in (resources.files("botocore") / "data" / service).iterdir())
-    folder = resources.files("botocore") / "data" / service / versions[-1]
-    packed = folder / "service-2.json.gz"
-    text = gzip.decompress(packed.read_bytes()) if packed.is_file() else (folder / "service-2.json").read_bytes()
+def _file(folder: Traversable) -> ServiceFile:
+    """The newest version in a folder of botocore's layout, packed or not."""
+    newest = folder / max(entry.name for entry in folder.iterdir())
+    packed = newest / "service-2.json.gz"
+    text = gzip.decompress(packed.read_bytes()) if packed.is_file() else (newest / "service-2.json").read_bytes()
     return msgspec.json.decode(text, type=ServiceFile)
-
-
-def _own(name: str) -> ServiceFile:
-    text = (resources.files("pilothouse.wire") / "agent-models" / f"{name}.json").read_bytes()
-    return msgspec.json.decode(text, type=ServiceFile)
-
-
-__all__ = [
-    "INTERNAL",
-    "PUBLIC",
-    "TARGETS",
-    "VERSIONS",
-    "OperationModel",
-    "Reference",
-    "ServiceModel",
-    "service_model",
-]
