@@ -2,6 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= data
+HTTP ?= 127.0.0.1:7700
+HTTPS ?= 127.0.0.1:7743
 OUT ?= dist/pilothouse-agent.pyz
 ARGS ?=
 
@@ -15,7 +17,7 @@ setup: ## Make .venv with everything: .venv/bin/pilothouse, .venv/bin/pilothouse
 	@scripts/setup
 
 demo: setup ## Start the server and one node on this machine, run a command on it (DATA=directory, default: data)
-	@exec $(BIN)/python scripts/demo.py --data "$(DATA)"
+	@exec $(BIN)/python scripts/demo.py --data "$(DATA)" --http "$(HTTP)" --https "$(HTTPS)"
 
 test: lint ## Lint, then run all tests (ARGS="-k name" for some)
 	@exec $(BIN)/python scripts/with_postgresql.py $(BIN)/python -m pytest $(ARGS)
