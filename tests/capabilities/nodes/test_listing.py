@@ -167,6 +167,15 @@ async def test_property_filters_that_make_no_sense_are_refused(
         )
 
 
+async def test_every_node_is_its_own_source(fleet: Fleet) -> None:
+    node_id, _ = await fleet.register(), await fleet.register()
+    found = await fleet.shown(node_id)
+    assert (found["SourceId"], found["SourceType"]) == (node_id, "AWS::SSM::ManagedInstance")
+    assert await fleet.listed(("SourceIds", [node_id]), ("SourceTypes", ["AWS::SSM::ManagedInstance"])) == [node_id]
+    assert await fleet.listed(("SourceTypes", ["AWS::EC2::Instance"])) == []
+    assert await fleet.listed(("ResourceType", ["EC2Instance"])) == []
+
+
 async def test_no_node_has_run_an_association(fleet: Fleet) -> None:
     await fleet.register()
     assert await fleet.listed(("AssociationStatus", ["Success"])) == []

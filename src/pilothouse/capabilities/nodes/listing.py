@@ -76,8 +76,10 @@ def add_filter(query: NodeQuery, key: str, values: Sequence[str], *, unfit: type
         query.must_be_among(sorted(_checked(key, values, _RESOURCE_TYPES, unfit)), RESOURCE_TYPE)
     elif key == "SourceTypes":
         query.must_be_among(values, SOURCE_TYPE)
-    elif key in {"SourceIds", "AssociationStatus"}:
-        query.empty = True  # no node has a source but itself, and none has run an association
+    elif key == "SourceIds":
+        query.ids.append(set(values))  # every node is its own source
+    elif key == "AssociationStatus":
+        query.empty = True  # no node has run an association
     elif key == "tag-key" or re.fullmatch(r"tag:.+", key, re.DOTALL):
         query.tags.append((key, values))
     else:

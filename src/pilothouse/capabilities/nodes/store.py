@@ -285,7 +285,10 @@ class NodeStore:
         return [_node(row) for row in rows]
 
     async def with_ids(self, account_id: str, region: str, node_ids: Sequence[str]) -> list[Node]:
-        """Those of the ids that are nodes here, by id."""
+        """Those of the ids that are nodes here, by id.
+
+        The bounds keep PostgreSQL to the chunk's part of the index, also while it has no statistics of a young table.
+        """
         found: list[Node] = []
         ids = sorted(set(node_ids))
         for start in range(0, len(ids), _CHUNK):
@@ -293,9 +296,11 @@ class NodeStore:
             if len(ids) > _CHUNK:
                 chunk += [chunk[-1]] * (_CHUNK - len(chunk))
             rows = await self._tx.rows(
-                f"{_NODE} where node_id in (:node_ids) and account_id = :account_id and region = :region"
-                " order by node_id",
+                f"{_NODE} where account_id = :account_id and region = :region"
+                " and node_id >= :first and node_id <= :last and node_id in (:node_ids) order by node_id",
                 node_ids=chunk,
+                first=chunk[0],
+                last=chunk[-1],
                 account_id=account_id,
                 region=region,
             )
