@@ -34,6 +34,7 @@ class Answer(Enum):
     FULL = ("51402", "ProcessorBufferFull")
     STOPPING = ("51401", "ClosedProcessor")
     UNREADABLE = ("51408", "AgentJobMessageParseError")
+    BROKEN = ("51499", "UnexpectedError")  # the server tries again
     IN_HAND = ("", "")  # the same job is being read this moment; its own answer will do
 
 
@@ -93,7 +94,11 @@ class CommandRunner:
         finally:
             self._reading.discard(command_id)
         directory = self._commands.directory(command_id)
-        directory.create(job, made)
+        try:
+            directory.create(job, made)
+        except OSError as error:
+            log.event("command.not_stored", level="error", command_id=command_id, reason=error)
+            return Acceptance(answer=Answer.BROKEN)
         log.event("command.accepted", command_id=command_id, document=job.document_name, steps=len(made.steps))
         return Acceptance(answer=Answer.ACCEPTED, run=self._opened(directory, job, made))
 

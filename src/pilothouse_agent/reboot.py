@@ -21,16 +21,19 @@ NOT_ALLOWED = (
 TOO_OFTEN = f"the script asked for a reboot (exit code 194) more than {MOST} times"
 
 
-def prepare(run_directory: Path) -> bool:
-    """Set this run's traces aside so that the script runs again after the reboot; False if that was done too often."""
+def prepare(run_directory: Path) -> Path | None:
+    """Set this run's traces aside so that the script runs again after the reboot, and say where they are.
+
+    None if that was done too often.
+    """
     mark = _mark(run_directory)
     count = int((files.read_json(mark) or {"count": 0})["count"]) + 1
     if count > MOST:
-        return False
+        return None
     files.write_json(mark, {"count": count, "boot": _boot_id()})
-    run_directory.rename(run_directory.with_name(f"{run_directory.name}.before-reboot-{count}"))
+    aside = run_directory.rename(run_directory.with_name(f"{run_directory.name}.before-reboot-{count}"))
     files.sync_directory(run_directory.parent)
-    return True
+    return aside
 
 
 async def wait_if_pending(run_directory: Path) -> None:

@@ -83,7 +83,7 @@ async def _run_step(
             cancelled=command.cancelled,
             settings=command.settings,
         )
-        done = await _run_with_reboots(command, run, plugin, partial(_reboot_report, step, directory, report, results))
+        done = await _run_with_reboots(command, run, plugin, partial(_reboot_report, step, report, results))
         runs.append((directory, done))
         if done.status == "Cancelled":
             break
@@ -100,7 +100,7 @@ async def _run_step(
 
 
 async def _run_with_reboots(
-    command: CommandRun, run: Run, plugin: plugins.Plugin, announce: Callable[[], None]
+    command: CommandRun, run: Run, plugin: plugins.Plugin, announce: Callable[[Path, RunResult], None]
 ) -> RunResult:
     """Run the plugin; exit code 194 asks for a reboot, after which the same script runs again."""
     await reboot.wait_if_pending(run.directory)
@@ -109,16 +109,16 @@ async def _run_with_reboots(
         return result
     if not command.settings.allow_reboot:
         return replace(result, status="Failed", error_note=reboot.NOT_ALLOWED)
-    if not reboot.prepare(run.directory):
+    aside = reboot.prepare(run.directory)
+    if aside is None:
         return replace(result, status="Failed", error_note=reboot.TOO_OFTEN)
-    announce()
+    announce(aside, result)
     return await reboot.reboot(run.command_id)
 
 
-def _reboot_report(step: Step, directory: Path, report: Report, results: list[StepResult]) -> None:
-    now = now_ms()
-    result = RunResult(status="SuccessAndReboot", code=194, started_at=now, ended_at=now)
-    report(_step_result(step, [(directory, result)]), results)
+def _reboot_report(step: Step, report: Report, results: list[StepResult], directory: Path, result: RunResult) -> None:
+    made = _step_result(step, [(directory, result)])
+    report(made, [*results, made])
 
 
 def _step_result(step: Step, runs: list[tuple[Path, RunResult]]) -> StepResult:

@@ -56,6 +56,8 @@ def test_unknown_placeholders_and_odd_names_stay() -> None:
     assert fill("{{o_d}}", {"o_d": "1"}) == "1"  # only a default can be there: given values have other names
 
 
+UNREADABLE: tuple[Any, ...] = ("4", 172_801, "", None, "1e400", "nan", [])
+
 STORED = {
     "one": StoredParameter(kind="String", value="uno"),
     "one:3": StoredParameter(kind="String", value="tres"),
@@ -176,7 +178,7 @@ async def test_any_document_is_a_plan_or_refused(document: Any, parameters: Any)
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("5", 5), (172_800, 172_800), ("7.9", 7), *((odd, 3600) for odd in ("4", 172_801, "", None, "1e400", "nan", []))],
+    [("5", 5), (172_800, 172_800), ("7.9", 7), *((odd, 3600) for odd in UNREADABLE)],
 )
 def test_timeouts(text: Any, seconds: int) -> None:
     assert timeout_of(text) == seconds

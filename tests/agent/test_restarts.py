@@ -2,11 +2,12 @@
 
 import asyncio
 import os
+import random
 import signal
 from pathlib import Path
 
 from tests.agent.conftest import Agent, only_step
-from tests.agent.fake_server import FakeServer, steps_command
+from tests.agent.fake_server import FakeServer, shell_command, steps_command
 from tests.agent.test_commands import exists, processes_of
 
 
@@ -198,3 +199,58 @@ async def test_logs_tell_no_secrets(server: FakeServer, agent: Agent) -> None:
     for secret in ["canary", *[text for text in credentials if len(text) == 32]]:
         assert secret not in agent.log
     assert [line for line in agent.log.splitlines() if not line[:4].isdigit() or len(line.split()) < 3] == []
+
+
+async def test_a_script_that_asks_for_a_reboot_runs_again_after_it(
+    server: FakeServer, agent: Agent, tmp_path: Path
+) -> None:
+    """The machine's `shutdown` is played by a script, the new boot by another boot id in the agent's note."""
+    (tmp_path / "shutdown").write_text(f"#!/bin/sh\necho $* > {tmp_path}/shut-down\n")
+    (tmp_path / "shutdown").chmod(0o755)
+    agent.environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
+    agent.start("--allow-reboot")
+    await server.online(agent.instance_id)
+    lines = [f"echo began >> {tmp_path}/times", f"test $(wc -l < {tmp_path}/times) -eq 2 || exit 194", "echo up again"]
+    job = await server.run(agent.instance_id, lines)
+    await exists(tmp_path / "shut-down")
+    assert (tmp_path / "shut-down").read_text() == "-r now\n"
+    await server.until(lambda: any(reply.steps for reply in server.replies_of(job)))
+    (announced,) = [reply for reply in server.replies_of(job) if reply.steps]
+    assert only_step(announced.content)["status"] == "SuccessAndReboot"
+
+    agent.kill()
+    agent.start("--allow-reboot")  # only the agent restarted, not yet the machine: it waits
+    await server.until(lambda: "command.resumed" in agent.log and server.is_online(agent.instance_id))
+    agent.kill()
+    assert (tmp_path / "times").read_text() == "began\n"
+    note = agent.file(job, "steps/0/0.reboot.json")
+    note.write_text(note.read_text().replace('"boot":"', '"boot":"another-'))
+    agent.start("--allow-reboot")
+    final = await server.final_reply(job)
+    assert only_step(final.content)["standardOutput"] == "up again\n"
+    assert (tmp_path / "times").read_text() == "began\nbegan\n"
+
+
+async def test_killed_at_any_moment_each_command_runs_once(server: FakeServer, agent: Agent, tmp_path: Path) -> None:
+    """The server sends again what was not acknowledged, as it does; the script must never run twice."""
+    moments = random.Random(7)
+    times, jobs = tmp_path / "times", []
+    await agent.online()
+    for number in range(12):
+        content = shell_command([f"echo {number} >> {times}", "sleep 0.05"])
+        job = await server.send(agent.instance_id, content)
+        jobs.append(job)
+        await asyncio.sleep(moments.uniform(0, 0.06))
+        agent.kill()
+        await server.until(lambda: not server.is_online(agent.instance_id))
+        await agent.online()
+        if not any(ack["jobId"] == job for ack in server.acks):
+            await server.send(agent.instance_id, content, command_id=job.split(".")[2])
+    for job in jobs:
+        final = await server.final_reply(job)
+        assert final.content["documentStatus"] in ("Success", "Failed")
+    seen = times.read_text().split()
+    assert len(seen) == len(set(seen))
+    for number, job in enumerate(jobs):  # what is called a success has run
+        final = await server.final_reply(job)
+        assert str(number) in seen or final.content["documentStatus"] == "Failed"

@@ -78,7 +78,10 @@ class RoleCredentials:
         """Publish the credentials; the seconds until half of their life is over."""
         self._current = fresh
         self._wanted.clear()  # whoever waited meanwhile is served
-        self._write_for_scripts(fresh)
+        try:
+            self._write_for_scripts(fresh)
+        except OSError as error:
+            log.event("credentials.not_stored", level="error", reason=error, next="scripts see the old ones, or none")
         self._arrived.set()
         left = fresh.expires_at - time.time()
         log.event("credentials.renewed", node_id=self._registration.instance_id, valid_seconds=int(left))

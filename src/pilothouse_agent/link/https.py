@@ -4,15 +4,17 @@ The agent makes a request every few minutes; a connection pool would cost more m
 """
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from socket import SOCK_STREAM
 
 _MAX_BODY = 8 * 1024 * 1024
 _MAX_HEADER_LINES = 200
+_PATIENCE = 4.0  # seconds for an address while there is another one to try
 
 
 class Unreachable(Exception):
@@ -47,21 +49,12 @@ class Endpoint:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A TLS connection whose certificate names the host. Raises Unreachable."""
         try:
-            reached: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-            trouble: OSError | None = None
-            for address in await _addresses(self.host, self.port):
-                try:
-                    reached = await asyncio.open_connection(
-                        address, self.port, ssl=self.tls, server_hostname=self.host, ssl_handshake_timeout=15.0
-                    )
-                    break
-                except ssl.SSLError:
-                    raise
-                except OSError as error:
-                    trouble = error
-            if reached is None:
-                raise Unreachable(f"cannot reach {self.authority}: {trouble or 'the name has no address'}")
-            return reached
+            addresses = await _addresses(self.host, self.port)
+            for address in addresses[:-1]:
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    async with asyncio.timeout(_PATIENCE):
+                        return await self._connect_to(address)
+            return await self._connect_to(addresses[-1])
         except ssl.SSLCertVerificationError as error:
             raise Unreachable(
                 f"the certificate of {self.authority} is not trusted: {error.verify_message}; "
@@ -69,6 +62,11 @@ class Endpoint:
             ) from error
         except OSError as error:
             raise Unreachable(f"cannot reach {self.authority}: {error}") from error
+
+    async def _connect_to(self, address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(
+            address, self.port, ssl=self.tls, server_hostname=self.host, ssl_handshake_timeout=15.0
+        )
 
     async def request(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, *, timeout: float = 20.0
@@ -94,16 +92,37 @@ class Endpoint:
 
 
 async def _addresses(host: str, port: int) -> list[str]:
-    """Addresses of the host. The look-up's thread ends with it, so that forks find a process without threads."""
+    """Addresses of the host, at least one. Raises OSError.
+
+    The look-up has a thread of its own that ends with it, so that forks find a process without
+    threads; a daemon, so that a slow name server does not hold up the agent's end.
+    """
     if host.replace(".", "").isdigit() or ":" in host:
         return [host]
-    import socket
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
 
-    with ThreadPoolExecutor(1, thread_name_prefix="name-look-up") as pool:
-        found = await asyncio.get_running_loop().run_in_executor(
-            pool, lambda: socket.getaddrinfo(host, port, type=SOCK_STREAM)
-        )
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    def settle(found: list[str], error: OSError | None) -> None:
+        if answer.done():
+            return  # nobody waits any more
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    def look_up() -> None:
+        found: list[str] = []
+        trouble: OSError | None = None
+        try:
+            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+        except OSError as error:
+            trouble = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the agent has ended meanwhile
+            loop.call_soon_threadsafe(settle, found, trouble)
+
+    threading.Thread(target=look_up, name="name-look-up", daemon=True).start()
+    return await answer
 
 
 async def _read_response(reader: asyncio.StreamReader) -> Response:
