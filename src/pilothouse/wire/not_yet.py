@@ -1,4 +1,7 @@
-"""Operations of the public models that this version does not answer yet. The set only shrinks; a test holds it true."""
+"""Operations of the public models that this version does not answer yet, each under the reason why.
+
+The set only shrinks: whoever adds an operation takes its name out. A test compares it with the operation table.
+"""
 
 from collections.abc import Iterable
 
@@ -6,6 +9,143 @@ from pilothouse.wire.models import PUBLIC, service_model
 
 Name = tuple[str, str]
 """(service, operation)."""
+
+_BY_REASON: dict[tuple[str, str], str] = {
+    ("ssm", "access: resource policies and service settings"): """
+        DeleteResourcePolicy GetResourcePolicies GetServiceSetting PutResourcePolicy ResetServiceSetting
+        UpdateServiceSetting
+    """,
+    ("ssm", "associations: desired state"): """
+        CreateAssociation CreateAssociationBatch DeleteAssociation DescribeAssociation
+        DescribeAssociationExecutionTargets DescribeAssociationExecutions
+        DescribeEffectiveInstanceAssociations DescribeInstanceAssociationsStatus ListAssociationVersions
+        ListAssociations StartAssociationsOnce UpdateAssociation UpdateAssociationStatus
+    """,
+    ("ssm", "automation: runbooks"): """
+        DescribeAutomationExecutions DescribeAutomationStepExecutions GetAutomationExecution
+        GetExecutionPreview SendAutomationSignal StartAutomationExecution StartExecutionPreview
+        StopAutomationExecution
+    """,
+    ("ssm", "compliance: compliance of nodes"): """
+        ListComplianceItems ListComplianceSummaries ListResourceComplianceSummaries PutComplianceItems
+    """,
+    ("ssm", "documents: documents of users"): """
+        CreateDocument DeleteDocument DescribeDocument DescribeDocumentPermission GetDocument
+        ListDocumentMetadataHistory ListDocumentVersions ListDocuments ModifyDocumentPermission UpdateDocument
+        UpdateDocumentDefaultVersion UpdateDocumentMetadata
+    """,
+    ("ssm", "inventory: inventory of nodes"): """
+        CreateResourceDataSync DeleteInventory DeleteResourceDataSync DescribeInventoryDeletions GetInventory
+        GetInventorySchema ListInventoryEntries ListResourceDataSync PutInventory UpdateResourceDataSync
+    """,
+    ("ssm", "maintenance_windows: maintenance windows"): """
+        CancelMaintenanceWindowExecution CreateMaintenanceWindow DeleteMaintenanceWindow
+        DeregisterTargetFromMaintenanceWindow DeregisterTaskFromMaintenanceWindow
+        DescribeMaintenanceWindowExecutionTaskInvocations DescribeMaintenanceWindowExecutionTasks
+        DescribeMaintenanceWindowExecutions DescribeMaintenanceWindowSchedule DescribeMaintenanceWindowTargets
+        DescribeMaintenanceWindowTasks DescribeMaintenanceWindows DescribeMaintenanceWindowsForTarget
+        GetMaintenanceWindow GetMaintenanceWindowExecution GetMaintenanceWindowExecutionTask
+        GetMaintenanceWindowExecutionTaskInvocation GetMaintenanceWindowTask
+        RegisterTargetWithMaintenanceWindow RegisterTaskWithMaintenanceWindow UpdateMaintenanceWindow
+        UpdateMaintenanceWindowTarget UpdateMaintenanceWindowTask
+    """,
+    ("ssm", "nodes: the rest of the fleet"): """
+        CreateCloudConnector DeleteCloudConnector DeregisterDefaultHostManagementConfiguration
+        GetCloudConnector ListCloudConnectors ListNodes ListNodesSummary
+        RegisterDefaultHostManagementConfiguration UpdateCloudConnector ValidateCloudConnector
+    """,
+    ("ssm", "opscenter: OpsItems and OpsMetadata"): """
+        AssociateOpsItemRelatedItem CreateOpsItem CreateOpsMetadata DeleteOpsItem DeleteOpsMetadata
+        DescribeOpsItems DisassociateOpsItemRelatedItem GetAccessToken GetCalendarState GetOpsItem
+        GetOpsMetadata GetOpsSummary ListOpsItemEvents ListOpsItemRelatedItems ListOpsMetadata
+        StartAccessRequest StartChangeRequestExecution UpdateOpsItem UpdateOpsMetadata
+    """,
+    ("ssm", "patches: patch baselines and states"): """
+        CreatePatchBaseline DeletePatchBaseline DeregisterPatchBaselineForPatchGroup DescribeAvailablePatches
+        DescribeEffectivePatchesForPatchBaseline DescribeInstancePatchStates
+        DescribeInstancePatchStatesForPatchGroup DescribeInstancePatches DescribePatchBaselines
+        DescribePatchGroupState DescribePatchGroups DescribePatchProperties GetDefaultPatchBaseline
+        GetDeployablePatchSnapshotForInstance GetPatchBaseline GetPatchBaselineForPatchGroup
+        RegisterDefaultPatchBaseline RegisterPatchBaselineForPatchGroup UpdatePatchBaseline
+    """,
+    ("ssm", "sessions: interactive sessions"): """
+        DescribeSessions ResumeSession StartSession TerminateSession
+    """,
+    ("secretsmanager", "secrets: the secrets capability"): """
+        AssociateCrossAccountReplica BatchGetSecretValue CancelRotateSecret CreateSecret DeleteResourcePolicy
+        DeleteSecret DescribeSecret DisassociateCrossAccountReplica GetRandomPassword GetResourcePolicy
+        GetSecretValue ListResourcePolicies ListSecretVersionIds ListSecrets PutResourcePolicy PutSecretValue
+        RemoveRegionsFromReplication ReplicateSecretToRegions RestoreSecret RotateSecret
+        StopReplicationToReplica TagResource UntagResource UpdateSecret UpdateSecretVersionStage
+        ValidateResourcePolicy
+    """,
+    ("kms", "keys: the accounts' KMS keys as an API; secrets at rest are sealed already"): """
+        CancelKeyDeletion ConnectCustomKeyStore CreateAlias CreateCustomKeyStore CreateGrant CreateKey
+        Decapsulate Decrypt DeleteAlias DeleteCustomKeyStore DeleteImportedKeyMaterial DeriveSharedSecret
+        DescribeCustomKeyStores DescribeKey DisableKey DisableKeyRotation DisconnectCustomKeyStore EnableKey
+        EnableKeyRotation Encapsulate Encrypt GenerateDataKey GenerateDataKeyPair
+        GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac GenerateRandom
+        GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus GetParametersForImport GetPublicKey
+        ImportKeyMaterial ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags
+        ListRetirableGrants PutKeyPolicy ReEncrypt ReplicateKey RetireGrant RevokeGrant RotateKeyOnDemand
+        ScheduleKeyDeletion Sign TagResource UntagResource UpdateAlias UpdateCustomKeyStore
+        UpdateKeyDescription UpdatePrimaryRegion Verify VerifyMac
+    """,
+    ("sts", "access: users, roles, policies and temporary credentials"): """
+        AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage
+        GetAccessKeyInfo GetDelegatedAccessToken GetFederationToken GetSessionToken GetWebIdentityToken
+    """,
+    ("iam", "access: users, roles, policies and temporary credentials"): """
+        AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile
+        AddUserToGroup AssociateDelegationRequest AttachGroupPolicy AttachRolePolicy AttachUserPolicy
+        ChangePassword CreateAccessKey CreateAccountAlias CreateDelegationRequest CreateGroup
+        CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicy CreatePolicyVersion
+        CreateRole CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential CreateUser
+        CreateVirtualMFADevice DeactivateMFADevice DeleteAccessKey DeleteAccountAlias
+        DeleteAccountPasswordPolicy DeleteGroup DeleteGroupPolicy DeleteInstanceProfile DeleteLoginProfile
+        DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRole DeleteRolePermissionsBoundary
+        DeleteRolePolicy DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
+        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteUser DeleteUserPermissionsBoundary
+        DeleteUserPolicy DeleteVirtualMFADevice DetachGroupPolicy DetachRolePolicy DetachUserPolicy
+        DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
+        DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
+        EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
+        GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccessKeyLastUsed
+        GetAccountAuthorizationDetails GetAccountPasswordPolicy GetAccountProperties GetAccountSummary
+        GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
+        GetDelegationRequest GetGroup GetGroupPolicy GetHumanReadableSummary GetInstanceProfile
+        GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
+        GetOutboundWebIdentityFederationInfo GetPolicy GetPolicyVersion GetRole GetRolePolicy
+        GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
+        GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
+        GetServiceLinkedRoleDeletionStatus GetUser GetUserPolicy ListAccessKeys ListAccountAliases
+        ListAttachedGroupPolicies ListAttachedRolePolicies ListAttachedUserPolicies ListDelegationRequests
+        ListEntitiesForPolicy ListGroupPolicies ListGroups ListGroupsForUser ListInstanceProfileTags
+        ListInstanceProfiles ListInstanceProfilesForRole ListMFADeviceTags ListMFADevices
+        ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures ListPolicies
+        ListPoliciesGrantingServiceAccess ListPolicyTags ListPolicyVersions ListRolePolicies ListRoleTags
+        ListRoles ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
+        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates ListUserPolicies
+        ListUserTags ListUsers ListVirtualMFADevices PutAccountProperties PutGroupPolicy
+        PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary PutUserPolicy
+        RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider RemoveRoleFromInstanceProfile
+        RemoveUserFromGroup ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
+        SetDefaultPolicyVersion SetSecurityTokenServicePreferences SimulateCustomPolicy
+        SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider TagPolicy TagRole
+        TagSAMLProvider TagServerCertificate TagUser UntagInstanceProfile UntagMFADevice
+        UntagOpenIDConnectProvider UntagPolicy UntagRole UntagSAMLProvider UntagServerCertificate UntagUser
+        UpdateAccessKey UpdateAccountPasswordPolicy UpdateAssumeRolePolicy UpdateDelegationRequest UpdateGroup
+        UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateRole UpdateRoleDescription
+        UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
+        UpdateSigningCertificate UpdateUser UploadSSHPublicKey UploadServerCertificate
+        UploadSigningCertificate
+    """,
+}
+
+NOT_YET: frozenset[Name] = frozenset(
+    (service, name) for (service, _), names in _BY_REASON.items() for name in names.split()
+)
+"""What is answered with UnknownOperationException and a text that says so."""
 
 
 def published() -> set[Name]:
@@ -17,5 +157,5 @@ def published() -> set[Name]:
 
 
 def missing(operations: Iterable[Name]) -> set[Name]:
-    """The published operations that are not among the given ones."""
+    """The published operations that are not among the given ones; the test wants NOT_YET to be just these."""
     return published() - set(operations)
