@@ -283,15 +283,15 @@ def test_tokens_serve_their_own_query_only(ssm: Any) -> None:
 
 
 def test_history_shows_every_version_ascending_and_in_pages(ssm: Any) -> None:
-    put(ssm, "x", "v1", "SecureString", Description="first")
+    put(ssm, "x", "v 1", "SecureString", Description="first")
     for number in range(2, 8):
-        ssm.put_parameter(Name="x", Value=f"v{number}", Overwrite=True, Description=f"d{number}")
+        ssm.put_parameter(Name="x", Value=f"v {number}", Overwrite=True, Description=f"d{number}")
     history = ssm.get_parameter_history(Name="x", WithDecryption=True)["Parameters"]
-    assert [each["Value"] for each in history] == [f"v{number}" for number in range(1, 8)]
+    assert [each["Value"] for each in history] == [f"v {number}" for number in range(1, 8)]
     assert history[0]["Description"] == "first"
     assert all(each["Policies"] == [] and each["Labels"] == [] and each["Tier"] == "Standard" for each in history)
     assert all(each["KeyId"] == "alias/aws/ssm" and each["LastModifiedUser"].endswith(":root") for each in history)
-    assert not any("v1" in each["Value"] for each in ssm.get_parameter_history(Name="x")["Parameters"])
+    assert not any(each["Value"].startswith("v ") for each in ssm.get_parameter_history(Name="x")["Parameters"])
     pages = ssm.get_paginator("get_parameter_history").paginate(Name="x", PaginationConfig={"PageSize": 3})
     assert [[each["Version"] for each in page["Parameters"]] for page in pages] == [[1, 2, 3], [4, 5, 6], [7]]
     assert refusal(ssm.get_parameter_history, Name="nope") == ("ParameterNotFound", "Parameter nope not found.")

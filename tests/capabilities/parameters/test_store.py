@@ -11,6 +11,7 @@ from pilothouse.capabilities.parameters.listings import page
 from pilothouse.capabilities.parameters.model import Version
 from pilothouse.capabilities.parameters.names import Hierarchy, below
 from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.runtime.clock import TestClock
 from pilothouse.storage import Database, Transaction
 
 HERE = ("123456789012", "eu-west-1")
@@ -124,7 +125,7 @@ async def _walk(store: ParameterStore, hierarchy: Hierarchy, limit: int) -> list
     walked: list[str] = []
     after: str | None = ""
     while after is not None:
-        found, after = await page(read, None, lambda each: each.path, after, limit)
+        found, after = await page(TestClock(), read, None, lambda each: each.path, after, limit)
         assert len(found) == limit or after is None
         values = await store.values_in(hierarchy, after=walked[-1] if walked else "", count=limit)
         assert [value.path for value in values] == [each.path for each in found]
@@ -153,7 +154,7 @@ async def test_a_walk_with_a_filter_misses_and_repeats_nothing(
     walked: list[int] = []
     after: int | None = -1
     while after is not None:
-        found, after = await page(read, keep, int, after, limit)
+        found, after = await page(TestClock(), read, keep, int, after, limit)
         assert len(found) <= limit
         walked += found
     assert walked == sorted(fitting)

@@ -4,7 +4,6 @@ A call looks at a bounded number of parameters. If the filters leave too few of 
 and has a token to go on, as the cloud service does.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -18,6 +17,7 @@ from pilothouse.capabilities.parameters.names import Hierarchy, arn, below, chec
 from pilothouse.capabilities.parameters.operations import TAGGED_AS, Reader, metadata_shape, policies_shape
 from pilothouse.capabilities.parameters.store import Labelled, ParameterStore
 from pilothouse.errors import ValidationException
+from pilothouse.runtime.clock import Clock
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
@@ -48,11 +48,11 @@ async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
         reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
         store = ParameterStore(tx, call.account_id, call.region)
         if labels is None:
-            found, end = await _values(store, chosen, below(path, recursive=recursive), after[0], limit)
+            found, end = await _values(call, store, chosen, below(path, recursive=recursive), after[0], limit)
             shapes = [await reader.shape(value, value.name) for value in found]
             last = None if end is None else (end, "")
         else:
-            walk = _LabelWalk(store, reader, chosen, labels, path, recursive=recursive)
+            walk = _LabelWalk(call.clock, store, reader, chosen, labels, path, recursive=recursive)
             walked, last = await walk.page((after[0], after[1]), limit)
             shapes = [await reader.shape(walk.values[each], walk.values[each].name, each.label) for each in walked]
     token = call.house.pages.token(query, [last[0], last[1]]) if last else None
@@ -60,7 +60,7 @@ async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
 
 
 async def _values(
-    store: ParameterStore, chosen: Sequence[Filter], hierarchy: Hierarchy, after: str, limit: int
+    call: Call, store: ParameterStore, chosen: Sequence[Filter], hierarchy: Hierarchy, after: str, limit: int
 ) -> tuple[list[Value], str | None]:
     async def read(after: str, count: int) -> list[Value]:
         return await store.values_in(hierarchy, after=after, count=count)
@@ -68,7 +68,7 @@ async def _values(
     async def fitting(batch: list[Value]) -> list[Value]:
         return [value for value in batch if filters.matches_value(chosen, value)]
 
-    return await page(read, fitting if chosen else None, lambda value: value.path, after, limit)
+    return await page(call.clock, read, fitting if chosen else None, lambda value: value.path, after, limit)
 
 
 class _LabelWalk:
@@ -76,6 +76,7 @@ class _LabelWalk:
 
     def __init__(
         self,
+        clock: Clock,
         store: ParameterStore,
         reader: Reader,
         chosen: Sequence[Filter],
@@ -84,6 +85,7 @@ class _LabelWalk:
         *,
         recursive: bool,
     ) -> None:
+        self._clock = clock
         self._store = store
         self._reader = reader
         self._chosen = chosen
@@ -95,7 +97,7 @@ class _LabelWalk:
 
     async def page(self, after: tuple[str, str], limit: int) -> tuple[list[Labelled], tuple[str, str] | None]:
         """The next fitting labels, and where the page after them starts."""
-        return await page(self.read, self.fitting, _label_position, after, limit)
+        return await page(self._clock, self.read, self.fitting, _label_position, after, limit)
 
     async def read(self, after: tuple[str, str], count: int) -> list[Labelled]:
         """The next labels."""
@@ -166,7 +168,7 @@ async def _descriptions(
             tagged = await tags.of_each(tx, call.account_id, call.region, TAGGED_AS, ids)
         return [version for version in batch if filters.matches(chosen, version, tagged.get(version.path, {}))]
 
-    return await page(read, fitting if chosen else None, lambda version: version.path, after, limit)
+    return await page(call.clock, read, fitting if chosen else None, lambda version: version.path, after, limit)
 
 
 def _described_shape(call: Call, version: Version) -> Shape:
@@ -181,6 +183,7 @@ P = TypeVar("P")
 
 
 async def page(
+    clock: Clock,
     read: Callable[[P, int], Awaitable[list[T]]],
     fitting: Callable[[list[T]], Awaitable[list[T]]] | None,
     position: Callable[[T], P],
@@ -206,7 +209,7 @@ async def page(
         looked_at += len(batch)
         if looked_at >= _LOOKED_AT:
             return found, after
-        await asyncio.sleep(0)  # a long search lets other requests pass between its batches
+        await clock.sleep(0)  # a long search lets other requests pass between its batches
 
 
 def _identity(chosen: Sequence[Filter]) -> list[Any]:
