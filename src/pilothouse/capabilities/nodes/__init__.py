@@ -2,7 +2,7 @@
 
 Owns the tables activation, node and deregistered_node. A node's tags belong to `tags`, its open control channel to
 `gateway.presence`. When a node goes, the event `node.deregistered` tells it inside the transaction, and the wake-up
-`node.gone` after it; `node.registered` tells of a new one.
+`node.gone` after it.
 
 The name of a role is taken as it is given: there are no roles to check it against yet.
 """

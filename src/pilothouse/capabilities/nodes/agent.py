@@ -78,9 +78,6 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
             now=now,
         )
         await tags.put(tx, activation.account_id, activation.region, RESOURCE_TYPE, node_id, activation.tags)
-        await call.house.tell(
-            tx, "node.registered", account_id=activation.account_id, region=activation.region, node_id=node_id
-        )
     return {"InstanceId": node_id}
 
 
