@@ -35,13 +35,14 @@ format: setup ## Let ruff format the code and mend what it can
 bench: setup ## The benchmarks, as ratios measured in one run
 	@exec $(BIN)/python -m bench $(ARGS)
 
-agent: setup ## Build the agent as one file (OUT=file, default: dist/pilothouse-agent.pyz)
-	$(BIN)/python agent/build_pyz.py $(OUT)
+agent: setup ## The agent as one file (OUT=file, default: dist/pilothouse-agent.pyz); the server serves the same one
+	@mkdir -p "$(dir $(OUT))"
+	cp src/pilothouse/gateway/files/pilothouse-agent.pyz "$(OUT)"
 
 lock: setup ## Renew requirements.lock from the two pyproject.toml files
 	$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-annotate --group dev \
 		pyproject.toml agent/pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv, caches and builds (not data directories)
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build src/pilothouse/gateway/files .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench scripts agent -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
