@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from pilothouse.capabilities.parameters.model import Value
+from pilothouse.capabilities.parameters.names import Name
+from pilothouse.capabilities.parameters.puts import Put, next_version
+
 Aws = Callable[..., Any]
 CANARY = "canary-8d1f-" * 3
 
@@ -115,3 +119,23 @@ def test_a_disabled_key_refuses_and_gives_the_ciphertext_still(ssm: Any, server:
         with pytest.raises(ClientError, match=r"InvalidKeyId.*is disabled"):
             call(**request)
     assert ssm.get_parameter(Name="/s")["Parameter"]["Value"]
+
+
+def test_no_log_line_and_no_repr_holds_a_value(ssm: Any, server: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    ssm.put_parameter(Name="/s", Value=CANARY, Type="SecureString")
+    ssm.get_parameters(Names=["/s"], WithDecryption=True)
+    with pytest.raises(ClientError, match="ParameterPatternMismatch"):
+        ssm.put_parameter(Name="/s", Value=CANARY, Overwrite=True, AllowedPattern="[0-9]")
+    change(server, "update parameter set version = 2")
+    assert_broken(ssm.get_parameter, Name="/s", WithDecryption=True)
+    written = "".join(capfd.readouterr())
+    assert "parameter.ciphertext_broken" in written
+    assert "canary" not in written
+    put = Put(
+        name=Name("/s", "s"), value=CANARY, overwrite=False, kind="String", key_ref=None, description=None,
+        allowed_pattern=None, tier=None, policies=None, data_type=None,
+    )  # fmt: skip
+    version = next_version(put, None, at=1, by="arn:me")
+    value = Value("s", "/s", 1, "String", CANARY, None, None, "text", 1)
+    assert version.value == CANARY
+    assert "canary" not in repr((put, version, value))
