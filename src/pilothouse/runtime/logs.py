@@ -13,13 +13,16 @@ import structlog
 def configure(*, level: str = "info", readable: bool | None = None) -> None:
     """Set up logging once per process. `readable` None: by whether standard error is a terminal."""
     readable = sys.stderr.isatty() if readable is None else readable
-    renderer: Any = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    renderer: Any = structlog.processors.JSONRenderer()
+    if readable:
+        # the default formatter would print local variables, and those hold secrets
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            *([] if readable else [structlog.processors.format_exc_info]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),

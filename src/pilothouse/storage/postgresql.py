@@ -27,6 +27,7 @@ _AWAY = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 """What a client may simply try again."""
+_KNOWN = (*_AWAY, asyncpg.UniqueViolationError, asyncpg.DataError)
 
 _STATEMENT_SECONDS = 30.0
 _ACQUIRE_SECONDS = 10.0
@@ -51,31 +52,31 @@ class PostgresqlTransaction:
         text, bound = _prepared(sql, values)
         try:
             found: list[Row] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
-        except (*_AWAY, asyncpg.UniqueViolationError) as error:
-            raise _translated(error) from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
         return found
 
     async def row(self, sql: str, /, **values: Any) -> Row | None:
         text, bound = _prepared(sql, values)
         try:
             found: Row | None = await self._connection.fetchrow(text, *bound, timeout=_STATEMENT_SECONDS)
-        except (*_AWAY, asyncpg.UniqueViolationError) as error:
-            raise _translated(error) from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
         return found
 
     async def value(self, sql: str, /, **values: Any) -> Any:
         text, bound = _prepared(sql, values)
         try:
             return await self._connection.fetchval(text, *bound, timeout=_STATEMENT_SECONDS)
-        except (*_AWAY, asyncpg.UniqueViolationError) as error:
-            raise _translated(error) from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
 
     async def execute(self, sql: str, /, **values: Any) -> int:
         text, bound = _prepared(sql, values)
         try:
             status: str = await self._connection.execute(text, *bound, timeout=_STATEMENT_SECONDS)
-        except (*_AWAY, asyncpg.UniqueViolationError) as error:
-            raise _translated(error) from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
@@ -85,8 +86,8 @@ class PostgresqlTransaction:
             await self._connection.executemany(
                 text, [arguments(order, one) for one in values], timeout=_STATEMENT_SECONDS
             )
-        except (*_AWAY, asyncpg.UniqueViolationError) as error:
-            raise _translated(error) from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
 
     async def lock(self, *key: str) -> None:
         await self.execute("select pg_advisory_xact_lock(hashtextextended(:key, 0))", key="\x1f".join(key))
@@ -182,9 +183,16 @@ def _prepared(sql: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
     return text, arguments(order, flat)
 
 
+def _cause(error: BaseException) -> BaseException | None:
+    """The cause to keep; none where its text holds the value, which may be secret."""
+    return None if isinstance(error, asyncpg.DataError | asyncpg.UniqueViolationError) else error
+
+
 def _translated(error: BaseException) -> Exception:
     if isinstance(error, asyncpg.UniqueViolationError):
-        return Conflict(str(error))
+        return Conflict(error.constraint_name or "a key is taken")
+    if isinstance(error, asyncpg.DataError):
+        return ValueError(f"{type(error).__name__}: a value does not fit its column")
     return StorageUnavailable(f"{type(error).__name__}: the database did not answer as needed")
 
 
