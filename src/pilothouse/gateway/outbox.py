@@ -111,10 +111,11 @@ values (:message_id, :account_id, :region, :node_id, :gate, :topic, :content_id,
 _INSERT_CONTENT = """insert into outbox_content (content_id, content, expires_at)
 values (:content_id, :content, :expires_at) on conflict (content_id) do nothing"""
 
-_RELEASABLE = """select m.message_id, m.node_id, m.next_at
+_RELEASABLE = """select m.message_id, m.node_id
 from outbox_message m join node_channel c on c.node_id = m.node_id
   join gateway_process p on p.process_id = c.process_id and p.seen_at > :alive
-where m.gate = :gate and m.state = 'queued' and (m.start_deadline is null or m.start_deadline > :now)
+where m.gate = :gate and m.state = 'queued' and m.next_at is null
+  and (m.start_deadline is null or m.start_deadline > :now)
 order by m.node_id limit :limit"""
 
 _MAKE_DUE = "update outbox_message set next_at = :now where message_id = :message_id and state = 'queued'"
@@ -179,7 +180,7 @@ async def push(
 
 
 async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:
-    """Make at most `limit` waiting messages of the gate due, of nodes that hold a channel; wake their channels.
+    """Make at most `limit` parked messages of the gate due, of nodes that hold a channel; wake their channels.
 
     Nodes without a channel get theirs when they come; if they poll, the gate's wake-up lets them look again.
     """
@@ -187,7 +188,7 @@ async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:
         return
     now = house.clock.millis()
     found = await tx.rows(_RELEASABLE, gate=gate, now=now, alive=now - ALIVE_MS, limit=limit)
-    await tx.many(_MAKE_DUE, [{"now": now, "message_id": row["message_id"]} for row in found if row["next_at"] is None])
+    await tx.many(_MAKE_DUE, [{"now": now, "message_id": row["message_id"]} for row in found])
     nodes = [row["node_id"] for row in found]
 
     def wake() -> None:
@@ -196,6 +197,12 @@ async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:
         house.bus.wake(GATE, gate)
 
     tx.after_commit(wake)
+
+
+async def releasable(house: House, tx: Transaction, gate: str) -> bool:
+    """Whether `release` would find a message."""
+    now = house.clock.millis()
+    return bool(await tx.rows(_RELEASABLE, gate=gate, now=now, alive=now - ALIVE_MS, limit=1))
 
 
 async def make_due(house: House, tx: Transaction, messages: Mapping[str, str]) -> None:

@@ -6,13 +6,29 @@ ciphertext under a key of the account (`capabilities/keys`). Tags hang on a para
 
 from pilothouse.call import Capability
 from pilothouse.capabilities.parameters import labels, listings, operations
-from pilothouse.capabilities.parameters.names import plain_name
+from pilothouse.capabilities.parameters.model import ParameterNotFound
+from pilothouse.capabilities.parameters.names import asked, plain_name
 from pilothouse.capabilities.parameters.operations import TAGGED_AS
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY"]
+__all__ = ["CAPABILITY", "kind_of"]
+
+
+async def kind_of(tx: Transaction, account_id: str, region: str, reference: str) -> str | None:
+    """The type of the parameter that `name` or `name:version` means; None if there is no such parameter or version."""
+    try:
+        path, _, selector = asked(reference, account_id, region)
+    except (ValidationException, ParameterNotFound):
+        return None
+    store = ParameterStore(tx, account_id, region)
+    found = await store.newest_value(path)
+    if found is not None and selector is not None and selector != str(found.number):
+        if not (selector.isascii() and selector.isdigit() and len(selector) <= 18):
+            return None
+        found = await store.older_value(path, found.name, int(selector))
+    return None if found is None else found.kind
 
 
 async def _find(tx: Transaction, account_id: str, region: str, resource_id: str) -> str | None:

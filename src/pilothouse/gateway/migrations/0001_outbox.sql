@@ -38,7 +38,7 @@ create table outbox_message (
 
 create index outbox_message_node on outbox_message (node_id, state);
 
-create index outbox_message_gate on outbox_message (gate, state, node_id);
+create index outbox_message_gate on outbox_message (gate, state, next_at, node_id);
 
 create index outbox_message_due on outbox_message (next_at);
 

@@ -1,0 +1,51 @@
+"""Progress: what follows when invocations move. Counts, the command's status, termination, the release of the next.
+
+Whoever changes invocations holds the command's gate, changes the command's counts through `Invocation.moved`, and ends
+with `settle`.
+"""
+
+from collections.abc import Iterable
+
+from pilothouse.call import House
+from pilothouse.capabilities.commands.model import Command, Details
+from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.gateway import outbox
+from pilothouse.storage import Transaction
+
+COMMAND_TOPIC = "aws.ssm.sendCommand"
+CANCEL_TOPIC = "aws.ssm.cancelCommand"
+
+
+def message_id(command_id: str, node_id: str) -> str:
+    """The id of a command's message to a node; agents take the command's id from it."""
+    return f"aws.ssm.{command_id}.{node_id}"
+
+
+def cancel_id(command_id: str, node_id: str) -> str:
+    """The outbox id of a cancel; on the wire each transmission has an id of its own."""
+    return f"cancel.{command_id}.{node_id}"
+
+
+async def settle(house: House, tx: Transaction, command: Command, *, freed: int) -> None:
+    """Write the command's counts and status; send on where `freed` slots and the error limit allow it."""
+    store = CommandStore(tx)
+    if command.too_many_errors and command.counts.waiting:
+        await store.end_waiting(command, Details.TERMINATED, house.clock.millis())
+        await outbox.withdraw_waiting(tx, command.command_id)
+    status = command.current()
+    await store.save(command, status)
+    if status.final:
+        await outbox.withdraw_all(tx, command.command_id)
+        await house.tell(
+            tx, "command.finished",
+            account_id=command.account_id, region=command.region, command_id=command.command_id, status=status.status,
+            details=status.details,
+        )  # fmt: skip
+    elif freed > 0 and command.counts.waiting:
+        await outbox.release(house, tx, command.command_id, min(freed, command.room))
+
+
+async def withdraw(tx: Transaction, command_id: str, node_ids: Iterable[str]) -> None:
+    """Send these nodes neither the command nor its cancel any more."""
+    nodes = list(node_ids)
+    await outbox.withdraw(tx, [make(command_id, node) for node in nodes for make in (message_id, cancel_id)])
