@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 from tests.agent.conftest import Agent, only_step
 from tests.agent.fake_server import FakeServer, shell_command, steps_command
@@ -234,18 +235,18 @@ async def test_a_script_that_asks_for_a_reboot_runs_again_after_it(
 async def test_killed_at_any_moment_each_command_runs_once(server: FakeServer, agent: Agent, tmp_path: Path) -> None:
     """The server sends again what was not acknowledged, as it does; the script must never run twice."""
     moments = random.Random(7)
-    times, jobs = tmp_path / "times", []
+    times = tmp_path / "times"
+    jobs: dict[str, dict[str, Any]] = {}
     await agent.online()
     for number in range(12):
         content = shell_command([f"echo {number} >> {times}", "sleep 0.05"])
-        job = await server.send(agent.instance_id, content)
-        jobs.append(job)
+        jobs[await server.send(agent.instance_id, content)] = content
         await asyncio.sleep(moments.uniform(0, 0.06))
         agent.kill()
         await server.until(lambda: not server.is_online(agent.instance_id))
         await agent.online()
-        if not any(ack["jobId"] == job for ack in server.acks):
-            await server.send(agent.instance_id, content, command_id=job.split(".")[2])
+        for job in jobs.keys() - {ack["jobId"] for ack in server.acks}:
+            await server.send(agent.instance_id, jobs[job], command_id=job.split(".")[2])
     for job in jobs:
         final = await server.final_reply(job)
         assert final.content["documentStatus"] in ("Success", "Failed")
