@@ -16,9 +16,12 @@ def expand(sql: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
     An empty list becomes `null`, which no row equals.
     """
-    lists = {name: value for name, value in values.items() if isinstance(value, list | tuple)}
-    if not lists:
+    for value in values.values():
+        if isinstance(value, (list, tuple)):
+            break
+    else:
         return sql, values
+    lists = {name: value for name, value in values.items() if isinstance(value, list | tuple)}
     flat = {name: value for name, value in values.items() if name not in lists}
     for name, items in lists.items():
         flat.update({f"{name}_{index}": item for index, item in enumerate(items)})

