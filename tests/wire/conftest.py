@@ -1,5 +1,6 @@
 """A small house for the client edge: embedded storage, a few accounts' keys, operations made up for the test."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 import structlog
+import uvloop
 from botocore.auth import SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSPreparedRequest, AWSRequest
 from botocore.credentials import Credentials as Keys
@@ -214,6 +216,11 @@ def signed_form(service: str, body: str, clock: TestClock, **how: Any) -> Reques
         headers={"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"},
     )
     return sign(aws, service, clock, **how)
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the server runs on in earnest."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(autouse=True)

@@ -87,7 +87,9 @@ async def test_an_operation_not_there_yet_says_so(world: World) -> None:
     assert "not available in this version of Pilothouse" in text
 
 
-@pytest.mark.parametrize("target", ["AmazonSSM.NoSuchThing", "Nothing.GetParameter", "GetParameter", ""])
+@pytest.mark.parametrize(
+    "target", ["AmazonSSM.NoSuchThing", "Nothing.GetParameter", "GetParameter", "", "AmazonSSM." + "x" * 5_000]
+)
 async def test_an_unknown_target_is_an_unknown_operation(world: World, target: str) -> None:
     request = signed_json("ssm", "GetParameter", b"{}", world.clock, X_Amz_Target=target)
 

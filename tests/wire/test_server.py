@@ -49,6 +49,8 @@ class Running:
             async with asyncio.TaskGroup() as group:
                 heard = group.create_task(read_until_quiet(reader))
                 for part in parts:
+                    if writer.transport.is_closing():
+                        break
                     writer.write(part)
                     with contextlib.suppress(ConnectionError):
                         await writer.drain()

@@ -40,11 +40,14 @@ Authorise = Callable[[Call, Operation, Shape], Awaitable[None] | None]
 INVOCATION_ID = "amz-sdk-invocation-id"
 _JSON, _QUERY = Json11(), Query()
 _MAX_INVOCATION_ID = 256
+_MAX_TARGET = 128
 
 
 @lru_cache(maxsize=1024)
 def _named(target: str) -> tuple[str, str]:
     """Service and operation of an `X-Amz-Target`; an empty service if the prefix is not known."""
+    if len(target) > _MAX_TARGET:
+        raise UnknownOperationException("The request names no operation that is known here.")
     prefix, _, name = target.rpartition(".")
     return TARGETS.get(prefix, ""), name
 
@@ -140,7 +143,7 @@ class Dispatch:
         media_type = headers.get("content-type", "")
         if media_type not in ACCEPTED:
             media_type = media_type.partition(";")[0].strip().lower()
-        if target is not None:
+        if target is not None and request.method == "POST":
             if request.body and media_type not in ACCEPTED:
                 raise SerializationException("The Content-Type of the request must be application/x-amz-json-1.1.")
             way.service, way.name = _named(target)

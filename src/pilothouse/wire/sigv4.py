@@ -45,7 +45,7 @@ _UNSIGNED_BY_HABIT = frozenset({"x-amz-content-sha256", "x-amz-user-agent"})
 
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
-    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request, *SignedHeaders=(?P<signed>[a-z0-9_;-]{1,4096}), *"
+    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request, *SignedHeaders=(?P<signed>[a-z0-9_;-]{1,1024}), *"
 )
 _CREDENTIAL = re.compile(
     r"(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
@@ -64,7 +64,7 @@ NodeSignature = Callable[[str, bytes, bytes], Awaitable[Principal]]
 class Scope:
     """What a signature says of itself, and what follows from that alone; cached by the text that says it."""
 
-    __slots__ = ("access_key_id", "date", "header_lines", "region", "service", "signed", "signed_set", "tail", "text")
+    __slots__ = ("access_key_id", "date", "header_lines", "region", "service", "signed", "tail", "text")
 
     def __init__(self, access_key_id: str, date: str, region: str, service: str, signed: tuple[str, ...]) -> None:
         self.access_key_id = access_key_id
@@ -72,7 +72,6 @@ class Scope:
         self.region = region
         self.service = service
         self.signed = signed
-        self.signed_set = frozenset(signed)
         self.text = f"{date}/{region}/{service}/aws4_request"
         self.header_lines = "".join(f"{name}:%s\n" for name in signed)
         self.tail = f"\n{';'.join(signed)}\n"
@@ -99,12 +98,38 @@ def _scope_of(match: re.Match[str], signed_text: str) -> Scope:
     return Scope(match["key"], match["date"], match["region"], match["service"], signed)
 
 
+class _SigningKey:
+    """HMAC-SHA256 under one key, with both of its pads hashed beforehand: half the time of a one-shot HMAC."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        padded = key.ljust(64, b"\0")
+        self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
+        self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))
+
+    def sign(self, text: bytes) -> str:
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        return outer.hexdigest()
+
+
 @lru_cache(maxsize=4096)
-def _signing_key(access_key_id: str, secret: str, date: str, region: str, service: str) -> bytes:
+def _signing_key(access_key_id: str, secret: str, date: str, region: str, service: str) -> _SigningKey:
     key = b"AWS4" + secret.encode()
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return key
+    return _SigningKey(key)
+
+
+@lru_cache(maxsize=256)
+def _left_unsigned(present: tuple[str, ...], signed: tuple[str, ...]) -> str | None:
+    """A header of those present that had to be signed and was not."""
+    for name in present:
+        if name.startswith("x-amz-") and name not in signed and name not in _UNSIGNED_BY_HABIT:
+            return name
+    return None
 
 
 @lru_cache(maxsize=1024)
@@ -246,7 +271,7 @@ class Authenticator:
         credential = await self._credentials.find(scope.access_key_id, signed.session_token)
         self._check_date(signed, self._node_skew if credential.principal.kind == "node" else self._skew)
         key = _signing_key(scope.access_key_id, credential.secret, scope.date, scope.region, scope.service)
-        expected = hmac.digest(key, string_to_sign(request, scope, signed.date, payload_hash), "sha256").hex()
+        expected = key.sign(string_to_sign(request, scope, signed.date, payload_hash))
         if not hmac.compare_digest(expected.encode(), signed.signature.encode("latin-1", "replace")):
             raise InvalidSignatureException
         return credential.principal, scope.region
@@ -262,9 +287,9 @@ class Authenticator:
         return _from_query(values) if in_query else None
 
     def _check_headers(self, request: Request, scope: Scope) -> None:
-        for name in request.headers:
-            if name.startswith("x-amz-") and name not in scope.signed_set and name not in _UNSIGNED_BY_HABIT:
-                raise IncompleteSignatureException(f"The header '{name}' is present and must be a 'SignedHeader'.")
+        name = _left_unsigned(tuple(request.headers), scope.signed)
+        if name is not None:
+            raise IncompleteSignatureException(f"The header '{name}' is present and must be a 'SignedHeader'.")
 
     def _payload_hash(self, request: Request, signed: _Signed) -> str:
         actual = sha256(request.body).hexdigest() if request.body else _EMPTY_HASH
