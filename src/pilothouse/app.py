@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from pilothouse.call import Capability, House, Operation
-from pilothouse.capabilities import access, associations, keys, nodes, parameters, tags
+from pilothouse.capabilities import access, associations, commands, documents, keys, nodes, parameters, tags
 from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
 from pilothouse.gateway import control_channel, downloads
@@ -43,8 +43,10 @@ log = structlog.get_logger()
 CAPABILITIES: tuple[Capability, ...] = (
     tags.CAPABILITY,
     keys.CAPABILITY,
+    documents.CAPABILITY,
     nodes.CAPABILITY,
     parameters.CAPABILITY,
+    commands.CAPABILITY,
     associations.CAPABILITY,
     access.CAPABILITY,
 )
