@@ -299,8 +299,9 @@ def enrolled(place: Place, ssm: Any, environment: Mapping[str, str]) -> tuple[st
         raise Failed(f"the server did not make an activation: {error}") from error
     told(
         *(BIN / "pilothouse-agent", "register", "--force", "--url", url, "--ca", place.data / "ca.pem"),
-        *("--activation-id", activation["ActivationId"], "--activation-code", activation["ActivationCode"]),
-        *("--region", environment["AWS_DEFAULT_REGION"], "--state", node_state(place)),
+        *("--activation-id", activation["ActivationId"], "--region", environment["AWS_DEFAULT_REGION"]),
+        *("--state", node_state(place)),
+        environment=plain_environment() | {"PILOTHOUSE_ACTIVATION_CODE": activation["ActivationCode"]},
     )
     made = registration(place)
     if made is None:
