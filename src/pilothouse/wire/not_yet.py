@@ -30,8 +30,8 @@ _BY_REASON: dict[tuple[str, str], str] = {
         ListComplianceItems ListComplianceSummaries ListResourceComplianceSummaries PutComplianceItems
     """,
     ("ssm", "documents: documents of users"): """
-        CreateDocument DeleteDocument DescribeDocument DescribeDocumentPermission GetDocument
-        ListDocumentMetadataHistory ListDocumentVersions ListDocuments ModifyDocumentPermission UpdateDocument
+        CreateDocument DeleteDocument DescribeDocumentPermission
+        ListDocumentMetadataHistory ListDocumentVersions ModifyDocumentPermission UpdateDocument
         UpdateDocumentDefaultVersion UpdateDocumentMetadata
     """,
     ("ssm", "inventory: inventory of nodes"): """
