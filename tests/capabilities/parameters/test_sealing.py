@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from botocore.exceptions import ClientError
 
 from pilothouse.capabilities.parameters.model import Value
@@ -121,16 +122,16 @@ def test_a_disabled_key_refuses_and_gives_the_ciphertext_still(ssm: Any, server:
     assert ssm.get_parameter(Name="/s")["Parameter"]["Value"]
 
 
-def test_no_log_line_and_no_repr_holds_a_value(ssm: Any, server: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    ssm.put_parameter(Name="/s", Value=CANARY, Type="SecureString")
-    ssm.get_parameters(Names=["/s"], WithDecryption=True)
-    with pytest.raises(ClientError, match="ParameterPatternMismatch"):
-        ssm.put_parameter(Name="/s", Value=CANARY, Overwrite=True, AllowedPattern="[0-9]")
-    change(server, "update parameter set version = 2")
-    assert_broken(ssm.get_parameter, Name="/s", WithDecryption=True)
-    written = "".join(capfd.readouterr())
-    assert "parameter.ciphertext_broken" in written
-    assert "canary" not in written
+def test_no_log_line_and_no_repr_holds_a_value(ssm: Any, server: Any) -> None:
+    with structlog.testing.capture_logs() as lines:
+        ssm.put_parameter(Name="/s", Value=CANARY, Type="SecureString")
+        ssm.get_parameters(Names=["/s"], WithDecryption=True)
+        with pytest.raises(ClientError, match="ParameterPatternMismatch"):
+            ssm.put_parameter(Name="/s", Value=CANARY, Overwrite=True, AllowedPattern="[0-9]")
+        change(server, "update parameter set version = 2")
+        assert_broken(ssm.get_parameter, Name="/s", WithDecryption=True)
+    assert "parameter.ciphertext_broken" in [line["event"] for line in lines]
+    assert "canary" not in repr(lines)
     put = Put(
         name=Name("/s", "s"), value=CANARY, overwrite=False, kind="String", key_ref=None, description=None,
         allowed_pattern=None, tier=None, policies=None, data_type=None,

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
+from pilothouse.capabilities.parameters.labels import is_label
 from pilothouse.capabilities.parameters.model import (
     SECURE,
     InvalidNextToken,
@@ -247,7 +248,7 @@ class Reader:
         if selector.isascii() and selector.isdigit():
             number = int(selector) if len(selector) <= 18 else None
         else:
-            number = await self._store.labelled(newest.path, selector)
+            number = await self._store.labelled(newest.path, selector) if is_label(selector) else None
         found = None if number is None else await self.version(newest, number)
         if found is None:
             raise ParameterVersionNotFound(
@@ -283,7 +284,7 @@ async def get_parameter_history(call: Call, request: Shape) -> Shape:
         newest = await store.newest(path)
         if newest is None:
             raise ParameterNotFound.named(text)
-        versions = await store.older(newest, after=after, count=limit + 1)
+        versions = await store.older(newest, after=after, count=limit)  # and the newest tells whether there are more
         if newest.number > after:
             versions.append(newest)
         labels = await store.labels(path)
