@@ -15,6 +15,7 @@ from pilothouse.call import Capability, House, Operation
 from pilothouse.capabilities import access, associations, commands, documents, keys, nodes, parameters, tags
 from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
+from pilothouse.crypto.vault import SealBroken, Vault
 from pilothouse.gateway import control_channel, downloads
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
@@ -22,6 +23,7 @@ from pilothouse.identity.principals import Principal
 from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock, SystemClock
+from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.listening import split_address, write_listening
 from pilothouse.runtime.settings import Settings
@@ -52,6 +54,10 @@ CAPABILITIES: tuple[Capability, ...] = (
 )
 
 
+_DATABASE_FILE = "database.sealed"
+_DATABASE_CONTEXT = "database url"
+
+
 class StartFailed(Exception):
     """The installation cannot be opened or served; the text is a sentence for the operator."""
 
@@ -64,12 +70,23 @@ def migrations_of_the_house() -> Sequence[Migrations]:
     return machinery + [PackageMigrations(each.name, f"pilothouse.capabilities.{each.name}") for each in CAPABILITIES]
 
 
+def _database_url(settings: Settings, vault: Vault, *, create: bool) -> str:
+    """Where the data is. The server keeps the URL (it may hold a password) sealed for the commands beside it."""
+    if create:
+        return settings.database_url
+    kept = settings.data / _DATABASE_FILE
+    try:
+        return settings.database or vault.open(kept.read_bytes(), _DATABASE_CONTEXT).decode()
+    except (FileNotFoundError, SealBroken) as error:
+        raise StartFailed(f"{kept} cannot be used; start the server once with the right key and --database") from error
+
+
 @asynccontextmanager
 async def opened_house(settings: Settings, *, create: bool, clock: Clock | None = None) -> AsyncIterator[House]:
     """The machinery of an installation, with its tables up to date. Raises StartFailed."""
     try:
         vault = load_vault(settings.data, create=create)
-        database = await open_database(settings.database_url)
+        database = await open_database(_database_url(settings, vault, create=create))
     except (MasterKeyUnusable, StorageUnavailable) as error:
         raise StartFailed(str(error)) from error
     house = House(
@@ -86,8 +103,12 @@ async def opened_house(settings: Settings, *, create: bool, clock: Clock | None 
         for event, listener in capability.listeners.items():
             house.listeners.setdefault(event, []).append(listener)
     try:
-        await database.migrate(migrations_of_the_house())
+        tables = migrations_of_the_house()
+        await database.migrate(tables[:1])  # the table that knows the key; a wrong one must not touch the others
         await check_installation(database, vault, house.clock.millis())
+        if create:
+            write_private(settings.data / _DATABASE_FILE, vault.seal(settings.database_url.encode(), _DATABASE_CONTEXT))
+        await database.migrate(tables[1:])
         yield house
     except (MasterKeyUnusable, StorageUnavailable) as error:
         raise StartFailed(str(error)) from error

@@ -6,6 +6,7 @@ import typer
 
 from pilothouse.cli import accounts, doctor, env, serve
 from pilothouse.cli.shared import Failed
+from pilothouse.runtime import logs
 
 app = typer.Typer(
     name="pilothouse",
@@ -22,6 +23,7 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Entry point of the console script."""
+    logs.configure(level="warning")  # standard output is for answers; `serve` sets its own level
     try:
         app()
     except Failed as failed:
