@@ -8,6 +8,7 @@ durable before the answer leaves. Every outcome is counted, timed and logged her
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from logging import DEBUG, INFO
 from time import perf_counter
 from typing import Any
 
@@ -192,8 +193,11 @@ class Dispatch:
         if timer is None:
             timer = self._timers[service] = CALL_SECONDS.labels(service)
         timer.observe(seconds)
-        tell = log.info if way.operation is not None and way.operation.writes else log.debug
-        tell(
+        level = INFO if way.operation is not None and way.operation.writes else DEBUG
+        if not log.is_enabled_for(level):
+            return
+        log.log(
+            level,
             "call",
             request_id=way.request_id,
             service=service,

@@ -1,6 +1,6 @@
 """Requests and responses as the house sees them, free of any HTTP server."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _ONCE = frozenset({"authorization", "host", "content-length", "content-type", "transfer-encoding"})
@@ -41,15 +41,19 @@ class Response:
 RouteHandler = Callable[[Request], Awaitable[Response]]
 
 
-def header_map(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by lower-case name; repeated ones are joined by a comma.
+def header_map(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name, which the server gives in lower case; repeated ones are joined by a comma.
 
     Raises BadRequest for a second one of a header that must be single (host, authorization, anything signed by AWS).
     """
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    return headers if len(headers) == len(raw) else _joined(raw)
+
+
+def _joined(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
-        name = raw_name.decode("latin-1").lower()
-        value = raw_value.decode("latin-1")
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if name in headers:
             if name in _ONCE or name.startswith("x-amz-"):
                 raise BadRequest(f"The header {name} may be given once only.")

@@ -70,9 +70,11 @@ class _LimitedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
-        self._head_size = 0
-        self._unparsed = 0
         self._begun = False
+        self._earlier = 0
+        """Bytes of the current head that came before the piece being read."""
+        self._piece = 0
+        self._too_large = False
         self._head_deadline: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -85,47 +87,40 @@ class _LimitedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._begun = False
+        self._piece = len(data)
         super().data_received(data)
         if not self._in_head:
             self._end_deadline()
             return
-        # One header that never ends does not come to on_header. What came with the end of another request is let pass.
-        self._unparsed = 0 if self._begun else self._unparsed + len(data)
-        if self._unparsed > HEAD_BYTES and not self.transport.is_closing():
-            self._head_size = self._unparsed
+        # Where a head began within this piece, what stands before it belongs to another request and is let pass.
+        self._earlier = 0 if self._begun else self._earlier + self._piece
+        if self._earlier > HEAD_BYTES and not self.transport.is_closing():
+            self._too_large = True
             self.send_400_response("The request's headers are too large.")
         elif self._head_deadline is None:
             self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
 
     def on_message_begin(self) -> None:
         self._in_head = self._begun = True
-        self._head_size = 0
+        self._earlier = 0
         super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._grow(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._grow(len(name) + len(value) + 4)
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._earlier + self._piece > HEAD_BYTES:  # perhaps only because a body follows
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > HEAD_BYTES:
+                self._too_large = True
+                raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        if self._head_size <= HEAD_BYTES:
+        if not self._too_large:
             super().send_400_response(msg)
             return
         text = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         self.transport.write(text)
         self.transport.close()
-
-    def _grow(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > HEAD_BYTES:
-            raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
 
     def _end_deadline(self) -> None:
         if self._head_deadline is not None:
