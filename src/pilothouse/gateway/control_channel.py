@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
-import msgspec
 import structlog
 
 from pilothouse.call import House
@@ -151,7 +150,7 @@ class ControlChannels:
             return False
         try:
             token = read_open(event.get("text") or event.get("bytes") or b"").token
-        except msgspec.MsgspecError:
+        except (ValueError, RecursionError):
             channel.why = "the first message holds no token"
             return False
         now = self._house.clock.millis()
@@ -217,7 +216,7 @@ class ControlChannels:
                 return
             try:
                 await self._hear(channel, decode(message))
-            except (FrameInvalid, msgspec.MsgspecError) as error:
+            except (FrameInvalid, ValueError, RecursionError) as error:
                 log.warning("control_channel.frame_dropped", node_id=channel.node_id, reason=type(error).__name__)
 
     async def _hear(self, channel: Channel, frame: Frame) -> None:

@@ -130,7 +130,7 @@ class CommandSender:
                     continue
                 try:
                     report = _read_report(reply.content)
-                except (msgspec.MsgspecError, UnicodeEncodeError) as error:
+                except (ValueError, RecursionError) as error:
                     log.warning("command.report_unreadable", node_id=invocation.node_id, reason=type(error).__name__)
                     continue
                 work.hear(invocation, report)

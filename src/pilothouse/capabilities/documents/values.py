@@ -57,7 +57,7 @@ def to_node(document: Document, values: Values) -> dict[str, Any]:
 def _parsed(text: str) -> Any:
     try:
         value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError):
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, dict | list) else text
 

@@ -1,0 +1,123 @@
+"""Nodes for commands: registered through the public door, online as scripted agents on the server's own loop."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import botocore.auth
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from pilothouse.capabilities import nodes
+from pilothouse.identity.session_tokens import mint_for_node
+from pilothouse.runtime.clock import TestClock
+from pilothouse.wire.http import Request
+from tests.conftest import Aws, Server
+from tests.gateway.scripted_agent import Identity, InProcess, Job, Script, ScriptedAgent
+
+REGION = "eu-west-1"
+_LIFE_MS = 30 * 24 * 3_600_000
+
+
+class Node:
+    """A registered machine, with its agent if that was started."""
+
+    def __init__(self, server: Server, who: Identity, script: Any) -> None:
+        self._server = server
+        self.id = who.node_id
+        self.who = who
+        self.agent = ScriptedAgent(who, InProcess.to(server.application.edge), script)
+
+    def connect(self) -> "Node":
+        self._server.run(self.agent.start())
+        return self
+
+    def disconnect(self) -> None:
+        self._server.run(self.agent.stop())
+
+    def reply(self, job_id: str, content: dict[str, Any]) -> None:
+        self._server.run(self.agent.reply(job_id, content))
+
+
+class Fleet:
+    """Nodes of the root account."""
+
+    def __init__(self, server: Server, aws: Aws) -> None:
+        self._server = server
+        self._ssm = aws("ssm")
+        self._activation: dict[str, Any] = {}
+        key = rsa.generate_private_key(65537, 2048).public_key()
+        self._public_key = base64.b64encode(
+            key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        ).decode()  # fmt: skip
+
+    def node(
+        self,
+        *,
+        online: bool = True,
+        script: Script | Callable[[Job], Script] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> Node:
+        """A new node; `online` opens its control channel."""
+        if not self._activation:
+            self._activation = self._ssm.create_activation(IamRole="NodeRole", RegistrationLimit=1000)
+        body = json.dumps({
+            "ActivationId": self._activation["ActivationId"], "ActivationCode": self._activation["ActivationCode"],
+            "PublicKey": self._public_key, "PublicKeyType": "Rsa", "Fingerprint": "f8fda139-417f-43e1-886d-bd79daff37ac",
+        }).encode()  # fmt: skip
+        headers = {"x-amz-target": "AmazonSSM.RegisterManagedInstance", "content-type": "application/x-amz-json-1.1"}
+        answer = self._server.run(
+            self._server.application.front.respond(Request("POST", "/", "", headers, body, "127.0.0.1", True))
+        )
+        node_id = json.loads(answer.body)["InstanceId"]
+        if tags:
+            self._ssm.add_tags_to_resource(
+                ResourceType="ManagedInstance", ResourceId=node_id,
+                Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+            )  # fmt: skip
+        made = Node(self._server, self._server.run(self._identity(node_id)), script)
+        return made.connect() if online else made
+
+    def nodes(self, count: int, **of_each: Any) -> list[Node]:
+        return [self.node(**of_each) for _ in range(count)]
+
+    async def _identity(self, node_id: str) -> Identity:
+        house = self._server.application.house
+        async with house.database.reading() as tx:
+            principal = (await nodes.registered(tx, node_id)).principal
+        minted = mint_for_node(
+            house, account_id=principal.account_id, arn=principal.arn, user_id=principal.user_id, node_id=node_id,
+            expires_at=house.clock.millis() + _LIFE_MS,
+        )  # fmt: skip
+        return Identity(node_id, REGION, minted.access_key_id, minted.secret, minted.token)
+
+
+@pytest.fixture(autouse=True)
+def _signatures_follow_the_clock(clock: TestClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients and agents sign by the house's clock, which tests move."""
+    monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *_: clock.now().replace(tzinfo=None))
+
+
+@pytest.fixture
+def fleet(server: Server, aws: Aws) -> Iterator[Fleet]:
+    return Fleet(server, aws)
+
+
+Until = Callable[[Callable[[], Any]], Any]
+
+
+@pytest.fixture
+def until() -> Until:
+    """Wait for what must come soon, and give it."""
+
+    def wait(look: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + 20
+        while not (found := look()):
+            assert time.monotonic() < deadline, "it did not come"
+            time.sleep(0.01)
+        return found
+
+    return wait
