@@ -6,6 +6,7 @@ agent, and both also end when this program is killed, so nothing but the data di
 
 import argparse
 import ctypes
+import fcntl
 import json
 import os
 import shlex
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import boto3
 from botocore.config import Config
@@ -104,7 +105,7 @@ def stop(number: int, frame: object) -> None:
 
 def play(place: Place, running: ExitStack) -> None:
     check_programs()
-    make_folders(place)
+    running.enter_context(held(place))
     out.print("\n[bold]Pilothouse[/] on this machine\n")
     with step("Starting the server") as done:
         server = running.enter_context(child("server", place, "pilothouse", "serve", *serve_options(place)))
@@ -133,15 +134,21 @@ def check_programs() -> None:
             raise Failed(f"{BIN / program} is missing; run: make setup")
 
 
-def make_folders(place: Place) -> None:
+def held(place: Place) -> TextIO:
+    """Make the directories and fresh logs. The open file keeps another demo away from the same data."""
     try:
         place.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.own.mkdir(mode=0o700, exist_ok=True)
+        lock = (place.own / "lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for name in ("server", "agent"):
             log_of(name, place).write_bytes(b"")
+    except BlockingIOError:
+        raise Failed(f"another demo is running on {place.shown}; stop it first, or use: make demo DATA=DIR") from None
     except OSError as error:
         reason = f"cannot write to the data directory {place.data}: {error.strerror}"
         raise Failed(f"{reason}; choose another with: make demo DATA=DIR") from error
+    return lock
 
 
 def serve_options(place: Place) -> list[str]:
@@ -411,7 +418,7 @@ def show_what_next(place: Place, node_id: str) -> None:
         "aws ssm send-command --document-name AWS-RunShellScript --targets Key=tag:Env,Values=Prod "
         """--parameters 'commands=["df -h"]'""",
         "aws ssm put-parameter --name /prod/greeting --type String --value hello",
-        "aws ssm get-parameters-by-path --path /prod --with-decryption",
+        "aws ssm get-parameters-by-path --path /prod --recursive --with-decryption",
     )
     out.print("\n[bold]Next[/], in another terminal:\n")
     for line in lines:
