@@ -30,9 +30,9 @@ _BY_REASON: dict[tuple[str, str], str] = {
         ListComplianceItems ListComplianceSummaries ListResourceComplianceSummaries PutComplianceItems
     """,
     ("ssm", "documents: documents of users"): """
-        CreateDocument DeleteDocument DescribeDocumentPermission
-        ListDocumentMetadataHistory ListDocumentVersions ModifyDocumentPermission UpdateDocument
-        UpdateDocumentDefaultVersion UpdateDocumentMetadata
+        CreateDocument DeleteDocument DescribeDocumentPermission ListDocumentMetadataHistory
+        ListDocumentVersions ModifyDocumentPermission UpdateDocument UpdateDocumentDefaultVersion
+        UpdateDocumentMetadata
     """,
     ("ssm", "inventory: inventory of nodes"): """
         CreateResourceDataSync DeleteInventory DeleteResourceDataSync DescribeInventoryDeletions GetInventory
