@@ -51,7 +51,7 @@ FACES_OF_THE_GATEWAY = {
     "node_signature": "how a node's key proves itself, without input or output",
 }
 WIRE_NAMES_APART = {
-    "capabilities/tags/model.py": "its rules are about the Tags member that many requests have, so they read it as it comes",
+    "capabilities/tags/model.py": "its rules are about the Tags member of many requests, read as it comes",
     "capabilities/access/store.py": "root.sealed keeps the root key under the names that `accounts create` prints",
 }
 ERRORS_OUTSIDE_THE_MODELS = {
