@@ -110,10 +110,13 @@ async def _pass_cancel_on(run: Run, pid: int) -> None:
 
 def _clear_up_after_lost_supervisor(run: Run) -> bytes:
     """Nobody watches the script any more: end what is left of it, and say so in a result that stays."""
-    supervisor.end_all(run.directory, 0, run.settings.kill_grace)
+    left = supervisor.end_all(run.directory, 0, run.settings.kill_grace)
     now = now_ms()
     began = (run.directory / "lock").stat().st_mtime_ns // 1_000_000
     result = {"outcome": "lost", "code": 1, "started_at": began, "ended_at": now, "reason": ""}
+    if left:
+        pids = ", ".join(map(str, sorted(left)))
+        result |= {"outcome": "not ended", "reason": f"its supervisor died and processes {pids} could not be ended"}
     files.write_json(run.directory / "result.json", result)
     return json.dumps(result).encode()
 
@@ -134,7 +137,7 @@ def _result(stored: dict[str, Any], timeout: int, *, cancelled: bool) -> RunResu
         )
         if cancelled:
             status, reported = "Cancelled", _KILLED
-    else:
+    else:  # "not started", "not ended"
         note = f"failed to run commands: {stored['reason']}"
     return RunResult(
         status=status, code=reported, started_at=stored["started_at"], ended_at=stored["ended_at"], error_note=note

@@ -21,6 +21,7 @@ RUN_MARK = "PILOTHOUSE_RUN"
 """In the environment of everything a script starts, so that what left its process group is found too."""
 
 _TAKEN = frozenset({signal.SIGTERM, signal.SIGCHLD})  # what a supervisor waits for: cancel, the script's end
+_KILL_PATIENCE = 5.0  # seconds that SIGKILL may take
 _SCAN = 0.05  # seconds between looks at processes that were asked to end
 
 
@@ -91,10 +92,12 @@ def _supervise(directory: Path, script: Script, lock: int) -> None:
         return
     deadline = time.monotonic() + script.timeout
     outcome, status = _wait(pid, deadline)
-    if outcome != "exited":
-        status = end_all(directory, pid, script.kill_grace)
-    code = 0 if status is None else os.waitstatus_to_exitcode(status)
-    _write_result(directory, outcome, code, started_at)
+    code, reason = 0, ""
+    if status is not None:
+        code = os.waitstatus_to_exitcode(status)
+    elif left := end_all(directory, pid, script.kill_grace):
+        outcome, reason = "not ended", f"processes {', '.join(map(str, sorted(left)))} could not be ended"
+    _write_result(directory, outcome, code, started_at, reason)
 
 
 def _spawn(directory: Path, script: Script) -> int:
@@ -129,23 +132,17 @@ def _wait(pid: int, deadline: float) -> tuple[str, int | None]:
             return "cancelled", None
 
 
-def end_all(directory: Path, leader: int, grace: float) -> int | None:
+def end_all(directory: Path, leader: int, grace: float) -> set[int]:
     """SIGTERM to all processes of the run, SIGKILL to what is left after grace seconds.
 
-    Returns when none is left; the wait status of the leader if it is a child of this process.
+    Returns when none is left, or with those that SIGKILL does not reach: another user's, or stuck in the kernel.
     """
-    status: int | None = None
     deadline = time.monotonic() + grace
     asked: set[int] = set()
     while True:
-        try:
-            ended, found = os.waitpid(leader, os.WNOHANG)
-            status = found if ended else status
-        except ChildProcessError:
-            pass  # collected before, or the child of a supervisor that died
         living = _processes_of(directory, leader)
-        if not living:
-            return status
+        if not living or time.monotonic() > deadline + _KILL_PATIENCE:
+            return living
         killing = time.monotonic() >= deadline
         for pid in living:
             if killing or pid not in asked:
@@ -157,8 +154,8 @@ def end_all(directory: Path, leader: int, grace: float) -> int | None:
 def _send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
-        return
+    except (ProcessLookupError, PermissionError):
+        return  # gone, or another user's: then it is still there at the next look
 
 
 def _processes_of(directory: Path, leader: int) -> set[int]:

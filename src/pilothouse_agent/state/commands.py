@@ -97,7 +97,7 @@ class Commands:
         """Commands an earlier life of the agent left behind, oldest first."""
         for root in sorted(self._commands.iterdir(), key=lambda entry: entry.stat().st_mtime):
             directory = CommandDirectory(root)
-            if directory.load() and not directory.finished:
+            if not directory.finished and directory.load():
                 yield directory
 
     def cancel_seen(self, cancel_id: str) -> bool:
@@ -113,7 +113,7 @@ class Commands:
         limit = (time.time() if now is None else now) - keep_seconds
         removed = 0
         for root in list(self._commands.iterdir()):
-            mark = root / "finished"
+            mark = root / "finished" if (root / "command.json").exists() else root  # never accepted: nothing runs it
             if mark.exists() and mark.stat().st_mtime < limit:
                 shutil.rmtree(root)
                 removed += 1
