@@ -116,10 +116,11 @@ def test_a_retried_sendcommand_runs_once(house: Installation, tmp_path: Path) ->
     node = house.enrol("web-1")
     ran = tmp_path / "ran"
     ssm = house.boto("ssm")
-    ssm.meta.events.register(
-        "before-call.ssm.SendCommand",
-        lambda params, **_: params["headers"].update({"amz-sdk-invocation-id": "11111111-2222-3333-4444-555555555555"}),
-    )
+
+    def same_call(request: Any, **_: Any) -> None:
+        request.headers["amz-sdk-invocation-id"] = "11111111-2222-3333-4444-555555555555"  # SDKs do not sign it
+
+    ssm.meta.events.register("before-send.ssm.SendCommand", same_call)
 
     def send() -> str:
         command = ssm.send_command(
