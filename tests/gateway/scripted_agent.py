@@ -194,11 +194,8 @@ async def _post(address: str, trust: ssl.SSLContext, who: Identity, path: str) -
     headers = who.signed("POST", f"https://{address}{path}", _CREATE, "ssmmessages", content_type="application/json")
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port), ssl=trust)
-    lines = [
-        f"POST {path} HTTP/1.1",
-        *(f"{name}: {value}" for name, value in headers.items() if name != "content-length"),
-    ]
-    lines += [f"content-length: {len(_CREATE)}", "connection: close", "", ""]
+    headers |= {"content-length": str(len(_CREATE)), "connection": "close"}
+    lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     writer.write("\r\n".join(lines).encode() + _CREATE)
     answer = await reader.read()
     writer.close()

@@ -66,7 +66,8 @@ class Fleet:
             self._activation = self._ssm.create_activation(IamRole="NodeRole", RegistrationLimit=1000)
         body = json.dumps({
             "ActivationId": self._activation["ActivationId"], "ActivationCode": self._activation["ActivationCode"],
-            "PublicKey": self._public_key, "PublicKeyType": "Rsa", "Fingerprint": "f8fda139-417f-43e1-886d-bd79daff37ac",
+            "PublicKey": self._public_key, "PublicKeyType": "Rsa",
+            "Fingerprint": "f8fda139-417f-43e1-886d-bd79daff37ac",
         }).encode()  # fmt: skip
         headers = {"x-amz-target": "AmazonSSM.RegisterManagedInstance", "content-type": "application/x-amz-json-1.1"}
         answer = self._server.run(

@@ -188,9 +188,9 @@ def test_cancel_is_true_only_on_the_nodes_word(
 def test_what_was_not_sent_is_cancelled_at_once(ssm: Any, fleet: Fleet, send: Send) -> None:
     away, other = fleet.nodes(2, online=False)
     command = send(away.id, other.id)
-    assert refused(
-        lambda: ssm.cancel_command(CommandId=command["CommandId"], InstanceIds=["mi-0123456789abcdef0"])
-    ) == ("InvalidInstanceId")
+    unknown = ["mi-0123456789abcdef0"]
+    stranger = refused(lambda: ssm.cancel_command(CommandId=command["CommandId"], InstanceIds=unknown))
+    assert stranger == "InvalidInstanceId"
     ssm.cancel_command(CommandId=command["CommandId"], InstanceIds=[away.id])
     assert statuses(ssm, command["CommandId"]) == ["Cancelled", "Pending"]
     ssm.cancel_command(CommandId=command["CommandId"])
