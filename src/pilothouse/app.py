@@ -217,13 +217,16 @@ async def run(settings: Settings) -> None:
         write_listening(settings.data, http, https)
         log.info("server.ready", http=http, https=https, data=str(settings.data))
 
+    failed: BaseExceptionGroup[Exception] | None = None
     try:
         async with opened_application(settings) as application:
             wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
             await serve(wire, listeners, stopping=stopping, started=started)
             log.info("server.stopping")
     except* (PortInUse, CannotListen, StartFailed) as failures:
-        raise StartFailed(_first_sentence(failures)) from None
+        failed = failures
+    if failed is not None:  # raised out here: some versions of Python wrap what is raised inside `except*` in a group
+        raise StartFailed(_first_sentence(failed))
 
 
 def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
