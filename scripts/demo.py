@@ -384,7 +384,7 @@ def keep_a_secret(environment: Mapping[str, str]) -> None:
 
 def run_a_command(environment: Mapping[str, str]) -> None:
     send = ("ssm", "send-command", "--document-name", "AWS-RunShellScript", "--targets", "Key=tag:Env,Values=Prod")
-    script = ("--parameters", 'commands=["uname -a","uptime"]')
+    script = ("--parameters", 'commands=["uname -a","id"]')
     command_id = aws(environment, *send, *script, "--query", "Command.CommandId", "--output", "text").strip()
     out.print(f"  {command_id}")
     look = ("ssm", "list-command-invocations", "--command-id", command_id, "--details")
