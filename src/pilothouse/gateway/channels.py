@@ -16,18 +16,40 @@ log = structlog.get_logger()
 BACKLOG = 8 * 1024 * 1024
 """Bytes that may wait for a node that reads too slowly; beyond, its channel is closed."""
 
+_IDS = 256
+
 Send = Callable[[dict[str, object]], Awaitable[None]]
+
+
+class MessageIds:
+    """Ids of frames: randomness is drawn for many at once, a system call for each would cost more than the frame."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._drawn: list[str] = []
+
+    def next(self) -> str:
+        """A random UUID."""
+        if not self._drawn:
+            drawn = self._house.ids.random_bytes(16 * _IDS).hex()
+            self._drawn = [drawn[start : start + 32] for start in range(0, len(drawn), 32)]
+        digits = self._drawn.pop()
+        variant = "89ab"[int(digits[16], 16) & 3]
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 class Channel:
     """One node's control channel. Its frames leave in order, by a task that lives only while some wait."""
 
-    def __init__(self, node_id: str, account_id: str, region: str, channel_id: str, send: Send) -> None:
+    def __init__(
+        self, node_id: str, account_id: str, region: str, channel_id: str, send: Send, ids: MessageIds
+    ) -> None:
         self.node_id = node_id
         self.account_id = account_id
         self.region = region
         self.channel_id = channel_id
         self._send = send
+        self._ids = ids
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._writing = False
@@ -43,7 +65,7 @@ class Channel:
         """Send a frame; returns at once. What does not reach the node is sent again by the redelivery rules."""
         if self.closing.is_set() or self._owner is None:
             return
-        frame = encode(Frame(message_type, house.ids.uuid(), house.clock.millis(), payload))
+        frame = encode(Frame(message_type, self._ids.next(), house.clock.millis(), payload))
         self._bytes += len(frame)
         if self._bytes > BACKLOG:
             self.close("the node does not read")

@@ -18,7 +18,7 @@ import structlog
 from pilothouse.call import House
 from pilothouse.errors import AccessDeniedException, ApiError
 from pilothouse.gateway import presence
-from pilothouse.gateway.channels import Channel, Channels
+from pilothouse.gateway.channels import Channel, Channels, MessageIds
 from pilothouse.gateway.delivery import Answer
 from pilothouse.gateway.dispatcher import Dispatcher
 from pilothouse.gateway.frames import MAX_FRAME, Frame, FrameInvalid, decode
@@ -77,6 +77,7 @@ class ControlChannels:
         self._dispatcher = dispatcher
         self._intake = intake
         self._process_id = process_id
+        self._ids = MessageIds(house)
         self._suspects: set[tuple[str, str]] = set()
         house.bus.listen("node.gone", self._node_gone)
 
@@ -109,9 +110,7 @@ class ControlChannels:
             await _refuse_upgrade(send, 503 if error.http_status >= 500 else 403)
             return
         await send({"type": "websocket.accept"})
-        channel = Channel(
-            str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), send
-        )  # fmt: skip
+        channel = Channel(str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), send, self._ids)
         try:
             opened = await self._opened(channel, receive)
         except StorageUnavailable as error:

@@ -38,6 +38,7 @@ class Pollers:
     def __init__(self, house: House) -> None:
         self._waiting: dict[str, asyncio.Event] = {}
         self._gates: dict[str, set[str]] = {}
+        self._closed = False
         house.bus.listen(outbox.WAKE, self._wake)
         house.bus.listen(outbox.GATE, self._wake_gate)
 
@@ -48,6 +49,12 @@ class Pollers:
         if older is not None:
             older.set()
         return event
+
+    def close(self) -> None:
+        """End every poll with an empty answer, and each that still comes: the server stops."""
+        self._closed = True
+        for event in self._waiting.values():
+            event.set()
 
     def at_gates(self, node_id: str, gates: set[str]) -> None:
         """Wake the node when there is room behind one of these."""
@@ -61,7 +68,7 @@ class Pollers:
 
     def is_newest(self, node_id: str, event: asyncio.Event) -> bool:
         """Whether no later poll of the node came."""
-        return self._waiting.get(node_id) is event
+        return self._waiting.get(node_id) is event and not self._closed
 
     def _wake(self, node_id: str) -> None:
         if event := self._waiting.get(node_id):
@@ -81,6 +88,10 @@ class Ec2Messages:
         self._intake = intake
         self._pollers = Pollers(house)
         self._contacts: dict[str, int] = {}
+
+    def close(self) -> None:
+        """End the long polls; nothing else changes."""
+        self._pollers.close()
 
     def operations(self) -> tuple[Operation, ...]:
         """The operation table's entries."""
@@ -148,7 +159,7 @@ class Ec2Messages:
             event.clear()
             going = await self._take(node_id, visibility)
             left = (deadline - clock.millis()) / 1000
-            if going or left <= 0:
+            if going or left <= 0 or not self._pollers.is_newest(node_id, event):
                 return going
             await wait(clock, event, min(left, LOOK_SECONDS))
             if not self._pollers.is_newest(node_id, event):

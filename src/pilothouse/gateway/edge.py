@@ -42,7 +42,8 @@ class Edge:
         self.control = ControlChannels(
             house, authenticate, self.channels, self._dispatcher, self._intake, process_id
         )  # fmt: skip
-        self.operations: tuple[Operation, ...] = Ec2Messages(house, self._senders, self._intake).operations()
+        self._polling = Ec2Messages(house, self._senders, self._intake)
+        self.operations: tuple[Operation, ...] = self._polling.operations()
         self.jobs = (
             Job(name="gateway.silence", every=timedelta(seconds=2), run=self._silence),
             Job(name="gateway.prune", every=timedelta(minutes=5), run=prune),
@@ -68,6 +69,10 @@ class Edge:
             secure=scope["scheme"] == "wss",
         )
         await self.control.websocket(request, receive, send)
+
+    def drain(self) -> None:
+        """The server is about to stop: end the long polls, so that nobody waits for them."""
+        self._polling.close()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
