@@ -217,6 +217,8 @@ class ControlChannels:
                 await self._hear(channel, decode(message))
             except (FrameInvalid, ValueError, RecursionError) as error:
                 log.warning("control_channel.frame_dropped", node_id=channel.node_id, reason=type(error).__name__)
+            except Exception:
+                log.exception("control_channel.frame_failed", node_id=channel.node_id)
 
     async def _hear(self, channel: Channel, frame: Frame) -> None:
         handler = _HANDLERS.get(frame.message_type)

@@ -301,8 +301,7 @@ _GIVEN_UP = """select message_id, account_id, region, node_id, gate, topic, stat
 from outbox_message where gate in (:gates) and state in ('sent', 'held') and give_up_at <= :now limit 500"""
 
 
-_TOO_LATE = """update outbox_message set next_at = null
-where next_at <= :now and state = 'queued' and first_sent_at is null
+_TOO_LATE = """next_at <= :now and state = 'queued' and first_sent_at is null
   and (start_deadline <= :now or expires_at <= :now)"""
 
 
@@ -313,20 +312,23 @@ async def note_silence(house: House, tx: Transaction, senders: Senders) -> int:
     """
     now = house.clock.millis()
     bounds = {"late": now, "alive": now - ALIVE_MS}
-    await tx.execute(_TOO_LATE, now=now)
-    gates = [row["gate"] for row in await tx.rows(_UNANSWERED_GATES, **bounds)]
+    late_gates = await tx.rows(f"select distinct gate from outbox_message where {_TOO_LATE} limit 50", now=now)  # noqa: S608
+    gates = {row["gate"] for row in [*late_gates, *await tx.rows(_UNANSWERED_GATES, **bounds)]}
     if not gates:
         return 0
     await outbox.hold(tx, gates)
-    late = [
-        outbox.message_of(row)
-        for part in outbox.chunks(gates)
-        for row in await tx.rows(_UNANSWERED, gates=part, **bounds)
-    ]
-    await tx.many(_PARK, [{"message_id": message.message_id} for message in late])
-    for sender, messages in _by_sender(senders, [message for message in late if message.state == SENT]):
+    silent = []
+    for part in outbox.chunks(sorted(gates)):
+        await tx.execute(
+            f"update outbox_message set next_at = null where gate in (:gates) and {_TOO_LATE}",  # noqa: S608
+            gates=part,
+            now=now,
+        )
+        silent += [outbox.message_of(row) for row in await tx.rows(_UNANSWERED, gates=part, **bounds)]
+    await tx.many(_PARK, [{"message_id": message.message_id} for message in silent])
+    for sender, messages in _by_sender(senders, [message for message in silent if message.state == SENT]):
         await sender.unanswered(house, tx, messages)
-    return len(late)
+    return len(silent)
 
 
 async def give_up(house: House, tx: Transaction, senders: Senders) -> int:
