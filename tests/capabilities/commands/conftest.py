@@ -60,8 +60,9 @@ class Fleet:
         online: bool = True,
         script: Script | Callable[[Job], Script] | None = None,
         tags: dict[str, str] | None = None,
+        platform: str | None = None,
     ) -> Node:
-        """A new node; `online` opens its control channel."""
+        """A new node; `online` opens its control channel, `platform` is what it says it runs."""
         if not self._activation:
             self._activation = self._ssm.create_activation(IamRole="NodeRole", RegistrationLimit=1000)
         body = json.dumps({
@@ -80,7 +81,19 @@ class Fleet:
                 Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
             )  # fmt: skip
         made = Node(self._server, self._server.run(self._identity(node_id)), script)
+        if platform:
+            self._ping(made.who, platform)
         return made.connect() if online else made
+
+    def _ping(self, who: Identity, platform: str) -> None:
+        told = {"InstanceId": who.node_id, "AgentVersion": "3.3.0.0", "PlatformType": platform}
+        body = json.dumps(told | {"AgentName": "amazon-ssm-agent"}).encode()
+        headers = who.signed(
+            "POST", "http://ssm.pilothouse.test/", body, "ssm",
+            content_type="application/x-amz-json-1.1", x_amz_target="AmazonSSM.UpdateInstanceInformation",
+        )  # fmt: skip
+        request = Request("POST", "/", "", headers, body, "127.0.0.1", False)
+        assert self._server.run(self._server.application.front.respond(request)).status == 200
 
     def nodes(self, count: int, **of_each: Any) -> list[Node]:
         return [self.node(**of_each) for _ in range(count)]

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from pilothouse.capabilities.commands.agent import CommandSender
 from tests.capabilities.commands.conftest import Fleet, Until
 from tests.conftest import Aws, Server
 from tests.gateway.scripted_agent import SHELL, Job, Script, ended, report, step
 
 Send = Callable[..., dict[str, Any]]
+LATE = "00112233-4455-6677-8899-aabbccddeeff"
 SILENT = Script(code=None)
 BUSY = Script(code="51402", message="ProcessorBufferFull")
 HOLDING = Script(replies=[report("InProgress")])
@@ -451,3 +453,76 @@ def test_commands_of_other_accounts_are_not_there(
     elsewhere = aws("ssm", region="us-east-1")
     assert elsewhere.list_commands(CommandId=command)["Commands"] == []
     assert refused(lambda: elsewhere.cancel_command(CommandId=command)) == "InvalidCommandId"
+
+
+def test_nodes_of_another_platform(ssm: Any, fleet: Fleet, send: Send, until: Until) -> None:
+    linux = fleet.node(tags={"env": "mixed"}, platform="Linux")
+    windows = fleet.node(tags={"env": "mixed"}, platform="Windows")
+    assert refused(lambda: send(windows.id)) == "UnsupportedPlatformType"
+    command = send(Targets=[{"Key": "tag:env", "Values": ["mixed"]}])
+    until(lambda: statuses(ssm, command["CommandId"]) == ["InvalidPlatform", "Success"])
+    assert command_of(ssm, command["CommandId"])["Status"] == "Success"
+    assert (len(linux.agent.jobs), len(windows.agent.jobs)) == (1, 0)
+    only_windows = send(Targets=[{"Key": "InstanceIds", "Values": [windows.id]}])
+    assert (only_windows["Status"], only_windows["StatusDetails"]) == ("Failed", "Failed")
+
+
+def test_one_reply_that_cannot_be_stored_harms_no_other(
+    ssm: Any, server: Server, fleet: Fleet, send: Send, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    poisoned, *others = fleet.nodes(5, tags={"env": "dev"}, script=HOLDING)
+    command = send(Targets=[{"Key": "tag:env", "Values": ["dev"]}])
+    until(lambda: all(node.agent.running for node in (poisoned, *others)))
+    stored = CommandSender.replied
+
+    async def replied(self: CommandSender, house: Any, tx: Any, replies: Any) -> None:
+        await stored(self, house, tx, replies)
+        if any(reply.message.node_id == poisoned.id for reply in replies):
+            raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(CommandSender, "replied", replied)
+
+    async def all_at_once() -> None:
+        for node in (poisoned, *others):
+            await node.agent.reply(node.agent.jobs[0].job_id, report("Success", {SHELL: step()}), message_id=LATE)
+
+    server.run(all_at_once())
+    until(lambda: statuses(ssm, command["CommandId"]) == ["InProgress"] + ["Success"] * 4)
+    assert all(LATE in node.agent.receipts for node in others)
+    assert LATE not in poisoned.agent.receipts
+    monkeypatch.undo()
+
+
+def test_limits_hold_when_everything_happens_at_once(
+    ssm: Any, server: Server, fleet: Fleet, send: Send, until: Until
+) -> None:  # fmt: skip
+    """Two commands over the same nodes, some of which drop their channel under way, some fail."""
+    busy: dict[str, set[str]] = {}
+    most: dict[str, int] = {}
+
+    def script(job: Job) -> Script:
+        running = busy.setdefault(job.command_id, set())
+        running.add(job.job_id)
+        most[job.command_id] = max(most.get(job.command_id, 0), len(running))
+        return Script(replies=[report("InProgress")])
+
+    nodes = fleet.nodes(24, tags={"env": "dev"}, script=script)
+    failing = {node.id for node in nodes[:3]}
+    limits = {"MaxConcurrency": "5", "MaxErrors": "50%"}
+    sent = [send(Targets=[{"Key": "tag:env", "Values": ["dev"]}], **limits)["CommandId"] for _ in range(2)]
+    finished = 0
+    while finished < 48:
+        command_id, job_id = until(lambda: next(((c, j) for c, jobs in busy.items() for j in jobs), None))
+        node = next(each for each in nodes if job_id.endswith(each.id))
+        if finished % 7 == 3:
+            node.disconnect()
+            node.connect()
+        busy[command_id].discard(job_id)
+        result = "Failed" if node.id in failing else "Success"
+        node.reply(job_id, report(result, {SHELL: step(result)}))
+        finished += 1
+    for command_id in sent:
+        until(lambda: command_of(ssm, command_id)["CompletedCount"] == 24)  # noqa: B023
+        assert statuses(ssm, command_id) == ["Failed"] * 3 + ["Success"] * 21
+    assert max(most.values()) <= 5
+    assert all(len({job.job_id for job in node.agent.commands}) == 2 for node in nodes)
