@@ -219,14 +219,21 @@ async def run(settings: Settings) -> None:
 
     failed: BaseExceptionGroup[Exception] | None = None
     try:
-        async with opened_application(settings) as application:
+        async with opened_application(settings) as application, asyncio.TaskGroup() as group:
+            group.create_task(_drain(stopping, application.edge))
             wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
             await serve(wire, listeners, stopping=stopping, started=started)
-            log.info("server.stopping")
     except* (PortInUse, CannotListen, StartFailed) as failures:
         failed = failures
     if failed is not None:  # raised out here: some versions of Python wrap what is raised inside `except*` in a group
         raise StartFailed(_first_sentence(failed))
+
+
+async def _drain(stopping: asyncio.Event, edge: Edge) -> None:
+    """Long polls end at once when the server stops; everything else that runs is short."""
+    await stopping.wait()
+    log.info("server.stopping")
+    edge.drain()
 
 
 def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:

@@ -47,13 +47,13 @@ def violation(service: str, operation: str, **members: Any) -> str:
             "GetParameters",
             {"Names": list("abcdefghijk")},
             "1 validation error detected: Value '[a, b, c, d, e, f, g, h, i, j, k]' at 'names' failed to satisfy "
-            "constraint: Member must have length less than or equal to 10",
+            "constraint: Member must have length less than or equal to 10.",
         ),
         (
             "GetParameterHistory",
             {"Name": "a", "MaxResults": 51},
             "1 validation error detected: Value '51' at 'maxResults' failed to satisfy constraint: "
-            "Member must have value less than or equal to 50",
+            "Member must have value less than or equal to 50.",
         ),
         (
             "DescribeParameters",

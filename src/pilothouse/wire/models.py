@@ -67,7 +67,7 @@ class OperationModel:
         violations = Violations()
         shape: dict[str, Any] = self._read(decoded, "", violations)
         if violations.count:
-            raise violations.error()
+            raise violations.error(self.name)
         return shape
 
     def answer(self, shape: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,14 @@ MAX_ECHO = 1024
 """Characters of a value that are repeated in an error text."""
 
 _NOT_NULL = "Member must not be null"
+
+LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging"})
+"""Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType)."""
+
+WITH_FULL_STOP = frozenset(
+    {("PutParameter", "value"), ("GetParameters", "names"), ("GetParameterHistory", "maxResults")}
+)
+"""(operation, path) whose single violation ends in a full stop in what is known of the real service."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -39,10 +47,17 @@ class Violations:
         if self.count <= MAX_LISTED:
             self.texts.append(f"{shown} at '{path}' failed to satisfy constraint: {constraint}")
 
-    def error(self) -> ValidationException:
+    def error(self, operation: str = "") -> ValidationException:
         """All of them in one text, counted in front."""
         errors = "error" if self.count == 1 else "errors"
-        return ValidationException(f"{self.count} validation {errors} detected: {'; '.join(self.texts)}")
+        text = f"{self.count} validation {errors} detected: {'; '.join(self.texts)}"
+        if (
+            self.count == 1
+            and " Member must have " in text
+            and any(operation == name and f" at '{path}' failed " in text for name, path in WITH_FULL_STOP)
+        ):
+            text += "."
+        return ValidationException(text)
 
 
 Reader = Callable[[Any, str, Violations], Any]
@@ -98,6 +113,8 @@ def wrong_type(value: Any, wanted: str) -> SerializationException:
 def _to_string(value: Any) -> str:
     if type(value) is not str:
         raise wrong_type(value, "String")
+    if "\x00" in value:
+        raise ValidationException("A text of the request holds the character U+0000, which cannot be stored.")
     return value
 
 
@@ -202,7 +219,7 @@ def scalar_checks(name: str, shape: ShapeModel) -> list[Check]:
     if shape.pattern is not None:
         text = f"Member must satisfy regular expression pattern: {printed_pattern(name, shape.pattern)}"
         checks.append(Check(full_match(shape.pattern), text))
-    if shape.enum is not None:
+    if shape.enum is not None and name not in LEFT_TO_OPERATIONS:
         values = frozenset(shape.enum)
         text = f"Member must satisfy enum value set: [{', '.join(printed_enum(shape.enum))}]"
         checks.append(Check(values.__contains__, text))
