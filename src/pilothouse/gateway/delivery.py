@@ -7,8 +7,7 @@ does not have it; the clock starts anew.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pilothouse.call import House
 from pilothouse.gateway import outbox
@@ -38,8 +37,7 @@ NEVER_POSSIBLE = "51407"
 NOT_TAKEN_FINAL = frozenset({"51403", "51404", "51406", "51408"})
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A message that must leave now; `wire_id` is the id that the node sees."""
 
     wire_id: str
@@ -47,6 +45,9 @@ class Outgoing:
     topic: str
     content: str
     created_ms: int
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.wire_id!r})"
 
 
 class Senders:
@@ -179,8 +180,7 @@ def _by_sender(senders: Senders, messages: Sequence[Message]) -> list[tuple[Send
     return list(grouped.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a node said about a message, on its own authenticated channel.
 
     An acknowledgement has a `code`, a reply has `content`, FailMessage and AcknowledgeMessage are codes as well.
@@ -191,6 +191,9 @@ class Answer:
     code: str = ""
     text: str = ""
     content: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Answer({self.wire_id!r}, {self.code!r})"
 
 
 async def answered(house: House, tx: Transaction, senders: Senders, answers: Sequence[Answer]) -> None:
@@ -257,7 +260,7 @@ async def _replied(
 async def _mark_done(tx: Transaction, messages: Sequence[Message], known: dict[str, Message]) -> None:
     open_ = {message.message_id: message for message in messages if message.state != DONE and not message.renewed}
     await tx.many(_MARK_DONE, [{"message_id": each} for each in open_])
-    known.update({each: replace(message, state=DONE) for each, message in open_.items()})
+    known.update({each: message._replace(state=DONE) for each, message in open_.items()})
 
 
 async def _refused(
@@ -276,7 +279,7 @@ async def _refused(
             await _mark_done(tx, [message], known)
             continue
         wait = min(REFUSED_MOST_MS, REFUSED_FIRST_MS * 2 ** min(message.refusals, 10))
-        again = replace(message, state=QUEUED, refusals=message.refusals + 1, faults=faults, first_sent_at=None)
+        again = message._replace(state=QUEUED, refusals=message.refusals + 1, faults=faults, first_sent_at=None)
         known[message.message_id] = again
         await tx.execute(
             _MARK_REFUSED,

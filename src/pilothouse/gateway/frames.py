@@ -6,7 +6,7 @@ channels' business. Any bytes decode to a `Frame` or raise `FrameInvalid`, nothi
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _HEADER = struct.Struct(">I32sIQqQ16s32sI")
 _LENGTH = struct.Struct(">I")
@@ -20,8 +20,7 @@ class FrameInvalid(Exception):
     """The bytes are no AgentMessage frame; the text says which field is wrong, never what it held."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message. `message_id` is a UUID in its 36-character form, `created_ms` epoch milliseconds, never 0."""
 
     message_type: str
@@ -32,6 +31,9 @@ class Frame:
     flags: int = 0
     payload_type: int = 0
     schema: int = 1
+
+    def __repr__(self) -> str:
+        return f"Frame({self.message_type!r}, {self.message_id!r}, {len(self.payload)} bytes)"
 
 
 def encode(frame: Frame, *, padding: bytes = b" ") -> bytes:

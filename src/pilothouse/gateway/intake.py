@@ -6,8 +6,9 @@ it again. While the database is away the batch is kept and tried again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 
@@ -28,8 +29,7 @@ class IntakeFailed(Exception):
     """The answer could not be stored; the node should send it again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An answer and what to do once it is durable, or for good not."""
 
     answer: Answer
@@ -43,11 +43,18 @@ class Intake:
     def __init__(self, house: House, senders: Senders) -> None:
         self._house = house
         self._senders = senders
-        self._queue: asyncio.Queue[Entry] = asyncio.Queue(QUEUE)
+        self._waiting: deque[Entry] = deque()
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
 
     async def put(self, answer: Answer, stored: Callable[[], None], failed: Callable[[], None] = lambda: None) -> None:
         """Queue an answer; waits while too many wait. The callbacks return at once."""
-        await self._queue.put(Entry(answer, stored, failed))
+        while len(self._waiting) >= QUEUE:
+            self._room.clear()
+            await self._room.wait()
+        self._waiting.append(Entry(answer, stored, failed))
+        self._some.set()
 
     async def store(self, answer: Answer) -> None:
         """Queue an answer and wait until it is durable. Raises IntakeFailed."""
@@ -66,15 +73,18 @@ class Intake:
         batch: list[Entry] = []
         try:
             while True:
-                batch = [await self._queue.get()]
-                while len(batch) < BATCH and not self._queue.empty():
-                    batch.append(self._queue.get_nowait())
+                await self._some.wait()
+                batch = self._next(BATCH)
+                if not self._waiting:
+                    self._some.clear()
+                self._room.set()
                 await self._store(batch)
         finally:  # whoever waits is told; the nodes send again
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            for entry in batch:
+            for entry in [*batch, *self._waiting]:
                 entry.failed()
+
+    def _next(self, most: int) -> list[Entry]:
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     async def _store(self, batch: Sequence[Entry]) -> None:
         for attempt in range(_TRIES):

@@ -7,8 +7,8 @@ that connects is offered everything that waits for it, parked or not, and the Se
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from pilothouse.call import House
 from pilothouse.gateway.presence import ALIVE_MS
@@ -26,8 +26,7 @@ KEPT_MS = 48 * 3_600_000
 """How long rows stay after their expiry, so that late replies still find their sender."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One message to one node. `wire_id` is the JobId or MessageId that the node sees."""
 
     message_id: str
@@ -66,12 +65,14 @@ class Refusal:
     undeliverable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What a node says about a message; `content` is its JSON text. It may repeat and come in any order."""
 
     message: Message
-    content: str = field(repr=False)
+    content: str
+
+    def __repr__(self) -> str:
+        return f"Reply({self.message.message_id!r})"
 
 
 class Sender(Protocol):
