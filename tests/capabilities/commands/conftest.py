@@ -8,6 +8,7 @@ from typing import Any
 
 import botocore.auth
 import pytest
+from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -16,7 +17,7 @@ from pilothouse.identity.session_tokens import mint_for_node
 from pilothouse.runtime.clock import TestClock
 from pilothouse.wire.http import Request
 from tests.conftest import Aws, Server
-from tests.gateway.scripted_agent import Identity, InProcess, Job, Script, ScriptedAgent
+from tests.gateway.scripted_agent import Identity, InProcess, Job, Script, ScriptedAgent, report
 
 REGION = "eu-west-1"
 _LIFE_MS = 30 * 24 * 3_600_000
@@ -135,3 +136,46 @@ def until() -> Until:
         return found
 
     return wait
+
+
+Send = Callable[..., dict[str, Any]]
+LATE = "00112233-4455-6677-8899-aabbccddeeff"
+SILENT = Script(code=None)
+BUSY = Script(code="51402", message="ProcessorBufferFull")
+HOLDING = Script(replies=[report("InProgress")])
+
+
+@pytest.fixture
+def ssm(aws: Aws) -> Any:
+    return aws("ssm")
+
+
+@pytest.fixture
+def send(ssm: Any) -> Send:
+    """SendCommand of AWS-RunShellScript; ids are `to`."""
+
+    def send(*to: str, **members: Any) -> dict[str, Any]:
+        request = {"DocumentName": "AWS-RunShellScript", "Parameters": {"commands": ["hostname"]}} | members
+        if to:
+            request["InstanceIds"] = list(to)
+        command: dict[str, Any] = ssm.send_command(**request)["Command"]
+        return command
+
+    return send
+
+
+def command_of(ssm: Any, command_id: str) -> dict[str, Any]:
+    (found,) = ssm.list_commands(CommandId=command_id)["Commands"]
+    return dict(found)
+
+
+def statuses(ssm: Any, command_id: str) -> list[str]:
+    pages = ssm.get_paginator("list_command_invocations").paginate(CommandId=command_id)
+    return sorted(each["StatusDetails"] for page in pages for each in page["CommandInvocations"])
+
+
+def refused(call: Callable[[], Any]) -> str:
+    with pytest.raises(ClientError) as error:
+        call()
+    code: str = error.value.response["Error"]["Code"]
+    return code
