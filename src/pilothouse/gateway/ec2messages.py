@@ -40,6 +40,7 @@ class Pollers:
         self._gates: dict[str, set[str]] = {}
         self._closed = False
         house.bus.listen(outbox.WAKE, self._wake)
+        house.bus.listen(outbox.PUSHED, self._wake)
         house.bus.listen(outbox.GATE, self._wake_gate)
 
     def enter(self, node_id: str) -> asyncio.Event:

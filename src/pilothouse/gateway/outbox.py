@@ -19,6 +19,8 @@ QUEUED, SENT, HELD, DONE = "queued", "sent", "held", "done"
 
 WAKE = "node.outbox"
 """Bus topic; the key is a node id with messages that are due."""
+PUSHED = "outbox.pushed"
+"""Bus topic; the key is a node that has a new message, parked or not. Nodes that poll look at once."""
 GATE = "outbox.gate"
 """Bus topic; the key is a gate behind which there is room again. Nodes that poll look once more."""
 
@@ -151,6 +153,7 @@ async def hold(tx: Transaction, gates: Iterable[str]) -> None:
 
 
 async def push(
+    house: House,
     tx: Transaction,
     *,
     account_id: str,
@@ -178,6 +181,12 @@ async def push(
         }
         for each in messages
     ])  # fmt: skip
+
+    def tell() -> None:
+        for each in messages:
+            house.bus.wake(PUSHED, each.node_id)
+
+    tx.after_commit(tell)
 
 
 async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:

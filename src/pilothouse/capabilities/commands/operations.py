@@ -71,6 +71,7 @@ async def _queue(
 ) -> None:  # fmt: skip
     await CommandStore(tx).add(command, invocations)
     await outbox.push(
+        call.house,
         tx,
         account_id=command.account_id,
         region=command.region,
@@ -131,6 +132,7 @@ async def _cancel(
     await outbox.withdraw(tx, [message_id(command.command_id, node_id) for node_id in stopped])
     await outbox.send_no_more(tx, [message_id(command.command_id, node_id) for node_id in running])
     await outbox.push(
+        call.house,
         tx,
         account_id=command.account_id,
         region=command.region,
