@@ -177,7 +177,15 @@ def _edge(house: House, authenticator: Authenticator) -> Edge:
     async def authenticate(request: Request) -> tuple[Principal, str]:
         return await authenticator.principal(request, "ssmmessages")
 
-    return Edge(house, senders, authenticate, process_id=house.ids.uuid())
+    return Edge(house, senders, authenticate, process_id=_process_id(house))
+
+
+def _process_id(house: House) -> str:
+    """The same over restarts on a data directory, so that a server knows what a killed one of its name left behind."""
+    file = house.settings.data / "process-id"
+    if not file.exists():
+        write_private(file, house.ids.uuid().encode())
+    return file.read_text("ascii")
 
 
 def _front(house: House, authenticator: Authenticator, edge: Edge) -> Front:

@@ -138,3 +138,11 @@ def test_a_retried_sendcommand_runs_once(house: Installation, tmp_path: Path) ->
     house.finished(first, node.node_id)
     assert len(ssm.list_commands()["Commands"]) == 1
     assert ran.read_text() == "once\n"
+
+
+def test_a_killed_server_does_not_leave_nodes_connected_for_ever(house: Installation) -> None:
+    node = house.enrol("web-1")
+    node.kill()
+    house.kill()
+    house.start()
+    assert house.boto("ssm").get_connection_status(Target=node.node_id)["Status"] == "notconnected"
