@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,13 +20,17 @@ class Measured:
     """A running server."""
 
     process: subprocess.Popen[bytes]
-    url: str
     port: int
+    """Of plain HTTP."""
+    tls_port: int = 0
 
     def cpu_seconds(self) -> float:
-        """CPU time it has used so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """CPU time that its threads have used so far, user and system."""
+        nanoseconds = 0
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                nanoseconds += int((thread / "schedstat").read_text().split()[0])
+        return nanoseconds / 1e9
 
     def resident_mib(self) -> float:
         """Resident memory now."""
@@ -36,13 +40,20 @@ class Measured:
         return 0.0
 
 
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextlib.contextmanager
-def running(command: list[str], health: str, port: int) -> Iterator[Measured]:
-    """Start a server, wait until `health` answers, end it at the end of the block."""
+def running(command: list[str], port: int, tls_port: int = 0) -> Iterator[Measured]:
+    """Start a server, wait until its `/health` answers, end it at the end of the block."""
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        _wait(process, health)
-        yield Measured(process, health.rpartition("/")[0], port)
+        _wait(process, f"http://127.0.0.1:{port}/health")
+        yield Measured(process, port, tls_port)
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -54,8 +65,10 @@ def running(command: list[str], health: str, port: int) -> Iterator[Measured]:
 @contextlib.contextmanager
 def pilothouse(data: Path, *options: str) -> Iterator[tuple[Measured, dict[str, str]]]:
     """`pilothouse serve` on a data directory, and the values of `pilothouse env`."""
-    command = [*PILOTHOUSE, "serve", "--data", str(data), "--http", "127.0.0.1:17700", "--https", "127.0.0.1:17743"]
-    with running([*command, "--log-level", "warning", *options], "http://127.0.0.1:17700/health", 17700) as server:
+    port, tls_port = free_port(), free_port()
+    listeners = ["--http", f"127.0.0.1:{port}", "--https", f"127.0.0.1:{tls_port}"]
+    command = [*PILOTHOUSE, "serve", "--data", str(data), *listeners, "--log-level", "warning", *options]
+    with running(command, port, tls_port) as server:
         text = subprocess.run(
             [*PILOTHOUSE, "env", "--data", str(data), "--output", "json"], check=True, capture_output=True
         ).stdout
@@ -63,10 +76,20 @@ def pilothouse(data: Path, *options: str) -> Iterator[tuple[Measured, dict[str, 
 
 
 @contextlib.contextmanager
-def echo() -> Iterator[Measured]:
+def echo(*options: str) -> Iterator[Measured]:
     """The bare server: the same uvicorn, an application that reads the body and answers as much."""
-    with running([sys.executable, "-m", "bench.echo", "17701"], "http://127.0.0.1:17701/health", 17701) as server:
+    port = free_port()
+    with running([sys.executable, "-m", "bench.echo", str(port), *options], port) as server:
         yield server
+
+
+@contextlib.contextmanager
+def bare_gateway(data: Path) -> Iterator[Measured]:
+    """The bare websocket server, with the certificate of a data directory."""
+    port, tls_port = free_port(), free_port()
+    files = [str(data / "server.pem"), str(data / "server.key")]
+    with running([sys.executable, "-m", "bench.bare_gateway", str(port), str(tls_port), *files], port, tls_port) as one:
+        yield one
 
 
 def _wait(process: subprocess.Popen[bytes], health: str) -> None:

@@ -1,0 +1,145 @@
+"""One command on many scripted agents: SendCommand by tag to the last final status, every reply stored durably.
+
+The bare gateway moves the same frames over the same TLS websockets and stores nothing; both are measured in turn.
+"""
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.fleet import TAG, registered
+from bench.get_parameter import client
+from bench.processes import Measured, bare_gateway, pilothouse
+
+COMMANDS = 3
+"""Commands in one round; each is measured by itself."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One command on all agents: seconds to the last final status, server CPU seconds, p99 of reply to receipt."""
+
+    seconds: float
+    cpu: float
+    receipt_p99: float
+
+
+class Agents:
+    """The process of the scripted agents; see `bench.agents`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def tell(self, line: str) -> None:
+        """One line to the agents."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> str:
+        """One line from them; ends the benchmark when they have ended."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the scripted agents ended with {self._process.wait()}")
+        return line.strip()
+
+    def run(self, server: Measured, send: Callable[[], object]) -> Run:
+        """Measure one command from the call of `send`."""
+        self.tell("")
+        self.hear()
+        cpu, began = server.cpu_seconds(), time.monotonic()
+        send()
+        ended: dict[str, float] = json.loads(self.hear())
+        return Run(ended["at"] - began, server.cpu_seconds() - cpu, ended["receipt_p99"])
+
+
+@contextlib.contextmanager
+def agents(address: str, ca: Path, identities: list[dict[str, str]], *, bare: bool) -> Iterator[Agents]:
+    """Scripted agents with open channels, for the length of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.agents"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    made = Agents(process)
+    try:
+        made.tell(json.dumps({"address": address, "ca": str(ca), "identities": identities, "bare": bare}))
+        made.hear()
+        yield made
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def measure(rounds: int, nodes: int, *options: str) -> dict[str, float]:
+    """The bare gateway and Pilothouse in turn, `rounds` times `COMMANDS` commands."""
+    own: list[Run] = []
+    plain: list[Run] = []
+    with contextlib.ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server, values = stack.enter_context(pilothouse(data, *options))
+        ssm = client(values, "ssm")
+        identities = list(registered(ssm, server.port, values["AWS_REGION"], nodes))
+        gateway = stack.enter_context(bare_gateway(data))
+        ca = data / "ca.pem"
+        fleet = stack.enter_context(agents(f"127.0.0.1:{server.tls_port}", ca, identities, bare=False))
+        others = stack.enter_context(agents(f"127.0.0.1:{gateway.tls_port}", ca, identities, bare=True))
+        sent: list[str] = []
+
+        def send() -> None:
+            sent.append(_send(ssm))
+
+        def send_bare() -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/send") as answer:
+                answer.read()
+
+        fleet.run(server, send)  # statements are prepared, code is warm
+        others.run(gateway, send_bare)
+        for _ in range(rounds * COMMANDS):
+            plain.append(others.run(gateway, send_bare))
+            own.append(fleet.run(server, send))
+        _check(ssm, sent, nodes)
+        memory = server.resident_mib()
+    return _figures(own, plain, nodes) | {"resident MiB": memory}
+
+
+def _figures(own: list[Run], plain: list[Run], nodes: int) -> dict[str, float]:
+    shares = [bare.seconds / run.seconds for run, bare in zip(own, plain, strict=True)]
+    cpu = [sum(run.cpu for run in some) / len(some) / nodes * 1e6 for some in (own, plain)]
+    return {
+        "nodes per second": nodes / statistics.median(run.seconds for run in own),
+        "nodes per second, bare gateway": nodes / statistics.median(run.seconds for run in plain),
+        "share of the bare gateway": statistics.median(shares),
+        "server CPU us per node": cpu[0],
+        "server CPU us per node, bare gateway": cpu[1],
+        "ms to the last status": statistics.median(run.seconds for run in own) * 1000,
+        "ms from reply to receipt, p99": statistics.median(run.receipt_p99 for run in own) * 1000,
+    }
+
+
+def _send(ssm: Any) -> str:
+    command = ssm.send_command(
+        DocumentName="AWS-RunShellScript",
+        Targets=[{"Key": f"tag:{TAG['Key']}", "Values": [TAG["Value"]]}],
+        Parameters={"commands": ["true"]},
+        MaxConcurrency="100%",
+        MaxErrors="100%",
+    )
+    command_id: str = command["Command"]["CommandId"]
+    return command_id
+
+
+def _check(ssm: Any, sent: list[str], nodes: int) -> None:
+    """Every command ended well on every node, or the figures mean nothing."""
+    for command_id in sent:
+        (command,) = ssm.list_commands(CommandId=command_id)["Commands"]
+        if command["Status"] != "Success" or command["CompletedCount"] != nodes:
+            raise SystemExit(f"command {command_id}: {command['Status']}, {command['CompletedCount']} of {nodes} nodes")
