@@ -256,3 +256,10 @@ def test_every_shape_of_every_service_compiles() -> None:
             with contextlib.suppress(ValidationException):
                 operation.parse({})
             assert operation.answer({}) == {}
+
+
+def test_the_character_that_no_database_holds_is_refused_everywhere() -> None:
+    with pytest.raises(ValidationException, match=r"U\+0000"):
+        parse("ssm", "DescribeParameters", ParameterFilters=[{"Key": "Name", "Values": ["a\x00b"]}])
+    with pytest.raises(ValidationException, match=r"U\+0000"):
+        parse("ssm", "CreateActivation", IamRole="r", Description="\x00")

@@ -97,7 +97,7 @@ def test_selectors_read_older_versions(ssm: Any) -> None:
     assert (parameter["Name"], parameter["Value"], parameter["Version"], parameter["Selector"]) == ("x", "2", 2, ":2")
     assert ssm.get_parameter(Name="x:3")["Parameter"]["Selector"] == ":3"
     assert "Selector" not in ssm.get_parameter(Name="x")["Parameter"]
-    for selector in ("9", "nolabel", "99999999999999999999", "0", "2.5", "a\x00b", "-1"):
+    for selector in ("9", "nolabel", "99999999999999999999", "0", "2.5", "-1"):
         assert refusal(ssm.get_parameter, Name=f"x:{selector}") == (
             "ParameterVersionNotFound",
             f"Systems Manager could not find version {selector} of x. Verify the version and try again.",
