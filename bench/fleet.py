@@ -1,4 +1,4 @@
-"""Nodes for the fan-out: registered through the public door, with one RSA key for all, which costs the server nothing."""
+"""Nodes for the fan-out, registered through the public door. One RSA key serves all: the server does not mind."""
 
 import base64
 import datetime

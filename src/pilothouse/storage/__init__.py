@@ -61,6 +61,12 @@ class Database(Protocol):
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """Reads of committed state; each statement sees the newest commit."""
 
+    def stamp(self) -> int | None:
+        """A mark of the committed state that reads see now: while it stays the same, what was read stays true.
+
+        For caches that are checked at each use. None: the engine cannot tell cheaply, so nothing may be cached.
+        """
+
     async def migrate(self, migrations: "Sequence[Migrations]") -> None:
         """Bring the tables of the capabilities up to date, in order, each file once."""
 

@@ -130,6 +130,9 @@ class PostgresqlDatabase:
         async with self._connection() as connection:
             yield PostgresqlTransaction(connection)
 
+    def stamp(self) -> int | None:
+        return None
+
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self._connection() as connection, connection.transaction():
             await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)

@@ -3,13 +3,16 @@
 Writers take turns on the writer connection; each turn is a savepoint in one open SQLite transaction. The commit (with
 its fsync) runs on a thread once every writer that was waiting has had its turn, so many operations share one fsync and
 none returns before it. Statements run on the loop's thread: a point read costs some 3 us, a hop to a thread 90.
+
+Reads of one turn of the event loop share one look at the database (taking and leaving SQLite's read lock costs more
+than the read). A request read in a turn came before that turn's look, so it sees every write acknowledged before it.
 """
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,67 @@ class SqliteTransaction:
         return names
 
 
+class _Look(SqliteTransaction):
+    """The reader's statements, in a read transaction that lasts until the event loop's next turn."""
+
+    def __init__(self, connection: apsw.Connection, columns: dict[str, tuple[str, ...]]) -> None:
+        super().__init__(connection, columns)
+        self._loop = asyncio.get_running_loop()
+        self._begun = False
+        self._stamp: int | None = None
+
+    async def __aenter__(self) -> "_Look":
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        """Nothing to give back: the look ends by itself."""
+
+    async def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        if not self._begun:
+            self._begin()
+        return await super().rows(sql, **values)
+
+    async def row(self, sql: str, /, **values: Any) -> Row | None:
+        if not self._begun:
+            self._begin()
+        return await super().row(sql, **values)
+
+    async def value(self, sql: str, /, **values: Any) -> Any:
+        if not self._begun:
+            self._begin()
+        return await super().value(sql, **values)
+
+    def stamp(self) -> int:
+        """SQLite's own mark of the state that this connection sees: another commit, of any process, changes it."""
+        if not self._begun:
+            self._begin()
+        if self._stamp is None:
+            try:
+                self._stamp = self._connection.execute("pragma data_version").get
+            except apsw.Error as error:
+                raise _translated(error) from error
+        return self._stamp
+
+    def end(self) -> None:
+        """Let go of what was looked at; the next statement looks anew."""
+        self._begun = False
+        self._stamp = None
+        if self._connection.in_transaction:
+            self._connection.execute("commit")
+
+    def _begin(self) -> None:
+        try:
+            self._connection.execute("begin")
+        except apsw.Error as error:
+            raise _translated(error) from error
+        self._begun = True
+        self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self._begun:
+            self.end()
+
+
 class _Group:
     """The writers that share one commit."""
 
@@ -117,7 +181,7 @@ class SqliteDatabase:
         self._reader = _connect(path)
         self._reader.pragma("query_only", True)
         self._columns: dict[str, tuple[str, ...]] = {}
-        self._read = SqliteTransaction(self._reader, self._columns)
+        self._look = _Look(self._reader, self._columns)
         self._turn = asyncio.Lock()
         self._group: _Group | None = None
         self._group_opened = asyncio.Event()
@@ -139,9 +203,11 @@ class SqliteDatabase:
             group.actions.extend(transaction.actions)
         await asyncio.shield(group.durable)
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Transaction]:
-        yield self._read
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._look
+
+    def stamp(self) -> int | None:
+        return self._look.stamp()
 
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self.transaction() as tx:
@@ -158,6 +224,7 @@ class SqliteDatabase:
             if self._group is not None:
                 self._commit_now(self._group)
         self._thread.shutdown()
+        self._look.end()
         self._reader.close()
         self._writer.close()
 
@@ -233,6 +300,7 @@ class SqliteDatabase:
     def _ended(self, group: _Group, error: BaseException | None) -> None:
         self._group = None
         self._group_opened.clear()
+        self._look.end()
         if error is None:
             group.durable.set_result(None)
             for action in group.actions:
