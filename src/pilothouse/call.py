@@ -76,6 +76,8 @@ class Call:
     source_ip: str = ""
     user_agent: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    """Returns when the client has left, for answers that take long."""
     bound: Transaction | None = None
     """The call's own transaction, opened by dispatch for operations that write; it commits after the handler returned
     and the answer was serialised, together with the record that de-duplicates retries."""

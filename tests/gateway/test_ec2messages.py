@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -22,26 +23,28 @@ class Poller:
         self._server = server
         self._node = node
 
-    async def _ask(self, name: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _ask(
+        self, name: str, request: dict[str, Any], gone: Callable[[], Awaitable[None]] | None = None
+    ) -> tuple[int, dict[str, Any]]:  # fmt: skip
         body = json.dumps(request).encode()
         headers = self._node.who.signed(
             "POST", f"{_ORIGIN}/", body, "ec2messages",
             content_type="application/x-amz-json-1.1", x_amz_target=f"EC2WindowsMessageDeliveryService.{name}",
         )  # fmt: skip
         answer = await self._server.application.front.respond(
-            Request("POST", "/", "", headers, body, "127.0.0.1", False)
+            Request("POST", "/", "", headers, body, "127.0.0.1", False, gone)
         )
         return answer.status, json.loads(answer.body or b"{}")
 
     def ask(self, name: str, **request: Any) -> tuple[int, dict[str, Any]]:
         return self._server.run(self._ask(name, request))
 
-    def poll(self) -> "Future[list[dict[str, Any]]]":
-        """A GetMessages under way."""
+    def poll(self, gone: Callable[[], Awaitable[None]] | None = None) -> "Future[list[dict[str, Any]]]":
+        """A GetMessages under way. `gone` returns when the connection it came on is lost."""
         asked = {"Destination": self._node.id, "MessagesRequestId": "r", "VisibilityTimeoutInSeconds": 10}
 
         async def messages() -> list[dict[str, Any]]:
-            code, answer = await self._ask("GetMessages", asked)
+            code, answer = await self._ask("GetMessages", asked, gone)
             assert code == 200, answer
             assert answer["MessagesRequestId"] == "r"
             found: list[dict[str, Any]] = answer["Messages"]
@@ -91,6 +94,27 @@ def test_an_unacknowledged_message_is_offered_again(server: Server, aws: Aws, fl
     for _ in range(4):
         server.advance(seconds=6)
     assert waiting.result(30) == []
+
+
+def test_a_node_that_died_while_it_polled_gets_nothing(server: Server, aws: Aws, fleet: Fleet) -> None:
+    node = fleet.node(online=False)
+    poller = Poller(server, node)
+    died = asyncio.Event()
+
+    async def gone() -> None:
+        await died.wait()
+
+    async def die() -> None:
+        died.set()
+
+    waiting = poller.poll(gone)
+    server.run(die())
+    assert waiting.result(30) == []
+    command_id = send(aws, node)
+    assert status(aws, command_id, node) == "Pending"
+    died.clear()
+    (message,) = poller.poll(gone).result(30)
+    assert message["MessageId"] == f"aws.ssm.{command_id}.{node.id}"
 
 
 def test_nothing_is_polled_while_the_control_channel_is_open(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Running:
     certificate: Path
     entered: asyncio.Event
     go_on: asyncio.Event
+    left: asyncio.Event
 
     async def say(self, *parts: bytes, pause: float = 0.0, secure: bool = False) -> bytes:
         """Send the parts, and what comes back until the server closes or falls silent."""
@@ -110,7 +112,7 @@ async def echo_socket(
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    entered, go_on = asyncio.Event(), asyncio.Event()
+    entered, go_on, left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def told(request: Request) -> Response:
         seen = {
@@ -129,6 +131,13 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         await go_on.wait()
         return Response(200, {}, b"finished")
 
+    async def patient(request: Request) -> Response:
+        entered.set()
+        assert request.gone is not None
+        await request.gone()
+        left.set()
+        return Response(200, {}, b"to nobody")
+
     async def broken(request: Request) -> Response:
         raise RuntimeError("secret details")
 
@@ -136,7 +145,9 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         async def respond(self, request: Request) -> Response:
             return await told(request)
 
-    front = Front(NoCalls(), {"/slow": slow, "/broken": broken}, {"/v1/": told, "/v1/deeper/": slow})  # type: ignore[arg-type]
+    front = Front(
+        NoCalls(), {"/slow": slow, "/broken": broken, "/patient": patient}, {"/v1/": told, "/v1/deeper/": slow}
+    )  # type: ignore[arg-type]
     application = WireApplication(front, {"/v1/control-channel/": echo_socket}, body_seconds=BODY_SECONDS)
     certificate, key = self_signed(tmp_path)
     addresses: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -147,7 +158,7 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
             serve(application, listeners, stopping=stopping, started=addresses.set_result, head_seconds=HEAD_SECONDS)
         )
         (_, port), (_, secure_port) = await addresses
-        yield Running(port, secure_port, stopping, ended, certificate, entered, go_on)
+        yield Running(port, secure_port, stopping, ended, certificate, entered, go_on, left)
         go_on.set()
         stopping.set()
 
@@ -334,13 +345,13 @@ async def test_tls_speaks_http_1_1_only_and_nothing_below_1_2(running: Running) 
 
 async def test_websockets_go_to_their_table(running: Running) -> None:
     url = f"ws://127.0.0.1:{running.port}"
-    async with websockets.connect(f"{url}/v1/control-channel/mi-1?role=subscribe", proxy=None) as socket:
-        assert await socket.recv() == "role=subscribe"
-        await socket.send(b"x" * 200_000)
-        assert await socket.recv() == b"x" * 200_000
-        await socket.send(b"x" * 300_000)
+    async with websockets.connect(f"{url}/v1/control-channel/mi-1?role=subscribe", proxy=None) as opened:
+        assert await opened.recv() == "role=subscribe"
+        await opened.send(b"x" * 200_000)
+        assert await opened.recv() == b"x" * 200_000
+        await opened.send(b"x" * 300_000)
         with pytest.raises(websockets.ConnectionClosed):
-            await socket.recv()
+            await opened.recv()
     with pytest.raises(websockets.InvalidStatus):
         await websockets.connect(f"{url}/v1/elsewhere", proxy=None)
 
@@ -361,6 +372,33 @@ async def test_stopping_finishes_what_runs_and_takes_nothing_new(running: Runnin
 
     assert slow.result().endswith(b"finished")
     await running.ended
+
+
+async def test_stopping_does_not_wait_for_websockets_that_stay_open(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:  # fmt: skip
+    tls = ssl.create_default_context(cafile=str(running.certificate))
+    loop = asyncio.get_running_loop()
+    with socket.create_connection(("127.0.0.1", running.secure_port)) as plain:
+        opened = await asyncio.to_thread(tls.wrap_socket, plain, server_hostname="127.0.0.1")
+        with opened:
+            opened.sendall(
+                b"GET /v1/control-channel/mi-1?x HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            assert (await loop.run_in_executor(None, opened.recv, 4096)).startswith(b"HTTP/1.1 101 ")
+            running.stopping.set()
+            await running.ended
+
+    assert "graceful shutdown exceeded" not in caplog.text
+
+
+async def test_a_request_tells_when_its_client_has_left(running: Running) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    writer.write(b"GET /patient HTTP/1.1\r\nHost: x\r\n\r\n")
+    await running.entered.wait()
+    writer.close()
+    await running.left.wait()
 
 
 async def test_a_port_in_use_is_named(running: Running) -> None:

@@ -5,6 +5,8 @@ A waiting poll holds no database connection; a wake-up, or a look every few seco
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,11 +120,8 @@ class Ec2Messages:
         """Long poll: what waits for the node, or an empty list after 15 s."""
         node_id = _caller(call)
         await self._contact(call, node_id)
-        event = self._pollers.enter(node_id)
-        try:
+        async with self._waiting(node_id, call.gone) as event:
             going = await self._poll(node_id, event, request.get("VisibilityTimeoutInSeconds") or VISIBILITY_SECONDS)
-        finally:
-            self._pollers.leave(node_id, event)
         return {
             "Destination": request["Destination"],
             "MessagesRequestId": request["MessagesRequestId"],
@@ -152,6 +151,25 @@ class Ec2Messages:
     async def get_endpoint(self, call: Call, request: Shape) -> Shape:
         """Where messages are: here."""
         return {"Endpoint": call.headers.get("host", "")}
+
+    @asynccontextmanager
+    async def _waiting(self, node_id: str, gone: Callable[[], Awaitable[None]] | None) -> AsyncIterator[asyncio.Event]:
+        """The event of the node's newest poll. A poll whose client leaves ends at once: what it were given would be
+        lost until it is offered again, and would count as sent."""
+        event = self._pollers.enter(node_id)
+        watch = None if gone is None else asyncio.ensure_future(self._end_with(gone, node_id, event))
+        try:
+            yield event
+        finally:
+            self._pollers.leave(node_id, event)
+            if watch is not None:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+
+    async def _end_with(self, gone: Callable[[], Awaitable[None]], node_id: str, event: asyncio.Event) -> None:
+        await gone()
+        self._pollers.leave(node_id, event)
+        event.set()
 
     async def _poll(self, node_id: str, event: asyncio.Event, visibility: int) -> list[Outgoing]:
         clock = self._house.clock

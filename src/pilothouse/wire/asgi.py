@@ -91,6 +91,7 @@ class WireApplication:
             body=body,
             peer=client[0] if client else "",
             secure=scope["scheme"] == "https",
+            gone=lambda: _left(receive),
         )
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +101,12 @@ class WireApplication:
                 return
         await receive()
         await send({"type": "websocket.close", "code": 1008})
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client of a request that was read whole has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _rest(first: bytes, receive: Receive, limit: int) -> bytes | None:

@@ -127,6 +127,7 @@ class Dispatch:
             source_ip=request.peer,
             user_agent=request.headers.get("user-agent", ""),
             headers=request.headers,
+            gone=request.gone,
         )
         verdict = self._authorise(call, operation, shape)
         if verdict is not None:

@@ -27,6 +27,8 @@ class Request:
     """The client's IP address."""
     secure: bool
     """Whether it came over TLS."""
+    gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    """Returns when the client has left. For answers that take long; None where no connection stands behind."""
 
 
 @dataclass(frozen=True, slots=True)

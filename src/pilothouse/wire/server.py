@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 HEAD_SECONDS = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
@@ -24,6 +25,9 @@ WEBSOCKET_BYTES = 256 << 10
 PING_SECONDS = 27.0
 PONG_SECONDS = 120.0
 """The server pings each PING_SECONDS and drops a peer that owes a pong this long."""
+FAREWELL_SECONDS = 0.5
+"""How long a websocket's peer may take to end TLS once the server stops. Go's TLS, which many agents use, never does
+before its own side closes."""
 BACKLOG = 2048
 GRACE_SECONDS = 10
 
@@ -133,6 +137,14 @@ class _LimitedHttp(HttpToolsProtocol):
             self.transport.close()
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol, which at the end of the server does not wait for peers that leave the connection open."""
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: signals are the CLI's."""
 
@@ -179,7 +191,7 @@ def _server(application: Any, tls: ssl.SSLContext | None, head_seconds: float) -
     config = uvicorn.Config(
         application,
         http=protocol,
-        ws="websockets-sansio",
+        ws=_WebSocket,
         ws_max_size=WEBSOCKET_BYTES,
         ws_per_message_deflate=False,
         ws_ping_interval=PING_SECONDS,
