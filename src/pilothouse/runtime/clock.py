@@ -5,6 +5,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock(Protocol):
     """Reads the time and waits. `TestClock` lets a test pass two hours in no time."""
@@ -65,10 +67,10 @@ class TestClock:
 
 def from_millis(millis: int) -> datetime:
     """Epoch milliseconds as an aware UTC time, exact to the millisecond."""
-    return datetime.fromtimestamp(millis // 1000, UTC).replace(microsecond=millis % 1000 * 1000)
+    return _EPOCH + timedelta(milliseconds=millis)
 
 
 def to_millis(moment: datetime) -> int:
     """An aware time as epoch milliseconds, rounded down."""
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    delta = moment - _EPOCH
     return (delta.days * 86_400 + delta.seconds) * 1000 + delta.microseconds // 1000

@@ -42,6 +42,13 @@ class Transaction(Protocol):
     async def lock(self, *key: str) -> None:
         """Hold the key until the end of the transaction: read-decide-write on it is then safe on both engines."""
 
+    def stamp(self) -> int | None:
+        """A mark of the committed state that the next statement sees: while it is the same, what was read stays true.
+
+        For caches, which ask at each use. None: nothing may be cached (in a transaction that writes, and where the
+        engine cannot tell cheaply).
+        """
+
     def after_commit(self, action: Callable[[], None]) -> None:
         """Call this once the data is durable (wake-ups); not called if the transaction fails."""
 
@@ -60,12 +67,6 @@ class Database(Protocol):
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """Reads of committed state; each statement sees the newest commit."""
-
-    def stamp(self) -> int | None:
-        """A mark of the committed state that reads see now: while it stays the same, what was read stays true.
-
-        For caches that are checked at each use. None: the engine cannot tell cheaply, so nothing may be cached.
-        """
 
     async def migrate(self, migrations: "Sequence[Migrations]") -> None:
         """Bring the tables of the capabilities up to date, in order, each file once."""

@@ -92,6 +92,9 @@ class PostgresqlTransaction:
     async def lock(self, *key: str) -> None:
         await self.execute("select pg_advisory_xact_lock(hashtextextended(:key, 0))", key="\x1f".join(key))
 
+    def stamp(self) -> int | None:
+        return None
+
     def after_commit(self, action: Callable[[], None]) -> None:
         self.actions.append(action)
 
@@ -129,9 +132,6 @@ class PostgresqlDatabase:
     async def reading(self) -> AsyncIterator[Transaction]:
         async with self._connection() as connection:
             yield PostgresqlTransaction(connection)
-
-    def stamp(self) -> int | None:
-        return None
 
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self._connection() as connection, connection.transaction():

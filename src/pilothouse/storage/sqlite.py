@@ -38,9 +38,12 @@ class SqliteTransaction:
     def __init__(self, connection: apsw.Connection, columns: dict[str, tuple[str, ...]]) -> None:
         self._connection = connection
         self._columns = columns
+        self._begun = True
         self.actions: list[Callable[[], None]] = []
 
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        if not self._begun:
+            self._begin()
         sql, bound = expand(sql, values)
         try:
             cursor = self._connection.execute(sql, bound)
@@ -50,6 +53,8 @@ class SqliteTransaction:
             raise _translated(error) from error
 
     async def row(self, sql: str, /, **values: Any) -> Row | None:
+        if not self._begun:
+            self._begin()
         sql, bound = expand(sql, values)
         try:
             cursor = self._connection.execute(sql, bound)
@@ -61,6 +66,8 @@ class SqliteTransaction:
         return None if found is None else dict(zip(names, found))  # noqa: B905 - the engine names each column
 
     async def value(self, sql: str, /, **values: Any) -> Any:
+        if not self._begun:
+            self._begin()
         sql, bound = expand(sql, values)
         try:
             return self._connection.execute(sql, bound).get
@@ -85,8 +92,14 @@ class SqliteTransaction:
     async def lock(self, *key: str) -> None:
         """Writers take turns anyway."""
 
+    def stamp(self) -> int | None:
+        return None
+
     def after_commit(self, action: Callable[[], None]) -> None:
         self.actions.append(action)
+
+    def _begin(self) -> None:
+        """Statements that read and find nothing begun call this first; a writer's turn has begun."""
 
     def _names(self, sql: str, cursor: apsw.Cursor) -> tuple[str, ...]:
         names = self._columns.get(sql)
@@ -115,21 +128,6 @@ class _Look(SqliteTransaction):
 
     async def __aexit__(self, *raised: object) -> None:
         """Nothing to give back: the look ends by itself."""
-
-    async def rows(self, sql: str, /, **values: Any) -> list[Row]:
-        if not self._begun:
-            self._begin()
-        return await super().rows(sql, **values)
-
-    async def row(self, sql: str, /, **values: Any) -> Row | None:
-        if not self._begun:
-            self._begin()
-        return await super().row(sql, **values)
-
-    async def value(self, sql: str, /, **values: Any) -> Any:
-        if not self._begun:
-            self._begin()
-        return await super().value(sql, **values)
 
     def stamp(self) -> int:
         """SQLite's own mark of the state that this connection sees: another commit, of any process, changes it."""
@@ -205,9 +203,6 @@ class SqliteDatabase:
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         return self._look
-
-    def stamp(self) -> int | None:
-        return self._look.stamp()
 
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self.transaction() as tx:

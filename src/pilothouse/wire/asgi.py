@@ -66,7 +66,6 @@ class WireApplication:
         if headers.get("content-encoding", "identity").lower() != "identity":
             return text_response(415, "Compressed request bodies are not accepted.\n", connection="close")
         limit = body_limit(headers)
-        refused = text_response(413, f"The body of this request may have {limit} bytes at most.\n", connection="close")
         message = await receive()
         body: bytes = message.get("body", b"")
         if message["type"] == "http.disconnect":
@@ -78,10 +77,10 @@ class WireApplication:
             except TimeoutError:
                 return text_response(408, "The request's body did not arrive in time.\n", connection="close")
             if whole is None:
-                return refused
+                return _too_large(limit)
             body = whole
         if len(body) > limit:
-            return refused
+            return _too_large(limit)
         client = scope.get("client")
         return Request(
             method=scope["method"],
@@ -107,6 +106,10 @@ async def _left(receive: Receive) -> None:
     """Wait until the client of a request that was read whole has left."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _too_large(limit: int) -> Response:
+    return text_response(413, f"The body of this request may have {limit} bytes at most.\n", connection="close")
 
 
 async def _rest(first: bytes, receive: Receive, limit: int) -> bytes | None:

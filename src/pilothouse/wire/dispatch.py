@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from logging import DEBUG, INFO
 from time import perf_counter
-from typing import Any
 
 import structlog
 
@@ -23,7 +22,7 @@ from pilothouse.errors import (
     UnknownOperationException,
 )
 from pilothouse.identity.principals import Principal
-from pilothouse.runtime.metrics import CALL_SECONDS, CALLS
+from pilothouse.runtime.metrics import CALLS
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.http import Request, Response
 from pilothouse.wire.json11 import ACCEPTED, Json11
@@ -80,8 +79,7 @@ class Dispatch:
         self._operations = operations
         self._authenticator = authenticator
         self._authorise = authorise
-        self._counters: dict[tuple[str, str, str], Any] = {}
-        self._timers: dict[str, Any] = {}
+        self._log = log.bind()  # binding at each call would cost more than to find that nothing is to be logged
 
     async def respond(self, request: Request) -> Response:
         """The answer to one API call; an error is an answer too. Only cancellation leaves this function."""
@@ -186,18 +184,11 @@ class Dispatch:
     def _record(self, way: _Way, code: str, seconds: float) -> None:
         service = way.service or "unknown"
         name = way.name if way.model is not None else "unknown"
-        counter = self._counters.get((service, name, code))
-        if counter is None:
-            counter = self._counters[service, name, code] = CALLS.labels(service, name, code)
-        counter.inc()
-        timer = self._timers.get(service)
-        if timer is None:
-            timer = self._timers[service] = CALL_SECONDS.labels(service)
-        timer.observe(seconds)
+        CALLS.add(service, name, code, seconds)
         level = INFO if way.operation is not None and way.operation.writes else DEBUG
-        if not log.is_enabled_for(level):
+        if not self._log.is_enabled_for(level):
             return
-        log.log(
+        self._log.log(
             level,
             "call",
             request_id=way.request_id,

@@ -28,20 +28,33 @@ def decode(body: bytes, most: int = MEMBER_LIMIT) -> dict[str, Any]:
     """
     if not body:
         return {}
+    names = body.count(b":")
+    if names > most or body.count(b"{") + body.count(b"[") > MAX_DEPTH:  # perhaps only within strings
+        names = _checked_names(body, most)
+    decoded = _decoded(body)
+    if (found := _count_names(decoded)) != names and found != _checked_names(body, most):
+        raise SerializationException("The request body holds a member twice.")
+    return decoded
+
+
+def _checked_names(body: bytes, most: int) -> int:
+    """How many names stand in the objects of a body. Raises SerializationException for too many, and for depth."""
     skeleton = _STRINGS.sub(b"", body)
     names = skeleton.count(b":")
     if names > most:
         raise SerializationException(f"The request has more than {most} members.")
     if skeleton.count(b"{") + skeleton.count(b"[") > MAX_DEPTH and _depth(skeleton) > MAX_DEPTH:
         raise SerializationException(f"The request is nested deeper than {MAX_DEPTH} levels.")
+    return names
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
     try:
         decoded = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SerializationException("The request body is not valid JSON.") from error
     if type(decoded) is not dict:
         raise SerializationException("The request body must be a JSON object.")
-    if _count_names(decoded) != names:
-        raise SerializationException("The request body holds a member twice.")
     return decoded
 
 

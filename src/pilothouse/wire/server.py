@@ -15,6 +15,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from pilothouse.wire.writes import GatheredTransport, Turn
+
 HEAD_SECONDS = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
 HEAD_BYTES = 64 << 10
@@ -70,6 +72,7 @@ class _LimitedHttp(HttpToolsProtocol):
     """
 
     head_seconds = HEAD_SECONDS
+    turn: Turn | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -82,7 +85,9 @@ class _LimitedHttp(HttpToolsProtocol):
         self._head_deadline: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        if self.turn is None:  # of the class of one listener, and so of one loop
+            type(self).turn = Turn(self.loop)
+        super().connection_made(GatheredTransport(transport, self.turn))  # type: ignore[arg-type]
         self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:

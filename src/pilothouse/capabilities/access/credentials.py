@@ -10,12 +10,13 @@ from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential
 from pilothouse.identity.principals import Principal
 from pilothouse.identity.session_tokens import credential_of
+from pilothouse.storage.remembered import Remembered
 
 _DEV_KEY = re.compile(r"[0-9]{12}")
 _DEV_SECRET = "test"  # noqa: S105 - the published secret of --dev, which serves loopback only
 
 _REMEMBERED = 10_000
-"""Opened keys kept in memory; each is used only while the row, read on each call, still holds the same bytes."""
+"""Opened keys kept in memory; each is used only while the row, read after each commit, still holds the same bytes."""
 
 
 class AccessCredentials:
@@ -28,6 +29,7 @@ class AccessCredentials:
         self._house = house
         self._node_lives = node_lives
         self._known: dict[str, tuple[bytes, Credential]] = {}
+        self._active: Remembered[str, Credential] = Remembered(_REMEMBERED)
 
     async def find(self, access_key_id: str, session_token: str | None) -> Credential:
         if access_key_id.startswith("ASIA"):
@@ -40,10 +42,16 @@ class AccessCredentials:
         if self._house.settings.dev and _DEV_KEY.fullmatch(access_key_id):
             return Credential(principal=_root(access_key_id, access_key_id), secret=_DEV_SECRET)
         async with self._house.database.reading() as tx:
+            stamp = tx.stamp()
+            active = self._active.get(stamp, access_key_id)
+            if active is not None:
+                return active
             row = await AccessStore(tx).key(access_key_id)
         if row is None or row["status"] != "Active":
             raise UnrecognizedClientException
-        return self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+        found = self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+        self._active.put(stamp, access_key_id, found)
+        return found
 
     def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> Credential:
         """The credential of a row just read; one opened before is known again by its sealed bytes."""

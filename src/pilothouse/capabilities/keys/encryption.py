@@ -1,11 +1,12 @@
 """Encrypting and decrypting under an account's keys.
 
-A key's row is read on each use, so a disabled or deleted key counts at once. Opened material is remembered: one version
-of a key's material never changes.
+A key's row is read on each use, or known to be unchanged, so a disabled or deleted key counts at once. Opened material
+is remembered: one version of a key's material never changes.
 """
 
 from collections.abc import Mapping
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,12 +28,15 @@ from pilothouse.capabilities.keys.model import (
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.storage import Transaction
+from pilothouse.storage.remembered import Remembered
 
 _MATERIAL_BYTES: Final = 32
 _NONCE: Final = 12
 _REMEMBERED: Final = 4096
 _opened: Final[dict[tuple[Vault, str, int], AESGCM]] = {}
 """Ciphers by vault, key id and version of the material; emptied when it is full."""
+_usable: Final[WeakKeyDictionary[Vault, Remembered[tuple[str, str, str, int], AESGCM]]] = WeakKeyDictionary()
+"""Of each vault the ciphers of enabled keys, by account, region, key id and version of the material."""
 
 
 async def encrypt(
@@ -84,6 +88,7 @@ class Decryption:
 
     def __init__(self, house: House, tx: Transaction, account_id: str, region: str) -> None:
         self._vault = house.vault
+        self._tx = tx
         self._store = KeyStore(tx, account_id, region)
         self._account_id = account_id
         self._region = region
@@ -106,13 +111,24 @@ class Decryption:
             raise InvalidCiphertextException("The ciphertext or its encryption context is not valid.") from error
 
     async def _usable(self, key_id: str, version: int) -> AESGCM:
+        usable = _usable.get(self._vault)
+        if usable is None:
+            usable = _usable[self._vault] = Remembered(_REMEMBERED)
+        stamp = self._tx.stamp()
+        place = (self._account_id, self._region, key_id, version)
+        cipher = usable.get(stamp, place)
+        if cipher is None:
+            cipher = await self._read(key_id, version)
+            usable.put(stamp, place, cipher)
+        self._ciphers[key_id, version] = cipher
+        return cipher
+
+    async def _read(self, key_id: str, version: int) -> AESGCM:
         state = await self._store.state(key_id)
         if state is None:
             raise NotFoundException(f"Key '{key_arn(self._account_id, self._region, key_id)}' does not exist")
         check_usable(state, key_arn(self._account_id, self._region, key_id))
-        cipher = await _cipher(self._vault, self._store, self._account_id, self._region, key_id, version)
-        self._ciphers[key_id, version] = cipher
-        return cipher
+        return await _cipher(self._vault, self._store, self._account_id, self._region, key_id, version)
 
 
 async def _key_id(house: House, store: KeyStore, account_id: str, region: str, key_ref: str) -> str:
