@@ -1,5 +1,6 @@
 """GetParameter with decryption: signature, validation, authorisation, one sealed value; as a share of the bare echo."""
 
+import contextlib
 import json
 import statistics
 import tempfile
@@ -39,30 +40,38 @@ def client(values: dict[str, str], service: str) -> Any:
     )
 
 
-def measure(rounds: int, seconds: float, *options: str) -> dict[str, float]:
-    """Echo and GetParameter in turn, `rounds` times; medians and the ratio taken round by round."""
-    shares, reads, echoes, cpu = [], [], [], []
-    with tempfile.TemporaryDirectory() as data, echo() as bare, pilothouse(Path(data), *options) as (server, values):
+def measure(rounds: int, seconds: float, *, database: str = "") -> dict[str, float]:
+    """Bare server and GetParameter in turn, `rounds` times; medians, and the share taken round by round.
+
+    With the URL of a PostgreSQL `database` the bare server reads one row of it for each answer.
+    """
+    options = ("--database", database) if database else ()
+    name = "bare read" if database else "echo"
+    shares, reads, bare, cpu = [], [], [], []
+    with contextlib.ExitStack() as stack:
+        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server, values = stack.enter_context(pilothouse(data, *options))
         client(values, "ssm").put_parameter(
             Name="/bench/password", Value="correct horse battery staple", Type="SecureString"
         )
+        other = stack.enter_context(echo(database) if database else echo())
+        members = {"Name": "/bench/password", "WithDecryption": True}
         for _ in range(rounds):
-            members = {"Name": "/bench/password", "WithDecryption": True}
             request = signed(values["AWS_ENDPOINT_URL"], values, "AmazonSSM.GetParameter", members)
-            echoed = drive(bare.port, request, seconds=seconds)
+            plain = drive(other.port, request, seconds=seconds)
             before = server.cpu_seconds()
             read = drive(server.port, request, seconds=seconds)
-            if read.failures or not read.answers:
-                raise SystemExit(f"GetParameter failed {read.failures} times")
-            cpu.append((server.cpu_seconds() - before) / (read.answers * (seconds + 0.3) / seconds) * 1e6)
-            echoes.append(echoed.per_second)
+            if read.failures or not read.answers or not plain.answers:
+                raise SystemExit(f"GetParameter failed {read.failures} times, the bare server {plain.failures} times")
+            cpu.append((server.cpu_seconds() - before) / read.with_warm_up * 1e6)
+            bare.append(plain.per_second)
             reads.append(read.per_second)
-            shares.append(read.per_second / echoed.per_second)
+            shares.append(read.per_second / plain.per_second)
         memory = server.resident_mib()
     return {
-        "echo per second": statistics.median(echoes),
+        f"{name} per second": statistics.median(bare),
         "GetParameter per second": statistics.median(reads),
-        "share of echo": statistics.median(shares),
+        f"share of {name}": statistics.median(shares),
         "server CPU us per read": statistics.median(cpu),
         "resident MiB": memory,
     }

@@ -14,6 +14,8 @@ class Rate:
     answers: int
     seconds: float
     failures: int
+    with_warm_up: int
+    """All answers, also those before and after what was timed."""
 
     @property
     def per_second(self) -> float:
@@ -62,10 +64,10 @@ async def _drive(port: int, request: bytes, connections: int, seconds: float) ->
     await asyncio.sleep(0.3)
     before, started = list(counts), loop.time()
     await asyncio.sleep(seconds)
-    rate = Rate(counts[0] - before[0], loop.time() - started, counts[1] - before[1])
+    answers, took, failures = counts[0] - before[0], loop.time() - started, counts[1] - before[1]
     for connection in opened:
         connection.close()
-    return rate
+    return Rate(answers, took, failures, counts[0])
 
 
 def drive(port: int, request: bytes, *, connections: int = 32, seconds: float = 2.0) -> Rate:

@@ -95,7 +95,7 @@ def bare_gateway(data: Path) -> Iterator[Measured]:
 def _wait(process: subprocess.Popen[bytes], health: str) -> None:
     for _ in range(300):
         if process.poll() is not None:
-            raise SystemExit(f"{process.args}: ended with {process.returncode} before it was ready")
+            raise SystemExit(f"{process.args!r}: ended with {process.returncode} before it was ready")
         try:
             with urllib.request.urlopen(health, timeout=1) as answer:
                 if answer.status == 200:

@@ -19,6 +19,7 @@ from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
 from pilothouse.storage import Database
+from pilothouse.storage.engines import open_database
 from pilothouse.storage.pages import Pages
 
 ACCOUNT, REGION = "123456789012", "eu-west-1"
@@ -177,3 +178,19 @@ def test_any_bytes_are_a_blob_or_invalid(blob: bytes) -> None:
     except keys.InvalidCiphertextException:
         return
     assert parts.header + parts.nonce + parts.ciphertext == blob
+
+
+async def test_a_key_disabled_by_another_process_opens_nothing_from_then_on(house: House, database_url: str) -> None:
+    blob, key_id = await encrypted(house)
+    for state in (KeyState.DISABLED, KeyState.ENABLED, KeyState.DISABLED):
+        other = await open_database(database_url)
+        async with other.transaction() as tx:
+            await KeyStore(tx, *HERE).set_state(key_id, state)
+        await other.close()
+        if state is KeyState.ENABLED:
+            assert await decrypted(house, blob) == await decrypted(house, blob) == b"secret"
+            with pytest.raises(keys.NotFoundException):
+                await decrypted(house, blob, scope=(ACCOUNT, "eu-west-2"))
+        else:
+            with pytest.raises(keys.DisabledException):
+                await decrypted(house, blob)
