@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import os
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,9 @@ import uvloop
 from pilothouse.app import StartFailed, run
 from pilothouse.cli.shared import DataOption, Failed, data_directory, settings_of
 from pilothouse.runtime import logs
+
+_COLLECT_AFTER = (100_000, 50, 100)
+"""Objects made before the collector looks for cycles, and its generations: requests leave few or none behind."""
 
 
 def serve(
@@ -34,6 +38,8 @@ def serve(
         directory, http=http, https=https, database=database, names=tuple(name) if name else None, dev=dev or None
     )
     held = _hold(directory)
+    gc.freeze()  # what start-up has made stays; looking through it at each collection would cost every request
+    gc.set_threshold(*_COLLECT_AFTER)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(settings))
