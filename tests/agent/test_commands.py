@@ -95,6 +95,37 @@ async def test_cancel_ends_all_descendants(server: FakeServer, agent: Agent, tmp
     assert received.content["documentStatus"] == "InProgress"
 
 
+async def test_cancel_leaves_the_same_command_of_another_agent_on_the_machine_alone(
+    server: FakeServer, agent: Agent, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Agent(server, tmp_path / "other" / "state")
+    await other.register()
+    command_id = "22222222-2222-2222-2222-222222222222"
+    try:
+        for each in (agent, other):
+            await each.online()
+        here, there = [
+            await server.send(
+                each.instance_id,
+                shell_command([f"touch {tmp_path}/{name}", f"until [ -e {tmp_path}/go ]; do sleep 0.05; done"]),
+                command_id=command_id,
+            )
+            for name, each in (("here", agent), ("there", other))
+        ]
+        for name in ("here", "there"):
+            await exists(tmp_path / name)
+        await server.cancel(agent.instance_id, here)
+        cancelled = await server.final_reply(here)
+        (tmp_path / "go").touch()
+        finished = await server.final_reply(there)
+    finally:
+        other.leave_nothing_behind()
+
+    assert cancelled.content["documentStatus"] == "Cancelled"
+    assert finished.content["documentStatus"] == "Success"
+
+
 async def test_cancel_of_an_unknown_or_ended_command_changes_nothing(server: FakeServer, agent: Agent) -> None:
     await agent.online()
     job = await server.run(agent.instance_id, ["true"])

@@ -110,7 +110,7 @@ async def _pass_cancel_on(run: Run, pid: int) -> None:
 
 def _clear_up_after_lost_supervisor(run: Run) -> bytes:
     """Nobody watches the script any more: end what is left of it, and say so in a result that stays."""
-    left = supervisor.end_all(run.directory, 0, run.settings.kill_grace)
+    left = supervisor.end_all(supervisor.mark_of(run.directory), 0, run.settings.kill_grace)
     now = now_ms()
     began = (run.directory / "lock").stat().st_mtime_ns // 1_000_000
     result = {"outcome": "lost", "code": 1, "started_at": began, "ended_at": now, "reason": ""}

@@ -85,8 +85,9 @@ def _supervise(directory: Path, script: Script, lock: int) -> None:
     os.pwrite(lock, b"%d" % os.getpid(), 0)
     os.setsid()
     started_at = now_ms()
+    mark = mark_of(directory)  # now: the script may remove the directory
     try:
-        pid = _spawn(directory, script)
+        pid = _spawn(directory, script, mark)
     except OSError as error:
         _write_result(directory, "not started", 1, started_at, str(error))
         return
@@ -95,18 +96,18 @@ def _supervise(directory: Path, script: Script, lock: int) -> None:
     code, reason = 0, ""
     if status is not None:
         code = os.waitstatus_to_exitcode(status)
-    elif left := end_all(directory, pid, script.kill_grace):
+    elif left := end_all(mark, pid, script.kill_grace):
         outcome, reason = "not ended", f"processes {', '.join(map(str, sorted(left)))} could not be ended"
     _write_result(directory, outcome, code, started_at, reason)
 
 
-def _spawn(directory: Path, script: Script) -> int:
+def _spawn(directory: Path, script: Script, mark: str) -> int:
     os.chdir(script.working_directory)
     streams = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     return os.posix_spawnp(
         script.argv[0],
         script.argv,
-        {**script.environment, RUN_MARK: _mark(directory)},
+        {**script.environment, RUN_MARK: mark},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(directory / "stdout"), streams, 0o600),
@@ -132,7 +133,7 @@ def _wait(pid: int, deadline: float) -> tuple[str, int | None]:
             return "cancelled", None
 
 
-def end_all(directory: Path, leader: int, grace: float) -> set[int]:
+def end_all(mark: str, leader: int, grace: float) -> set[int]:
     """SIGTERM to all processes of the run, SIGKILL to what is left after grace seconds.
 
     Returns when none is left, or with those that SIGKILL does not reach: another user's, or stuck in the kernel.
@@ -140,7 +141,7 @@ def end_all(directory: Path, leader: int, grace: float) -> set[int]:
     deadline = time.monotonic() + grace
     asked: set[int] = set()
     while True:
-        living = _processes_of(directory, leader)
+        living = _processes_of(mark, leader)
         if not living or time.monotonic() > deadline + _KILL_PATIENCE:
             return living
         killing = time.monotonic() >= deadline
@@ -158,9 +159,9 @@ def _send(pid: int, number: signal.Signals) -> None:
         return  # gone, or another user's: then it is still there at the next look
 
 
-def _processes_of(directory: Path, leader: int) -> set[int]:
+def _processes_of(mark: str, leader: int) -> set[int]:
     """Living processes of the run: in the script's session, or marked by its environment."""
-    mark = f"{RUN_MARK}={_mark(directory)}".encode()
+    entry = f"{RUN_MARK}={mark}".encode()
     found: set[int] = set()
     own = os.getpid()
     for name in os.listdir("/proc"):
@@ -175,16 +176,20 @@ def _processes_of(directory: Path, leader: int) -> set[int]:
                 found.add(int(name))
                 continue
             with open(f"/proc/{name}/environ", "rb") as file:
-                if mark in file.read().split(b"\0"):
+                if entry in file.read().split(b"\0"):
                     found.add(int(name))
         except (OSError, ValueError):
             continue  # it ended while we looked, or is not ours to look at
     return found
 
 
-def _mark(directory: Path) -> str:
-    """The run's own name: command id, step and run number."""
-    return "/".join(directory.parts[-4:])
+def mark_of(directory: Path) -> str:
+    """The run's own name: command id, step and run number, and the identity of its lock file.
+
+    The lock tells apart the agents that run one command on one machine: each may end its own processes alone.
+    """
+    lock = os.stat(directory / "lock")
+    return "/".join((*directory.parts[-4:], f"{lock.st_dev:x}-{lock.st_ino:x}"))
 
 
 def _write_result(directory: Path, outcome: str, code: int, started_at: int, reason: str = "") -> None:
