@@ -78,6 +78,15 @@ async def test_validation_stands_before_authorisation_and_both_before_the_handle
     assert error_of(stranger) == ("MissingAuthenticationTokenException", "Missing Authentication Token")
 
 
+async def test_an_operation_not_there_yet_still_holds_requests_to_the_model(world: World) -> None:
+    nothing = await world.call("ssm", "StartSession", b"{}")
+    wrong_type = await world.call("ssm", "StartSession", b'{"Target": 1}')
+
+    assert error_of(nothing)[0] == "ValidationException"
+    assert "at 'target'" in error_of(nothing)[1]
+    assert error_of(wrong_type)[0] == "SerializationException"
+
+
 async def test_an_operation_not_there_yet_says_so(world: World) -> None:
     response = await world.call("ssm", "StartSession", b'{"Target": "mi-0123456789abcdef0"}')
 

@@ -111,11 +111,11 @@ class Dispatch:
         if model is None:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")
         way.model = model
+        shape = model.parse(way.protocol.members(model, request))
         if operation is None:
             raise UnknownOperationException(
                 f"The operation {way.service}:{way.name} is not available in this version of Pilothouse."
             )
-        shape = model.parse(way.protocol.members(model, request))
         call = Call(
             principal=way.principal,
             account_id=way.principal.account_id,
