@@ -293,6 +293,8 @@ def test_lists_are_filtered_and_paged_newest_first(
     assert refused(lambda: ssm.list_commands(MaxResults=1, InstanceId=node.id, NextToken=first["NextToken"])) == (
         "InvalidNextToken"
     )
+    assert set(ids(Filters=[{"key": "InvokedAfter", "value": "2020-01-01"}])) == {old, good, bad}
+    assert ids(Filters=[{"key": "InvokedBefore", "value": "2020-01-01T12:00:00"}]) == []
     stage = [{"key": "ExecutionStage", "value": "Complete"}]
     assert refused(lambda: ssm.list_command_invocations(Filters=stage)) == "InvalidFilterKey"
     failed = ssm.list_command_invocations(Filters=[{"key": "Status", "value": "Failed"}])["CommandInvocations"]

@@ -80,6 +80,9 @@ def test_lists_are_filtered_and_paged_by_name(aws: Aws) -> None:
     with pytest.raises(ClientError) as error:
         ssm.list_documents(Filters=[{"Key": "Colour", "Values": ["red"]}])
     assert code(error) == "InvalidFilterKey"
+    with pytest.raises(ClientError) as error:
+        ssm.list_documents(Filters=[{"Values": ["red"]}])
+    assert code(error) == "InvalidFilterKey"
 
 
 NAME = {"type": "String", "allowedPattern": "^[a-z]+$", "minChars": 2, "maxChars": 4}

@@ -69,6 +69,13 @@ async def test_the_error_names_each_node_and_why(fleet: Fleet) -> None:
         await resolved(fleet, ("InstanceIds", [good]), ids=(good,))
 
 
+async def test_a_target_needs_a_key(fleet: Fleet) -> None:
+    async with fleet.house.database.reading() as tx:
+        for target in ({}, {"Values": ["x"]}):
+            with pytest.raises(ValidationException, match="needs a Key"):
+                await nodes.resolve_targets(tx, ACCOUNT, REGION, (), [target])
+
+
 async def test_nodes_of_other_accounts_and_regions_are_no_targets(fleet: Fleet) -> None:
     elsewhere = await fleet.register_with(await fleet.activate(region="us-east-1"))
     stranger = await fleet.register_with(await fleet.activate(account="999988887777"))

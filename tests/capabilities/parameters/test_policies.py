@@ -60,6 +60,7 @@ def test_empty_lists_clear(text: str) -> None:
         ("{", InvalidPolicyAttributeException),
         ("{}", InvalidPolicyAttributeException),
         ("[1]", InvalidPolicyAttributeException),
+        ("[" * 2000 + "]" * 2000, InvalidPolicyAttributeException),
         ([policy("Explosion", When="now")], InvalidPolicyTypeException),
         ([{"Version": "1.0", "Attributes": {}}], InvalidPolicyTypeException),
         ([{**NO_CHANGE, "Version": "2.0"}], InvalidPolicyAttributeException),

@@ -1,7 +1,7 @@
 """ListCommands and ListCommandInvocations: newest first, by key."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pilothouse.call import Call, Shape, operation
@@ -157,9 +157,7 @@ def _conditions(
 def _moment(key: str, value: str) -> int:
     try:
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            moment = datetime.fromisoformat(f"{value}+00:00")
-        return to_millis(moment)
+        return to_millis(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError as error:
         raise ValidationException(f"The filter {key} takes a time such as 2026-07-07T00:00:00Z.") from error
 

@@ -148,10 +148,10 @@ def _filters(request: Shape) -> list[tuple[str, list[str]]]:
     if new and legacy:
         raise ValidationException("Filters and DocumentFilterList cannot be given together.")
     filters = [(each["key"], [each["value"]]) for each in legacy]
-    filters += [(each["Key"], list(each.get("Values") or [])) for each in new]
+    filters += [(each.get("Key", ""), list(each.get("Values") or [])) for each in new]
     for key, values in filters:
         if key not in _TESTS and not key.startswith("tag:"):
-            raise InvalidFilterKey(f"The filter key {key} is not known.")
+            raise InvalidFilterKey(f"The filter key {key} is not known." if key else "A filter needs a Key.")
         if key == "Owner":
             if len(values) > 1:
                 raise ValidationException("Owner filter can only have one value.")

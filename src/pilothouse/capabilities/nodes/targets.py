@@ -41,7 +41,7 @@ async def resolve_targets(
         return []
     chosen: set[str] | None = None
     for target in targets:
-        fitting = await _fitting(tx, account_id, region, target["Key"], target.get("Values") or [])
+        fitting = await _fitting(tx, account_id, region, target.get("Key", ""), target.get("Values") or [])
         chosen = fitting if chosen is None else chosen & fitting
         if not chosen:
             return []
@@ -65,6 +65,8 @@ async def _fitting(tx: Transaction, account_id: str, region: str, key: str, valu
         return await ids_tagged(tx, account_id, region, key, values)
     if key == "resource-groups:Name":
         return set()  # groups are saved queries, and none can be saved yet
+    if not key:
+        raise ValidationException("A target needs a Key.")
     raise ValidationException(
         f"Unknown target key {key}. Valid keys: InstanceIds, tag:<key>, tag-key, resource-groups:Name."
     )

@@ -30,7 +30,7 @@ def parse_policies(text: str, now: datetime) -> tuple[Policy, ...]:
     """
     try:
         entries = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidPolicyAttributeException("Policies must be a JSON array.") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise InvalidPolicyAttributeException("Policies must be a JSON array of objects.")
