@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -128,10 +128,8 @@ class PostgresqlDatabase:
         for action in transaction.actions:
             action()
 
-    @asynccontextmanager
-    async def reading(self) -> AsyncIterator[Transaction]:
-        async with self._connection() as connection:
-            yield PostgresqlTransaction(connection)
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        return _Reading(self._pool)
 
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self._connection() as connection, connection.transaction():
@@ -150,14 +148,33 @@ class PostgresqlDatabase:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
-        try:
-            connection = await self._pool.acquire(timeout=_ACQUIRE_SECONDS)
-        except _AWAY as error:
-            raise _translated(error) from error
+        connection = await _acquired(self._pool)
         try:
             yield connection
         finally:
-            await asyncio.shield(self._pool.release(connection))
+            await self._pool.release(connection)  # the pool itself lets no cancellation come between
+
+
+class _Reading:
+    """A connection of the pool for the length of a block that only reads."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._connection: Any = None
+
+    async def __aenter__(self) -> PostgresqlTransaction:
+        self._connection = await _acquired(self._pool)
+        return PostgresqlTransaction(self._connection)
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._pool.release(self._connection)
+
+
+async def _acquired(pool: Any) -> Any:
+    try:
+        return await pool.acquire(timeout=_ACQUIRE_SECONDS)
+    except _AWAY as error:
+        raise _translated(error) from error
 
 
 async def _roll_back(block: Any) -> None:
