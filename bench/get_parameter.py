@@ -47,7 +47,7 @@ def measure(rounds: int, seconds: float, *, database: str = "") -> dict[str, flo
     """
     options = ("--database", database) if database else ()
     name = "bare read" if database else "echo"
-    shares, reads, bare, cpu = [], [], [], []
+    shares, reads, bare, cpu, bare_cpu = [], [], [], [], []
     with contextlib.ExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server, values = stack.enter_context(pilothouse(data, *options))
@@ -58,7 +58,9 @@ def measure(rounds: int, seconds: float, *, database: str = "") -> dict[str, flo
         members = {"Name": "/bench/password", "WithDecryption": True}
         for _ in range(rounds):
             request = signed(values["AWS_ENDPOINT_URL"], values, "AmazonSSM.GetParameter", members)
+            before = other.cpu_seconds()
             plain = drive(other.port, request, seconds=seconds)
+            bare_cpu.append((other.cpu_seconds() - before) / max(plain.with_warm_up, 1) * 1e6)
             before = server.cpu_seconds()
             read = drive(server.port, request, seconds=seconds)
             if read.failures or not read.answers or not plain.answers:
@@ -73,5 +75,6 @@ def measure(rounds: int, seconds: float, *, database: str = "") -> dict[str, flo
         "GetParameter per second": statistics.median(reads),
         f"share of {name}": statistics.median(shares),
         "server CPU us per read": statistics.median(cpu),
+        f"server CPU us per {name}": statistics.median(bare_cpu),
         "resident MiB": memory,
     }
