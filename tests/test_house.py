@@ -42,6 +42,7 @@ OUTSIDE_WORLD_APART_FROM_RUNTIME = {
 }
 TASKS_APART_FROM_GROUPS = {
     "src/pilothouse/storage/sqlite.py": "the committer lives as long as the database; close() waits for it",
+    "src/pilothouse/gateway/ec2messages.py": "the watch of a poll is cancelled and awaited before the poll returns",
     "src/pilothouse/gateway/waiting.py": "both are awaited or cancelled before the function returns",
 }
 FACES_OF_THE_GATEWAY = {

@@ -82,7 +82,7 @@ def test_a_newer_channel_takes_the_place_of_the_older(server: Server, aws: Aws, 
     until(lambda: connected(aws, node))
     command_id = send(aws, node)
     until(lambda: status(aws, command_id, node) == "InProgress")
-    assert len(node.agent.commands) == 1
+    until(lambda: len(node.agent.commands) == 1)
 
 
 def test_deregistration_closes_the_channel_and_the_door(

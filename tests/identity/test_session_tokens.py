@@ -21,6 +21,7 @@ def _minted(expires_at: int = 1_000_000) -> TemporaryCredentials:
     return mint_for_node(
         house,
         account_id="111122223333",
+        region="eu-west-1",
         arn="arn:aws:sts::111122223333:assumed-role/node/mi-0123456789abcdef0",
         user_id="AROAX:mi-0123456789abcdef0",
         node_id="mi-0123456789abcdef0",
@@ -33,6 +34,7 @@ def test_the_holder_is_known_again() -> None:
     found = credential_of(VAULT, minted.access_key_id, minted.token, 999_999)
     assert found.secret == minted.secret
     assert (found.principal.kind, found.principal.node_id) == ("node", "mi-0123456789abcdef0")
+    assert found.principal.region == "eu-west-1"
     assert found.principal.access_key_id == minted.access_key_id
 
 

@@ -15,6 +15,9 @@ class Principal:
     access_key_id: str
     node_id: str | None = None
     """Set for nodes only."""
+    region: str | None = None
+    """Where a node is registered, for nodes only. It rules over the region that the node signs with: agents sign with
+    several, as their configuration says, and a node has one home."""
 
 
 ANONYMOUS = Principal(kind="anonymous", account_id="", arn="", user_id="", access_key_id="")

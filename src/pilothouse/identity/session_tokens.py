@@ -36,10 +36,11 @@ class _Sealed(msgspec.Struct, array_like=True):
     arn: str
     user_id: str
     node_id: str | None
+    region: str | None
 
 
 def mint_for_node(
-    house: House, *, account_id: str, arn: str, user_id: str, node_id: str, expires_at: int
+    house: House, *, account_id: str, region: str, arn: str, user_id: str, node_id: str, expires_at: int
 ) -> TemporaryCredentials:
     """Credentials of a node's role session, valid until `expires_at` (epoch milliseconds)."""
     sealed = _Sealed(
@@ -51,6 +52,7 @@ def mint_for_node(
         arn=arn,
         user_id=user_id,
         node_id=node_id,
+        region=region,
     )
     token = house.vault.seal(msgspec.msgpack.encode(sealed), _CONTEXT)
     return TemporaryCredentials(
@@ -64,7 +66,7 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         raise UnrecognizedClientException
     try:
         sealed = msgspec.msgpack.decode(vault.open(base64.b64decode(token, validate=True), _CONTEXT), type=_Sealed)
-    except (binascii.Error, ValueError, SealBroken) as error:
+    except (binascii.Error, ValueError, SealBroken, msgspec.DecodeError) as error:
         raise UnrecognizedClientException from error
     if sealed.access_key_id != access_key_id:
         raise UnrecognizedClientException
@@ -77,5 +79,6 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         user_id=sealed.user_id,
         access_key_id=access_key_id,
         node_id=sealed.node_id,
+        region=sealed.region,
     )
     return Credential(principal=principal, secret=sealed.secret)

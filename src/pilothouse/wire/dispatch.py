@@ -15,6 +15,7 @@ import structlog
 
 from pilothouse.call import Call, Caller, House, Operation, Shape
 from pilothouse.errors import (
+    AccessDeniedException,
     ApiError,
     InternalServerError,
     SerializationException,
@@ -22,7 +23,7 @@ from pilothouse.errors import (
     UnknownOperationException,
 )
 from pilothouse.identity.principals import Principal
-from pilothouse.runtime.metrics import CALLS
+from pilothouse.runtime.metrics import CALLS, NODE_REFUSALS
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.http import Request, Response
 from pilothouse.wire.json11 import ACCEPTED, Json11
@@ -113,6 +114,12 @@ class Dispatch:
         way.model = model
         shape = model.parse(way.protocol.members(model, request))
         if operation is None:
+            if way.principal.kind == "node":  # its verbs are a closed list, of which this is none
+                NODE_REFUSALS.inc()
+                raise AccessDeniedException(
+                    f"User: {way.principal.arn} is not authorized to perform: {way.service}:{way.name} on resource: * "
+                    f"because no identity-based policy allows the {way.service}:{way.name} action"
+                )
             raise UnknownOperationException(
                 f"The operation {way.service}:{way.name} is not available in this version of Pilothouse."
             )

@@ -267,14 +267,15 @@ class Authenticator:
         self._check_headers(request, scope)
         payload_hash = self._payload_hash(request, signed)
         if _NODE_KEY.fullmatch(scope.access_key_id):
-            return await self._by_node_key(request, signed, payload_hash), scope.region
+            node = await self._by_node_key(request, signed, payload_hash)
+            return node, node.region or scope.region
         credential = await self._credentials.find(scope.access_key_id, signed.session_token)
         self._check_date(signed, self._node_skew if credential.principal.kind == "node" else self._skew)
         key = _signing_key(scope.access_key_id, credential.secret, scope.date, scope.region, scope.service)
         expected = key.sign(string_to_sign(request, scope, signed.date, payload_hash))
         if not hmac.compare_digest(expected.encode(), signed.signature.encode("latin-1", "replace")):
             raise InvalidSignatureException
-        return credential.principal, scope.region
+        return credential.principal, credential.principal.region or scope.region
 
     def _taken_from(self, request: Request) -> _Signed | None:
         authorization = request.headers.get("authorization")

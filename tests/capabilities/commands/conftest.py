@@ -104,8 +104,8 @@ class Fleet:
         async with house.database.reading() as tx:
             principal = (await nodes.registered(tx, node_id)).principal
         minted = mint_for_node(
-            house, account_id=principal.account_id, arn=principal.arn, user_id=principal.user_id, node_id=node_id,
-            expires_at=house.clock.millis() + _LIFE_MS,
+            house, account_id=principal.account_id, region=REGION, arn=principal.arn, user_id=principal.user_id,
+            node_id=node_id, expires_at=house.clock.millis() + _LIFE_MS,
         )  # fmt: skip
         return Identity(node_id, REGION, minted.access_key_id, minted.secret, minted.token)
 

@@ -222,3 +222,23 @@ def test_pages_are_at_most_fifty(aws: Callable[..., Any]) -> None:
     with pytest.raises(ClientError, match="ValidationException"):
         ssm.describe_instance_information(MaxResults=51)
     assert ssm.describe_instance_information(MaxResults=5)["InstanceInformationList"] == []
+
+
+def test_a_node_has_one_home_whatever_region_it_signs_with(aws: Callable[..., Any], node: Machine) -> None:
+    """Agents sign with the regions of their configuration; a node sees the parameters of the region it is in."""
+    aws("ssm").put_parameter(Name="/home", Value="here", Type="String")
+    held = Credentials(
+        node.credentials["AccessKeyId"], node.credentials["SecretAccessKey"], node.credentials["SessionToken"]
+    )
+    status, answer = node.ask("GetParameter", sign=SigV4Auth(held, "ssm", "us-west-2"), Name="/home")
+    assert (status, answer["Parameter"]["Value"]) == (200, "here")
+
+
+def test_a_node_is_denied_what_is_not_among_its_verbs(node: Machine) -> None:
+    for name, members in {
+        "StartSession": {"Target": node.node_id},
+        "ListCommands": {},
+        "DeregisterManagedInstance": {"InstanceId": node.node_id},
+        "PutParameter": {"Name": "/a", "Value": "v", "Type": "String"},
+    }.items():
+        assert code(node.ask_as_node(name, **members)) == "AccessDeniedException", name

@@ -99,6 +99,7 @@ async def request_managed_instance_role_token(call: Call, request: Shape) -> Sha
     minted = mint_for_node(
         call.house,
         account_id=node.account_id,
+        region=node.region,
         arn=node.principal.arn,
         user_id=node.principal.user_id,
         node_id=node.node_id,

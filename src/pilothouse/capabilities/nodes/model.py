@@ -164,6 +164,7 @@ class Node:
             user_id=f"{role_id(self.account_id, self.iam_role)}:{self.node_id}",
             access_key_id=self.node_id,
             node_id=self.node_id,
+            region=self.region,
         )
 
 
