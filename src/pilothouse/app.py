@@ -3,19 +3,38 @@
 import asyncio
 import ipaddress
 import signal
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from pilothouse.call import Capability, House, Operation
-from pilothouse.capabilities import access, associations, commands, documents, keys, nodes, parameters, tags
+from pilothouse.call import Capability, House, Job, Operation, job
+from pilothouse.capabilities import (
+    access,
+    associations,
+    commands,
+    documents,
+    events,
+    keys,
+    nodes,
+    parameters,
+    resource_policies,
+    secrets,
+    service_settings,
+    tags,
+)
 from pilothouse.crypto.certificates import ensure_certificates
-from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
-from pilothouse.crypto.vault import SealBroken, Vault
+from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
+from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable, find_master, missing
+from pilothouse.crypto.resealing import lying_below, reseal
+from pilothouse.crypto.ring import Ring, knows_a_key, open_ring
+from pilothouse.crypto.rotation import alone_in_use, remove_retired
+from pilothouse.crypto.sealed import Sealed
 from pilothouse.gateway import control_channel, downloads
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
@@ -26,25 +45,31 @@ from pilothouse.runtime.clock import Clock, SystemClock
 from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.listening import split_address, write_listening
-from pilothouse.runtime.settings import Settings
+from pilothouse.runtime.outbound import Outbound
+from pilothouse.runtime.settings import Settings, SettingsInvalid, load
 from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
+from pilothouse.wire import replay
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response
-from pilothouse.wire.replay import forget_replays
 from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
 from pilothouse.wire.sigv4 import Authenticator
+from pilothouse.wire.streams import Streams
 
 log = structlog.get_logger()
 
 CAPABILITIES: tuple[Capability, ...] = (
     tags.CAPABILITY,
+    service_settings.CAPABILITY,
+    resource_policies.CAPABILITY,
     keys.CAPABILITY,
+    events.CAPABILITY,
+    secrets.CAPABILITY,
     documents.CAPABILITY,
     nodes.CAPABILITY,
     parameters.CAPABILITY,
@@ -55,7 +80,8 @@ CAPABILITIES: tuple[Capability, ...] = (
 
 
 _DATABASE_FILE = "database.sealed"
-_DATABASE_CONTEXT = "database url"
+_RESEAL_AT_ONCE = 2000
+"""Values that a running server seals anew before it lets five seconds pass."""
 
 
 class StartFailed(Exception):
@@ -70,50 +96,128 @@ def migrations_of_the_house() -> Sequence[Migrations]:
     return machinery + [PackageMigrations(each.name, f"pilothouse.capabilities.{each.name}") for each in CAPABILITIES]
 
 
-def _database_url(settings: Settings, vault: Vault, *, create: bool) -> str:
-    """Where the data is. The server keeps the URL (it may hold a password) sealed for the commands beside it."""
-    if create:
+def sealed_in_the_house() -> tuple[Sealed, ...]:
+    """Every column that the vault seals."""
+    return (replay.SEALED, *(each for capability in CAPABILITIES for each in capability.sealed))
+
+
+async def _database_url(settings: Settings, master: MasterKey | None, *, create: bool) -> str:
+    """Where the data is. The server keeps the URL (it may hold a password) wrapped for the commands beside it."""
+    if create or settings.database:
         return settings.database_url
-    kept = settings.data / _DATABASE_FILE
+    if master is None:
+        raise missing(settings.data)
+    file = settings.data / _DATABASE_FILE
     try:
-        return settings.database or vault.open(kept.read_bytes(), _DATABASE_CONTEXT).decode()
-    except (FileNotFoundError, SealBroken) as error:
-        raise StartFailed(f"{kept} cannot be used; start the server once with the right key and --database") from error
+        return (await kept(file, master)).decode()
+    except FileNotFoundError as error:
+        raise StartFailed(f"{file} cannot be used; start the server once with the right key and --database") from error
+
+
+async def _keep_database_url(settings: Settings, master: MasterKey) -> None:
+    file = settings.data / _DATABASE_FILE
+    try:
+        if await kept(file, master) == settings.database_url.encode():
+            return
+    except (FileNotFoundError, KeptUnderAnother):
+        pass
+    await keep(file, settings.database_url.encode(), master)
+
+
+@asynccontextmanager
+async def opened_ring(
+    settings: Settings, *, create: bool, clock: Clock | None = None, ids: Ids | None = None
+) -> AsyncIterator[Ring]:
+    """The database with the ring's own tables up to date, and the ring. Raises StartFailed."""
+
+    def find() -> MasterKey | None:
+        """As it is set now: a command may have changed the master key of a running server."""
+        try:
+            return find_master(settings.data, load(settings.data).master_key or settings.master_key)
+        except SettingsInvalid as error:
+            raise MasterKeyUnusable(str(error)) from error
+
+    database = None
+    try:
+        master = find_master(settings.data, settings.master_key)
+        if master is None and (not create or knows_a_key(settings.data)):
+            raise missing(settings.data)  # before a database file is made
+        database = await open_database(await _database_url(settings, master, create=create))
+        ring = await open_ring(
+            database,
+            settings.data,
+            find,
+            clock or SystemClock(),
+            ids or Ids(),
+            create=create,
+            migrations=migrations_of_the_house()[:1],
+        )
+        if create:
+            await _keep_database_url(settings, ring.master)
+        yield ring
+    except (MasterKeyUnusable, StorageUnavailable) as error:
+        raise StartFailed(str(error)) from error
+    finally:
+        if database is not None:
+            await database.close()
 
 
 @asynccontextmanager
 async def opened_house(settings: Settings, *, create: bool, clock: Clock | None = None) -> AsyncIterator[House]:
     """The machinery of an installation, with its tables up to date. Raises StartFailed."""
-    try:
-        vault = load_vault(settings.data, create=create)
-        database = await open_database(_database_url(settings, vault, create=create))
-    except (MasterKeyUnusable, StorageUnavailable) as error:
-        raise StartFailed(str(error)) from error
+    async with opened_ring(settings, create=create, clock=clock) as ring:
+        house = await opened_around(settings, ring)
+        try:
+            yield house
+        finally:
+            await house.outbound.close()
+
+
+async def opened_around(settings: Settings, ring: Ring) -> House:
+    """The machinery around an open ring, with its tables up to date. Raises StorageUnavailable."""
+    await ring.database.migrate(migrations_of_the_house()[1:])
+    vault = ring.vault
     house = House(
-        database=database,
-        clock=clock or SystemClock(),
+        database=ring.database,
+        clock=ring.clock,
         ids=Ids(),
         bus=Bus(),
         vault=vault,
-        pages=Pages(vault.subkey("page tokens")),
+        pages=Pages(lambda: vault.subkeys("page tokens")),
         settings=settings,
+        outbound=Outbound(settings.outbound.allow, settings.outbound.ca_file),
     )
     for capability in CAPABILITIES:
         house.taggable.update(capability.taggable)
+        house.shareable.update(capability.shareable)
         for event, listener in capability.listeners.items():
             house.listeners.setdefault(event, []).append(listener)
-    try:
-        tables = migrations_of_the_house()
-        await database.migrate(tables[:1])  # the table that knows the key; a wrong one must not touch the others
-        await check_installation(database, vault, house.clock.millis())
-        if create:
-            write_private(settings.data / _DATABASE_FILE, vault.seal(settings.database_url.encode(), _DATABASE_CONTEXT))
-        await database.migrate(tables[1:])
-        yield house
-    except (MasterKeyUnusable, StorageUnavailable) as error:
-        raise StartFailed(str(error)) from error
-    finally:
-        await database.close()
+    return house
+
+
+def ring_job(ring: Ring) -> Job:
+    """Keep the ring as others left it, seal anew what lies under older root keys, and remove retired ones."""
+
+    sealed = sealed_in_the_house()
+    through = 1  # nothing lies under older root keys than this one, nor ever will
+
+    @job("crypto.ring", every=timedelta(seconds=5))
+    async def keep_up(house: House) -> None:
+        nonlocal through
+        await ring.reload()
+        settled = ring.vault.settled
+        if settled > through:
+            alone = await alone_in_use(ring)
+            async with house.database.reading() as tx:
+                waiting = await lying_below(tx, sealed, settled)
+            if waiting:
+                await reseal(house.database, ring.vault, sealed, most=_RESEAL_AT_ONCE)
+            elif alone:
+                through = settled
+        if len(ring.vault.versions) > 1:
+            await remove_retired(ring, sealed)
+
+    return keep_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +228,12 @@ class Application:
     front: Front
     edge: Edge
     root: access.AccountKey
+    streams: Streams
+
+    def drain(self) -> None:
+        """The server is about to stop: end what would otherwise wait, long polls and streams."""
+        self.edge.drain()
+        self.streams.close()
 
 
 def operations_of_the_house(*more: Operation) -> Mapping[tuple[str, str], Operation]:
@@ -142,17 +252,27 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
 
     Enter and leave it in one task. Raises StartFailed.
     """
-    async with opened_house(settings, create=True, clock=clock) as house:
-        root = await access.ensure_root(house, settings.data)
+    async with opened_ring(settings, create=True, clock=clock) as ring:
+        house = await opened_around(settings, ring)
+        root = await access.ensure_root(house, ring.master, settings.data)
         authenticator = _authenticator(house)
+        house.process_id = _process_id(house)
         edge = _edge(house, authenticator)
-        jobs = [forget_replays, *edge.jobs, *(job for capability in CAPABILITIES for job in capability.jobs)]
+        streams = _streams(house, authenticator)
+        jobs = [
+            ring_job(ring),
+            replay.forget_replays,
+            *edge.jobs,
+            *(job for capability in CAPABILITIES for job in capability.jobs),
+        ]
+        lasting = [work for capability in CAPABILITIES for work in capability.lasting]
         async with edge.running(), asyncio.TaskGroup() as background:
-            running = background.create_task(run_jobs(house, jobs), name="jobs")
+            running = background.create_task(run_jobs(house, jobs, lasting), name="jobs")
             try:
-                yield Application(house, _front(house, authenticator, edge), edge, root)
+                yield Application(house, _front(house, authenticator, edge, streams), edge, root, streams)
             finally:
                 running.cancel()
+                await house.outbound.close()
 
 
 def _authenticator(house: House) -> Authenticator:
@@ -177,7 +297,12 @@ def _edge(house: House, authenticator: Authenticator) -> Edge:
     async def authenticate(request: Request) -> tuple[Principal, str]:
         return await authenticator.principal(request, "ssmmessages")
 
-    return Edge(house, senders, authenticate, process_id=_process_id(house))
+    return Edge(house, senders, authenticate, process_id=house.process_id)
+
+
+def _streams(house: House, authenticator: Authenticator) -> Streams:
+    routes = [route for capability in CAPABILITIES for route in capability.streams]
+    return Streams(house, routes, authenticator, authorise, most=house.settings.events.streams)
 
 
 def _process_id(house: House) -> str:
@@ -188,7 +313,7 @@ def _process_id(house: House) -> str:
     return file.read_text("ascii")
 
 
-def _front(house: House, authenticator: Authenticator, edge: Edge) -> Front:
+def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Streams) -> Front:
     dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise)
 
     async def health(request: Request) -> Response:
@@ -205,7 +330,7 @@ def _front(house: House, authenticator: Authenticator, edge: Edge) -> Front:
     async def authority(request: Request) -> Response:
         return Response(200, {"content-type": "application/x-pem-file"}, (house.settings.data / "ca.pem").read_bytes())
 
-    routes = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
+    routes = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority, **streams.handlers()}
     return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: downloads.download})
 
 
@@ -215,7 +340,8 @@ def _json(status: int, members: Mapping[str, str]) -> Response:
 
 async def run(settings: Settings) -> None:
     """Serve the installation on its two listeners until SIGTERM or SIGINT. Raises StartFailed."""
-    listeners = _listeners(settings)
+    http_at, https_at = _addresses(settings)
+    context = _given_context(settings)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -228,7 +354,8 @@ async def run(settings: Settings) -> None:
     failed: BaseExceptionGroup[Exception] | None = None
     try:
         async with opened_application(settings) as application, asyncio.TaskGroup() as group:
-            group.create_task(_drain(stopping, application.edge))
+            group.create_task(_drain(stopping, application))
+            listeners = [Listener(*http_at), Listener(*https_at, context or _own_context(settings))]
             wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
             await serve(wire, listeners, stopping=stopping, started=started)
     except* (PortInUse, CannotListen, StartFailed) as failures:
@@ -237,11 +364,11 @@ async def run(settings: Settings) -> None:
         raise StartFailed(_first_sentence(failed))
 
 
-async def _drain(stopping: asyncio.Event, edge: Edge) -> None:
-    """Long polls end at once when the server stops; everything else that runs is short."""
+async def _drain(stopping: asyncio.Event, application: Application) -> None:
+    """Long polls and streams end at once when the server stops; everything else that runs is short."""
     await stopping.wait()
     log.info("server.stopping")
-    edge.drain()
+    application.drain()
 
 
 def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
@@ -252,8 +379,8 @@ def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
     return f"{first}{hint}"
 
 
-def _listeners(settings: Settings) -> list[Listener]:
-    """The plain listener, loopback only, and the TLS listener with the operator's certificate or our own."""
+def _addresses(settings: Settings) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Of the plain listener, loopback only, and of the TLS listener. Raises StartFailed."""
     try:
         http, https = split_address(settings.http), split_address(settings.https)
     except ValueError as error:
@@ -262,12 +389,22 @@ def _listeners(settings: Settings) -> list[Listener]:
         raise StartFailed(f"the plain listener is for loopback only, {settings.http} is not; nodes use --https")
     if settings.dev and not _is_loopback(https[0]):
         raise StartFailed(f"--dev is for loopback listeners only; add --https 127.0.0.1:{https[1]}")
-    if settings.certificate:
-        chain, key = Path(settings.certificate), Path(settings.key)
-    else:
-        chain, key = ensure_certificates(settings.data, settings.names, SystemClock().now())
+    return http, https
+
+
+def _given_context(settings: Settings) -> ssl.SSLContext | None:
+    """TLS with the operator's certificate; None where there is none. Raises StartFailed."""
+    return _context(Path(settings.certificate), Path(settings.key)) if settings.certificate else None
+
+
+def _own_context(settings: Settings) -> ssl.SSLContext:
+    """TLS with our own certificate, made where there is none. Raises StartFailed."""
+    return _context(*ensure_certificates(settings.data, settings.names, SystemClock().now()))
+
+
+def _context(chain: Path, key: Path) -> ssl.SSLContext:
     try:
-        return [Listener(*http), Listener(*https, tls_context(chain, key))]
+        return tls_context(chain, key)
     except (OSError, ValueError) as error:
         raise StartFailed(f"the certificate {chain} with the key {key} cannot be used: {error}") from error
 

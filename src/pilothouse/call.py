@@ -3,22 +3,26 @@
 A capability is a folder that exports one `CAPABILITY`; `app` lists them and hands their tables to the edges.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Flag, auto
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from pilothouse.errors import ApiError
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock
 from pilothouse.runtime.ids import Ids
+from pilothouse.runtime.outbound import Outbound
 from pilothouse.storage import Database, Transaction
 from pilothouse.storage.pages import Pages
 
 if TYPE_CHECKING:
+    from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
     from pilothouse.runtime.settings import Settings
 
@@ -37,8 +41,12 @@ class House:
     vault: "Vault"
     pages: Pages
     settings: "Settings"
+    outbound: Outbound = field(default_factory=Outbound)
+    process_id: str = ""
+    """A name that no other living process of the installation has, and that this one keeps over restarts."""
     listeners: dict[str, list["Listener"]] = field(default_factory=dict)
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
+    shareable: dict[str, "FindShareable"] = field(default_factory=dict)
 
     async def tell(self, tx: Transaction, event: str, **facts: Any) -> None:
         """Tell the capabilities that listen for the event, inside the transaction that made it true."""
@@ -51,6 +59,22 @@ Listener = Callable[[House, Transaction, Mapping[str, Any]], Awaitable[None]]
 
 FindResource = Callable[[Transaction, str, str, str], Awaitable[str | None]]
 """(transaction, account id, region, resource id as asked) to the id that tags hang on, or None if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shareable:
+    """A resource that a resource policy can be put on."""
+
+    arn: str
+    """As policies name it."""
+    refusal: str | None
+    """Why it may not be shared as it is."""
+    actions: frozenset[str]
+    """What its policies may speak of."""
+
+
+FindShareable = Callable[[Transaction, str, str, str], Awaitable[Shareable | None]]
+"""(transaction, account id, region, the ARN's text after its kind) to the resource, or None if there is none."""
 
 
 class Caller(Flag):
@@ -78,9 +102,14 @@ class Call:
     headers: Mapping[str, str] = field(default_factory=dict)
     gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Returns when the client has left, for answers that take long."""
+    beyond: ApiError | None = None
+    """The refusal of a `relaxed` member over the model's maximum, to be raised unless it is allowed."""
     bound: Transaction | None = None
     """The call's own transaction, opened by dispatch for operations that write; it commits after the handler returned
     and the answer was serialised, together with the record that de-duplicates retries."""
+
+    prepared: Any = field(default=None, repr=False)
+    """What the operation's `prepare` gave."""
 
     @property
     def clock(self) -> Clock:
@@ -104,6 +133,8 @@ class Call:
 
 Handler = Callable[[Call, Shape], Awaitable[Shape]]
 Resources = Callable[[Call, Shape], Iterable[str]]
+Line = Callable[[Call, Shape], AbstractContextManager[None]]
+Prepare = Callable[[Call, Shape], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +149,9 @@ class Operation:
     action: str
     resources: Resources | None
     node_member: str | None
+    line: Line | None
+    relaxed: Mapping[str, int]
+    prepare: Prepare | None = None
 
 
 def operation(
@@ -129,11 +163,19 @@ def operation(
     action: str | None = None,
     resources: Resources | None = None,
     node_member: str | None = None,
+    line: Line | None = None,
+    relaxed: Mapping[str, int] | None = None,
+    prepare: Prepare | None = None,
 ) -> Callable[[Handler], Handler]:
     """Name the operation that the function answers.
 
     `writes`: the call runs in one transaction (see `Call.transaction`) and its retries are de-duplicated.
     `action` and `resources` are what policies are asked about (default action: `service:Name`, resource `*`).
+    `line`: held while a writing operation has or waits for its transaction; it may refuse the call before that.
+    `prepare`: what takes long and needs no transaction of a writing operation, done before that one begins; its result
+    is `call.prepared`. A retry whose answer is kept comes through it as well.
+    `relaxed`: members whose number may exceed the model's maximum up to this one, if the handler finds it allowed;
+    it must then look at `Call.beyond`.
     `node_member`: the request member that names a node; when a node calls, it must be that node's own id.
     """
 
@@ -147,6 +189,9 @@ def operation(
             action=action or f"{service}:{name}",
             resources=resources,
             node_member=node_member,
+            line=line,
+            relaxed=relaxed or {},
+            prepare=prepare,
         )
         return handler
 
@@ -171,6 +216,56 @@ def job(name: str, *, every: timedelta) -> Callable[[Callable[[House], Awaitable
     return mark
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lasting:
+    """Background work without an end, in every process. It holds nothing that a restart may not take away."""
+
+    name: str
+    run: Callable[[House], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """An answer without an end, while it is open."""
+
+    write: Callable[[bytes], Awaitable[None]]
+    """Returns once the client has room for more."""
+    ended: asyncio.Event
+    """Set when the client left, its credentials hold no more, or the server stops: return then."""
+
+
+Query = Mapping[str, list[str]]
+"""The parameters of a request's query, without those of the signature."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRoute:
+    """A path whose signed GET is answered by a stream."""
+
+    path: str
+    media_type: str
+    operation: Operation
+    """What policies are asked about; it is not in the operation table."""
+    open: Callable[[Call, Query], Awaitable[Callable[[Stream], Awaitable[None]]]]
+    """Raises the ApiError that refuses, or gives the function that writes until the stream is ended."""
+
+
+async def _no_handler(call: Call, request: Shape) -> Shape:
+    raise RuntimeError("a stream is opened by its path")
+
+
+def stream(
+    service: str, name: str, *, path: str, media_type: str
+) -> Callable[[Callable[[Call, Query], Awaitable[Callable[[Stream], Awaitable[None]]]]], StreamRoute]:
+    """Make a stream's route of the function that opens it; `service:Name` is the action for policies."""
+
+    def mark(opens: Callable[[Call, Query], Awaitable[Callable[[Stream], Awaitable[None]]]]) -> StreamRoute:
+        asked = operation(service, name)(_no_handler).__operation__  # type: ignore[attr-defined]
+        return StreamRoute(path=path, media_type=media_type, operation=asked, open=opens)
+
+    return mark
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capability:
     """What a capability's folder exports to `app`: its operations, jobs and node-message handlers."""
@@ -182,8 +277,14 @@ class Capability:
     """Outbox topic prefix (such as `aws.ssm.sendCommand`) to the `gateway.outbox.Sender` that answers for it."""
     listeners: Mapping[str, Listener] = field(default_factory=dict)
     """Event name to the function that hears it."""
+    sealed: "tuple[Sealed, ...]" = ()
+    """What its tables keep sealed by the vault, so that it can be sealed anew under a newer root key."""
     taggable: Mapping[str, FindResource] = field(default_factory=dict)
     """ResourceType of the tag operations to the function that finds such a resource."""
+    shareable: Mapping[str, FindShareable] = field(default_factory=dict)
+    """Kind in the ARN of resources that policies can be put on to the function that finds one."""
+    lasting: tuple[Lasting, ...] = ()
+    streams: tuple[StreamRoute, ...] = ()
 
     @classmethod
     def of(cls, name: str, *modules: ModuleType, **more: Any) -> "Capability":

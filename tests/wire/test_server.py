@@ -211,11 +211,13 @@ async def test_pipelined_requests_are_answered_in_order(running: Running) -> Non
 @pytest.mark.parametrize(
     ("target", "size", "status"),
     [
-        (b"AmazonSSM.PutParameter", 1 << 20, 200),
-        (b"AmazonSSM.PutParameter", (1 << 20) + 1, 413),
+        (b"AmazonSSM.GetParameter", 1 << 20, 200),
+        (b"AmazonSSM.GetParameter", (1 << 20) + 1, 413),
+        (b"AmazonSSM.PutParameter", 5 << 20, 200),
+        (b"AmazonSSM.PutParameter", (5 << 20) + 1, 413),
         (b"AmazonSSM.PutInventory", 5 << 20, 200),
         (b"AmazonSSM.PutInventory", (5 << 20) + 1, 413),
-        (b"AmazonSSM.PutParameter", 7 << 20, 413),
+        (b"AmazonSSM.GetParameter", 7 << 20, 413),
     ],
 )
 async def test_bodies_have_a_limit(running: Running, target: bytes, size: int, status: int, declared: bool) -> None:

@@ -40,8 +40,14 @@ def violation(service: str, operation: str, **members: Any) -> str:
         (
             "UnlabelParameterVersion",
             {"Name": "a", "Labels": ["x"]},
-            "1 validation error detected: Value null at 'parameterVersion' failed to satisfy constraint: "
+            "1 validation error detected: Value 'null' at 'parameterVersion' failed to satisfy constraint: "
             "Member must not be null",
+        ),
+        (
+            "DeleteParameters",
+            {"Names": list("abcdefghijk")},
+            "1 validation error detected: Value '[a, b, c, d, e, f, g, h, i, j, k]' at 'names' failed to satisfy "
+            "constraint: Member must have length less than or equal to 10.",
         ),
         (
             "GetParameters",

@@ -1,15 +1,19 @@
 """The plain ASGI application over Front: reads bodies within limits and hands websockets to the table of `app`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from pilothouse.wire.front import Front
-from pilothouse.wire.http import BadRequest, Request, Response, header_map, text_response
-from pilothouse.wire.limits import body_limit
+from pilothouse.wire.http import BadRequest, Request, Response, Write, header_map, text_response
+from pilothouse.wire.limits import BODY_LIMIT, body_limit
 
 BODY_SECONDS = 30.0
 """How long a client may take to send a body."""
+STALL_SECONDS = 30.0
+"""How long the client of an answer without an end may leave its buffers full."""
+CONNECTION = "pilothouse.connection"
+"""Where the scope holds what can `abort()` the connection."""
 _DRAINED = 8 << 20
 """Bytes of a body over the limit that are read and dropped, so that the client sees the answer, not a reset."""
 
@@ -56,9 +60,33 @@ class WireApplication:
             response = text_response(400, f"{error}\n", connection="close")
         body = response.body
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
+        if response.stream is not None:
+            await _streamed(scope, response.status, headers, response.stream, send)
+            return
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def direct(
+        self,
+        raw_headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        peer: str,
+        secure: bool,
+        gone: Callable[[], Awaitable[None]],
+    ) -> Response:
+        """The answer to a `POST /` that has come whole, under the same rules."""
+        try:
+            headers = header_map(raw_headers)
+        except BadRequest as error:
+            return text_response(400, f"{error}\n", connection="close")
+        if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
+            return text_response(415, "Compressed request bodies are not accepted.\n", connection="close")
+        if len(body) > BODY_LIMIT and len(body) > (limit := body_limit(headers)):
+            return _too_large(limit)
+        return await self._front.respond(
+            Request(method="POST", path="/", query="", headers=headers, body=body, peer=peer, secure=secure, gone=gone)
+        )
 
     async def _request(self, scope: Scope, receive: Receive) -> Request | Response:
         """The whole request, or the answer that refuses to read it. Raises BadRequest."""
@@ -100,6 +128,27 @@ class WireApplication:
                 return
         await receive()
         await send({"type": "websocket.close", "code": 1008})
+
+
+async def _streamed(
+    scope: Scope,
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    stream: Callable[[Write], Awaitable[None]],
+    send: Send,
+) -> None:
+    """Send a body piece by piece. A client that takes nothing for STALL_SECONDS loses its connection."""
+
+    async def sent(piece: bytes, more: bool) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        except TimeoutError:
+            scope[CONNECTION].abort()
+
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await stream(lambda piece: sent(piece, True))
+    await sent(b"", False)
 
 
 async def _left(receive: Receive) -> None:

@@ -80,7 +80,8 @@ class Dispatch:
         self._operations = operations
         self._authenticator = authenticator
         self._authorise = authorise
-        self._log = log.bind()  # binding at each call would cost more than to find that nothing is to be logged
+        self._log = log.bind()
+        self._logged = {level: self._log.is_enabled_for(level) for level in (INFO, DEBUG)}  # asked of every call
 
     async def respond(self, request: Request) -> Response:
         """The answer to one API call; an error is an answer too. Only cancellation leaves this function."""
@@ -112,7 +113,11 @@ class Dispatch:
         if model is None:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")
         way.model = model
-        shape = model.parse(way.protocol.members(model, request))
+        beyond = None
+        if operation is not None and operation.relaxed:
+            shape, beyond = model.parse_beyond(way.protocol.members(model, request), operation.relaxed)
+        else:
+            shape = model.parse(way.protocol.members(model, request))
         if operation is None:
             if way.principal.kind == "node":  # its verbs are a closed list, of which this is none
                 NODE_REFUSALS.inc()
@@ -133,11 +138,15 @@ class Dispatch:
             user_agent=request.headers.get("user-agent", ""),
             headers=request.headers,
             gone=request.gone,
+            beyond=beyond,
         )
         verdict = self._authorise(call, operation, shape)
         if verdict is not None:
             await verdict
-        if operation.writes:
+        if operation.writes and operation.line is not None:
+            with operation.line(call, shape):
+                body = await self._written(call, operation, model, shape, request, way.protocol)
+        elif operation.writes:
             body = await self._written(call, operation, model, shape, request, way.protocol)
         else:
             body = way.protocol.body(model, await operation.handler(call, shape))
@@ -174,6 +183,8 @@ class Dispatch:
         """Run a writing operation, or give its kept answer. Returns once everything is durable."""
         invocation_id = request.headers.get(INVOCATION_ID, "")[:_MAX_INVOCATION_ID]
         wanted = request.body if request.method == "POST" else request.query.encode("latin-1")
+        if operation.prepare is not None:
+            call.prepared = await operation.prepare(call, shape)
         async with self._house.database.transaction() as tx:
             replays = ReplayStore(tx, self._house.vault)
             key = None
@@ -193,7 +204,7 @@ class Dispatch:
         name = way.name if way.model is not None else "unknown"
         CALLS.add(service, name, code, seconds)
         level = INFO if way.operation is not None and way.operation.writes else DEBUG
-        if not self._log.is_enabled_for(level):
+        if not self._logged[level]:
             return
         self._log.log(
             level,

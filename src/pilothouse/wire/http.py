@@ -7,11 +7,21 @@ _ONCE = frozenset({"authorization", "host", "content-length", "content-type", "t
 """Headers of which a second one makes the request ambiguous. `x-amz-…` headers are added to them: all are signed."""
 
 
+_NAMES = {
+    name.encode(): name
+    for name in (
+        *_ONCE, "accept-encoding", "amz-sdk-invocation-id", "amz-sdk-request", "connection", "user-agent", "x-amz-date",
+        "x-amz-target",
+    )
+}  # fmt: skip
+"""Header names that nearly every call has; looked up, not decoded."""
+
+
 class BadRequest(Exception):
     """The HTTP request itself is malformed; it never reaches a protocol."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """One HTTP request with its whole body."""
 
@@ -31,13 +41,19 @@ class Request:
     """Returns when the client has left. For answers that take long; None where no connection stands behind."""
 
 
-@dataclass(frozen=True, slots=True)
+Write = Callable[[bytes], Awaitable[None]]
+"""Takes a piece of a body; returns once the client has room for the next."""
+
+
+@dataclass(slots=True)
 class Response:
     """One HTTP answer. Names in `headers` are lower-case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
+    stream: Callable[[Write], Awaitable[None]] | None = field(default=None, repr=False)
+    """Writes the body piece by piece instead, for answers without an end; the answer ends when it returns."""
 
 
 RouteHandler = Callable[[Request], Awaitable[Response]]
@@ -48,7 +64,7 @@ def header_map(raw: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
     Raises BadRequest for a second one of a header that must be single (host, authorization, anything signed by AWS).
     """
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    headers = {_NAMES.get(name) or name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
     return headers if len(headers) == len(raw) else _joined(raw)
 
 

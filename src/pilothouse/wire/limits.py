@@ -15,14 +15,20 @@ MAX_DEPTH = 32
 LARGE = frozenset({"CreateDocument", "UpdateDocument", "PutInventory", "PutComplianceItems"})
 """The ssm operations whose documented limits exceed the usual body."""
 
-_LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in LARGE)
+IMPORT_BODY_LIMIT = 16 << 20
+"""Bytes of an ImportParameters: 10,000 parameters, of which few are as large as they may be."""
+
+_LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))
+"""A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON."""
 
 
 def body_limit(headers: Mapping[str, str]) -> int:
     """Bytes that the body of a request with these headers may have."""
+    if headers.get("x-amz-target") == "Pilothouse.ImportParameters":
+        return IMPORT_BODY_LIMIT
     return LARGE_BODY_LIMIT if headers.get("x-amz-target") in _LARGE_TARGETS else BODY_LIMIT
 
 
 def member_limit(operation: str) -> int:
     """Members that a request of the operation may have."""
-    return LARGE_MEMBER_LIMIT if operation in LARGE else MEMBER_LIMIT
+    return LARGE_MEMBER_LIMIT if operation in LARGE or operation == "ImportParameters" else MEMBER_LIMIT

@@ -1,10 +1,11 @@
-"""Service models: botocore's published data, and our own files for what the official agent calls beyond it.
+"""Service models: botocore's published data, our files for what the official agent calls beyond it, and our service.
 
 Owns the reading of the model files and gives each operation its compiled reader and writer. Loaded per service at first
 use; documentation texts are skipped while decoding, so a loaded service costs little memory.
 """
 
 import gzip
+from collections.abc import Mapping
 from functools import cache, cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -12,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from pilothouse.errors import ApiError
+from pilothouse.errors import ApiError, ValidationException
 from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
-from pilothouse.wire.validation import InputCompiler, Violations
+from pilothouse.wire.validation import InputCompiler, Violations, lower_camel
 
 PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam")
 """The services whose public models we answer by."""
@@ -23,11 +24,15 @@ PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam")
 INTERNAL = ("ssm", "ec2messages")
 """The services that have a file of ours in `agent-models`: it adds to the public model, or is the whole of it."""
 
+OWN = ("pilothouse",)
+"""Services beyond the cloud's: what `pilothouse` commands and the console ask for. Files in `own-models`."""
+
 TARGETS = {
     "AmazonSSM": "ssm",
     "secretsmanager": "secretsmanager",
     "TrentService": "kms",
     "EC2WindowsMessageDeliveryService": "ec2messages",
+    "Pilothouse": "pilothouse",
 }
 """`X-Amz-Target` prefix to service; known without loading a model."""
 
@@ -69,6 +74,26 @@ class OperationModel:
         if violations.count:
             raise violations.error(self.name)
         return shape
+
+    def parse_beyond(
+        self, decoded: dict[str, Any], most: Mapping[str, int]
+    ) -> tuple[dict[str, Any], ValidationException | None]:
+        """As `parse`; but a number over the model's maximum and not over its own in `most` is let through.
+
+        Then the refusal comes back beside the shape, for the operation to raise or not. It must be the only violation.
+        """
+        if self._read is None:
+            return {}, None
+        violations = Violations()
+        shape: dict[str, Any] = self._read(decoded, "", violations)
+        if not violations.count:
+            return shape, None
+        refusal = violations.error(self.name)
+        if violations.count == 1 and " less than or equal to " in violations.texts[0]:
+            for member, limit in most.items():
+                if f" at '{lower_camel(member)}' failed " in violations.texts[0] and shape[member] <= limit:
+                    return shape, refusal
+        raise refusal
 
     def answer(self, shape: dict[str, Any]) -> dict[str, Any]:
         """The answer's members ready for JSON. A member that the model lacks is a KeyError: a bug of the handler."""
@@ -125,6 +150,8 @@ def service_model(service: str) -> ServiceModel:
         files.append(_file(resources.files("botocore") / "data" / service))
     if service in INTERNAL:
         files.append(_file(resources.files("pilothouse.wire") / "agent-models" / service))
+    if service in OWN:
+        files.append(_file(resources.files("pilothouse.wire") / "own-models" / service))
     if not files:
         raise KeyError(service)
     return ServiceModel(service, files)

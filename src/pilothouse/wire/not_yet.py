@@ -11,10 +11,6 @@ Name = tuple[str, str]
 """(service, operation)."""
 
 _BY_REASON: dict[tuple[str, str], str] = {
-    ("ssm", "access: resource policies and service settings"): """
-        DeleteResourcePolicy GetResourcePolicies GetServiceSetting PutResourcePolicy ResetServiceSetting
-        UpdateServiceSetting
-    """,
     ("ssm", "associations: desired state"): """
         CreateAssociation CreateAssociationBatch DeleteAssociation DescribeAssociation
         DescribeAssociationExecutionTargets DescribeAssociationExecutions
@@ -71,25 +67,15 @@ _BY_REASON: dict[tuple[str, str], str] = {
     ("ssm", "sessions: interactive sessions"): """
         DescribeSessions ResumeSession StartSession TerminateSession
     """,
-    ("secretsmanager", "secrets: the secrets capability"): """
-        AssociateCrossAccountReplica BatchGetSecretValue CancelRotateSecret CreateSecret DeleteResourcePolicy
-        DeleteSecret DescribeSecret DisassociateCrossAccountReplica GetRandomPassword GetResourcePolicy
-        GetSecretValue ListResourcePolicies ListSecretVersionIds ListSecrets PutResourcePolicy PutSecretValue
-        RemoveRegionsFromReplication ReplicateSecretToRegions RestoreSecret RotateSecret
-        StopReplicationToReplica TagResource UntagResource UpdateSecret UpdateSecretVersionStage
-        ValidateResourcePolicy
+    ("secretsmanager", "secrets: lists, rotation, replication and resource policies"): """
+        AssociateCrossAccountReplica BatchGetSecretValue CancelRotateSecret DeleteResourcePolicy
+        DisassociateCrossAccountReplica GetRandomPassword GetResourcePolicy ListResourcePolicies ListSecrets
+        PutResourcePolicy RemoveRegionsFromReplication ReplicateSecretToRegions RotateSecret
+        StopReplicationToReplica ValidateResourcePolicy
     """,
-    ("kms", "keys: the accounts' KMS keys as an API; secrets at rest are sealed already"): """
-        CancelKeyDeletion ConnectCustomKeyStore CreateAlias CreateCustomKeyStore CreateGrant CreateKey
-        Decapsulate Decrypt DeleteAlias DeleteCustomKeyStore DeleteImportedKeyMaterial DeriveSharedSecret
-        DescribeCustomKeyStores DescribeKey DisableKey DisableKeyRotation DisconnectCustomKeyStore EnableKey
-        EnableKeyRotation Encapsulate Encrypt GenerateDataKey GenerateDataKeyPair
-        GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac GenerateRandom
-        GetKeyLastUsage GetKeyPolicy GetKeyRotationStatus GetParametersForImport GetPublicKey
-        ImportKeyMaterial ListAliases ListGrants ListKeyPolicies ListKeyRotations ListKeys ListResourceTags
-        ListRetirableGrants PutKeyPolicy ReEncrypt ReplicateKey RetireGrant RevokeGrant RotateKeyOnDemand
-        ScheduleKeyDeletion Sign TagResource UntagResource UpdateAlias UpdateCustomKeyStore
-        UpdateKeyDescription UpdatePrimaryRegion Verify VerifyMac
+    ("kms", "keys: custom key stores, and when a key was last used"): """
+        ConnectCustomKeyStore CreateCustomKeyStore DeleteCustomKeyStore DescribeCustomKeyStores
+        DisconnectCustomKeyStore GetKeyLastUsage UpdateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
         AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage

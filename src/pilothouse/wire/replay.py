@@ -8,6 +8,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from pilothouse.call import House, Operation, job
+from pilothouse.crypto.sealed import Sealed
 from pilothouse.crypto.vault import Vault
 from pilothouse.storage import Transaction
 
@@ -38,7 +39,7 @@ class ReplayStore:
         sealed = await self._tx.value(
             "select sealed_body from replayed_call where key = :key and expires_at > :now", key=key, now=now
         )
-        return None if sealed is None else self._vault.open(bytes(sealed), _context(key))
+        return None if sealed is None else await self._vault.opened(bytes(sealed), _context(key))
 
     async def keep(self, key: str, body: bytes, now: int) -> None:
         """Keep the answer until retries can no longer come."""
@@ -64,6 +65,11 @@ class ReplayStore:
 
 def _context(key: str) -> str:
     return f"wire:replayed_call:{key}"
+
+
+SEALED = Sealed(
+    table="replayed_call", keys=("key",), column="sealed_body", context=lambda row: _context(str(row["key"]))
+)
 
 
 @job("wire.forget_replays", every=timedelta(minutes=1))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from pilothouse.wire.asgi import CONNECTION
+from pilothouse.wire.direct import DirectHttp
 from pilothouse.wire.writes import GatheredTransport, Turn
 
 HEAD_SECONDS = 10.0
@@ -65,7 +66,7 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
-class _LimitedHttp(HttpToolsProtocol):
+class _LimitedHttp(DirectHttp):
     """uvicorn's protocol, with limits on the time and the size of a request's head.
 
     A timer runs only while a head is incomplete; a head that comes in one piece, as nearly all do, costs none.
@@ -121,7 +122,12 @@ class _LimitedHttp(HttpToolsProtocol):
             if size > HEAD_BYTES:
                 self._too_large = True
                 raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
+        self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def abort(self) -> None:
+        """Let go of the connection and of what waits to be written on it."""
+        self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         if not self._too_large:
@@ -192,7 +198,9 @@ def bound(listener: Listener) -> socket.socket:
 
 
 def _server(application: Any, tls: ssl.SSLContext | None, head_seconds: float) -> _Server:
-    protocol = type("LimitedHttp", (_LimitedHttp,), {"head_seconds": head_seconds})
+    direct = getattr(application, "direct", None)  # other applications have their ASGI side only
+    answer = None if direct is None else staticmethod(direct)
+    protocol = type("LimitedHttp", (_LimitedHttp,), {"head_seconds": head_seconds, "answer": answer})
     config = uvicorn.Config(
         application,
         http=protocol,

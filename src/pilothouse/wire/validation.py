@@ -26,7 +26,12 @@ LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging"})
 """Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType)."""
 
 WITH_FULL_STOP = frozenset(
-    {("PutParameter", "value"), ("GetParameters", "names"), ("GetParameterHistory", "maxResults")}
+    {
+        ("PutParameter", "value"),
+        ("GetParameters", "names"),
+        ("DeleteParameters", "names"),
+        ("GetParameterHistory", "maxResults"),
+    }
 )
 """(operation, path) whose single violation ends in a full stop in what is known of the real service."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,6 +64,8 @@ class Violations:
             text += "."
         if self.count == 1 and operation == "GetParametersByPath" and " at 'maxResults' failed " in text:
             text = text.replace("'", "", 2)  # this one is known with its number unquoted
+        if self.count == 1 and operation == "UnlabelParameterVersion":
+            text = text.replace("Value null at", "Value 'null' at")  # and this one with its null quoted
         return ValidationException(text)
 
 
