@@ -7,7 +7,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from pilothouse.storage import Database, Transaction
+from pilothouse.storage import Database, Stamp, Transaction
 from pilothouse.storage.remembered import Remembered
 from pilothouse.storage.sqlite import open_sqlite
 
@@ -79,10 +79,10 @@ async def test_a_look_keeps_no_write_ahead_log_from_being_emptied(counted: Datab
 async def test_the_stamp_changes_with_each_commit_of_any_process_and_not_without(
     counted: Database, tmp_path: Path
 ) -> None:
-    async def stamp() -> int | None:
+    async def stamp() -> Stamp | None:
         await asyncio.sleep(0)
         async with counted.reading() as tx:
-            return tx.stamp()
+            return await tx.stamp()
 
     first = await stamp()
     assert first is not None
@@ -101,7 +101,7 @@ async def test_the_stamp_changes_with_each_commit_of_any_process_and_not_without
 
 async def test_nothing_may_be_cached_in_a_transaction_that_writes(database: Database) -> None:
     async with database.transaction() as tx:
-        assert tx.stamp() is None
+        assert await tx.stamp() is None
 
 
 def test_remembered_values_go_with_their_stamp() -> None:

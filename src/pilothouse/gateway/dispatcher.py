@@ -13,7 +13,7 @@ from pilothouse.call import House
 from pilothouse.gateway import outbox
 from pilothouse.gateway.channels import Channels
 from pilothouse.gateway.delivery import Senders, Which, take
-from pilothouse.gateway.waiting import wait
+from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()

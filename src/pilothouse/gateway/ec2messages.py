@@ -18,7 +18,7 @@ from pilothouse.gateway import outbox, presence
 from pilothouse.gateway.delivery import Answer, Outgoing, Senders, take
 from pilothouse.gateway.intake import Intake, IntakeFailed
 from pilothouse.gateway.payloads import node_of
-from pilothouse.gateway.waiting import wait
+from pilothouse.runtime.waiting import wait
 
 log = structlog.get_logger()
 

@@ -4,11 +4,14 @@ An option beats the environment (`PILOTHOUSE_HTTPS`, `PILOTHOUSE_COMMANDS_HISTOR
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
+
+from pilothouse.runtime.files import write_private
 
 
 class SettingsInvalid(Exception):
@@ -34,6 +37,36 @@ class CommandSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventSettings:
+    """[events]"""
+
+    keep_days: int = 7
+    """Events are removed after this; who reads later than that misses some."""
+    streams: int = 20
+    """Event streams that one principal may have open at once, on one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboundSettings:
+    """[outbound]: requests that the server makes, to webhooks for one."""
+
+    allow: tuple[str, ...] = ()
+    """Networks such as `10.1.0.0/16` that may be called although they are not public."""
+    ca_file: str = ""
+    """PEM file of further certificate authorities."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterSettings:
+    """[parameters]; of an account in a region, 0: as many as there is room for."""
+
+    standard_limit: int = 10_000
+    """Parameters of the Standard tier."""
+    advanced_limit: int = 100_000
+    """Parameters of the Advanced tier."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that an operator may set."""
 
@@ -42,6 +75,8 @@ class Settings:
     https: str = "0.0.0.0:7743"
     database: str = ""
     """`postgresql://...`; empty: SQLite in the data directory."""
+    master_key: str = ""
+    """`file`, `environment`, `aws-kms:...`, `transit:...`; empty: the environment's, else the file."""
     names: tuple[str, ...] = ()
     """Further host names and addresses that the server's own certificate covers."""
     certificate: str = ""
@@ -55,10 +90,36 @@ class Settings:
     node_skew_seconds: int = 900
     nodes: NodeSettings = field(default_factory=NodeSettings)
     commands: CommandSettings = field(default_factory=CommandSettings)
+    parameters: ParameterSettings = field(default_factory=ParameterSettings)
+    events: EventSettings = field(default_factory=EventSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
 
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data.absolute()}/pilothouse.db"
+
+
+_VARIABLES = {"master_key": "PILOTHOUSE_MASTER_KEY_FROM"}
+"""Where the variable is not named after the setting: PILOTHOUSE_MASTER_KEY holds the key itself."""
+_MASTER_KEY_LINE = re.compile(r"^[ \t]*master_key[ \t]*=.*$", re.M)
+_TABLE_LINE = re.compile(r"^[ \t]*\[", re.M)
+
+
+def write_master_key(data: Path, value: str, *, environment: Mapping[str, str] | None = None) -> None:
+    """Set `master_key` in the data directory's file, in one durable step; other lines stay. Raises SettingsInvalid."""
+    environment = os.environ if environment is None else environment
+    if _VARIABLES["master_key"] in environment:
+        raise SettingsInvalid(f"{_VARIABLES['master_key']} decides; unset it, or set it to {value}")
+    file = data / "pilothouse.toml"
+    text = file.read_text("utf-8") if file.exists() else ""
+    table = _TABLE_LINE.search(text)
+    top, rest = (text[: table.start()], text[table.start() :]) if table else (text, "")
+    line = f'master_key = "{value}"'
+    known = _MASTER_KEY_LINE.search(top)
+    top = top[: known.start()] + line + top[known.end() :] if known else f"{line}\n{top}"
+    if tomllib.loads(top + rest).get("master_key") != value:
+        raise SettingsInvalid(f"{file}: set {line} by hand")
+    write_private(file, (top + rest).encode())
 
 
 def load(data: Path, *, environment: Mapping[str, str] | None = None, **options: Any) -> Settings:
@@ -85,7 +146,7 @@ def _read(
         raise SettingsInvalid(f"{file}: no setting is named {unknown[0]!r}; there are {', '.join(sorted(known))}")
     found: dict[str, Any] = {}
     for name, each in known.items():
-        variable = f"{prefix}_{name.upper()}"
+        variable = _VARIABLES.get(name) or f"{prefix}_{name.upper()}"
         if isinstance(each.type, type) and is_dataclass(each.type):
             found[name] = each.type(**_read(each.type, values.get(name, {}), environment, variable, file))
         elif variable in environment:

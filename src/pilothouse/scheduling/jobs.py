@@ -9,28 +9,43 @@ from collections.abc import Iterable
 
 import structlog
 
-from pilothouse.call import House, Job
+from pilothouse.call import House, Job, Lasting
 from pilothouse.runtime.metrics import JOB_FAILURES
 from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
 
+AGAIN_SECONDS = 1.0
+"""After a failure, work that has no end begins again."""
 
-async def run_jobs(house: House, jobs: Iterable[Job]) -> None:
-    """Run the jobs for ever; cancel it to stop."""
+
+async def run_jobs(house: House, jobs: Iterable[Job], lasting: Iterable[Lasting] = ()) -> None:
+    """Run the jobs, and the work that has no end, for ever; cancel it to stop."""
     async with asyncio.TaskGroup() as running:
         for each in jobs:
             running.create_task(_run(house, each), name=f"job {each.name}")
+        for work in lasting:
+            running.create_task(_last(house, work), name=f"work {work.name}")
 
 
 async def _run(house: House, job: Job) -> None:
     while True:
         await house.clock.sleep(job.every.total_seconds())
-        try:
-            await job.run(house)
-        except StorageUnavailable as error:
-            JOB_FAILURES.labels(job.name).inc()
-            log.warning("job.storage_unavailable", job=job.name, error=str(error))
-        except Exception:
-            JOB_FAILURES.labels(job.name).inc()
-            log.exception("job.failed", job=job.name)
+        await _survived(house, job)
+
+
+async def _last(house: House, work: Lasting) -> None:
+    while True:
+        await _survived(house, work)
+        await house.clock.sleep(AGAIN_SECONDS)
+
+
+async def _survived(house: House, work: Job | Lasting) -> None:
+    try:
+        await work.run(house)
+    except StorageUnavailable as error:
+        JOB_FAILURES.labels(work.name).inc()
+        log.warning("job.storage_unavailable", job=work.name, error=str(error))
+    except Exception:
+        JOB_FAILURES.labels(work.name).inc()
+        log.exception("job.failed", job=work.name)

@@ -2,7 +2,8 @@
 
 A store is a thin class over one transaction, with its SQL written out: `:name` parameters, a portable subset, no `like`
 (its case rules differ: use ranges for prefixes). Column types are `text`, `bigint`, `blob`, `double precision`; text
-compares bytewise on both engines. A sequence as a value expands: `name in (:names)`. Times are epoch milliseconds.
+compares bytewise on both engines. A key that counts up by itself is `integer primary key autoincrement`. A sequence as
+a value expands: `name in (:names)`. Times are epoch milliseconds.
 A store never commits: the caller's block does.
 """
 
@@ -11,10 +12,15 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 Row = Mapping[str, Any]
+Stamp = int | str
 
 
 class StorageUnavailable(Exception):
     """The database did not take or give what was asked; nothing of the transaction is kept. Retryable."""
+
+
+class LockHeld(StorageUnavailable):
+    """Somebody else held a key of `Transaction.lock` for longer than one waits."""
 
 
 class Conflict(Exception):
@@ -23,6 +29,9 @@ class Conflict(Exception):
 
 class Transaction(Protocol):
     """All or nothing. A transaction from `Database.reading` must only read."""
+
+    serial: bool
+    """Whether writing transactions run one after another: what they number is then committed in the numbers' order."""
 
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Every row of the query."""
@@ -40,13 +49,16 @@ class Transaction(Protocol):
         """Run a statement once for each mapping."""
 
     async def lock(self, *key: str) -> None:
-        """Hold the key until the end of the transaction: read-decide-write on it is then safe on both engines."""
+        """Hold the key until the end of the transaction: read-decide-write on it is then safe on both engines.
 
-    def stamp(self) -> int | None:
-        """A mark of the committed state that the next statement sees: while it is the same, what was read stays true.
+        Raises LockHeld.
+        """
 
-        For caches, which ask at each use. None: nothing may be cached (in a transaction that writes, and where the
-        engine cannot tell cheaply).
+    async def stamp(self) -> Stamp | None:
+        """A mark of the committed state that this block has seen: while it is the same, what was read stays true.
+
+        For caches, which ask at each use. It is never older than the block's beginning. None in a transaction that
+        writes: nothing may be cached there.
         """
 
     def after_commit(self, action: Callable[[], None]) -> None:
@@ -70,6 +82,9 @@ class Database(Protocol):
 
     async def migrate(self, migrations: "Sequence[Migrations]") -> None:
         """Bring the tables of the capabilities up to date, in order, each file once."""
+
+    async def migrated(self, capability: str) -> int:
+        """The number of the capability's last file that was applied; 0 in a database without its tables."""
 
     async def close(self) -> None:
         """Finish what is under way and let go of files and connections."""

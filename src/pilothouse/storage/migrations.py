@@ -17,6 +17,9 @@ create table if not exists schema_migration (
 )"""
 
 
+LAST_MIGRATION = "select max(number) from schema_migration where capability = :capability"
+
+
 @dataclass(frozen=True, slots=True)
 class PackageMigrations:
     """The files in the `migrations` folder of a package."""

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,15 +17,16 @@ class InvalidPageToken(Exception):
 
 
 class Pages:
-    """Makes and reads page tokens with one installation key."""
+    """Makes and reads page tokens with the installation's keys."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
+    def __init__(self, keys: bytes | Callable[[], Sequence[bytes]]) -> None:
+        """`keys`: one key, or what gives them at each use: first the one that signs, then older ones that count."""
+        self._keys = (lambda: (keys,)) if isinstance(keys, bytes) else keys
 
     def token(self, query: Any, position: list[str | int]) -> str:
         """A token that continues `query` (any JSON-like value that identifies it) after the key `position`."""
         body = msgspec.msgpack.encode(position)
-        return base64.urlsafe_b64encode(self._mac(query, body) + body).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_mac(self._keys()[0], query, body) + body).decode().rstrip("=")
 
     def position(self, query: Any, token: str) -> list[Any]:
         """The key after which the page starts. Raises InvalidPageToken."""
@@ -33,11 +35,12 @@ class Pages:
         except (binascii.Error, ValueError) as error:
             raise InvalidPageToken from error
         mac, body = raw[:_MAC], raw[_MAC:]
-        if not hmac.compare_digest(mac, self._mac(query, body)):
+        if not any(hmac.compare_digest(mac, _mac(key, query, body)) for key in self._keys()):
             raise InvalidPageToken
         position: list[Any] = msgspec.msgpack.decode(body)
         return position
 
-    def _mac(self, query: Any, body: bytes) -> bytes:
-        bound = msgspec.json.encode(query, order="deterministic")
-        return hmac.digest(self._key, hashlib.sha256(bound).digest() + body, "sha256")[:_MAC]
+
+def _mac(key: bytes, query: Any, body: bytes) -> bytes:
+    bound = msgspec.json.encode(query, order="deterministic")
+    return hmac.digest(key, hashlib.sha256(bound).digest() + body, "sha256")[:_MAC]

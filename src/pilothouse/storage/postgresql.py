@@ -1,4 +1,7 @@
-"""PostgreSQL through asyncpg: prepared statements, a pool whose connections carry no state between uses."""
+"""PostgreSQL through asyncpg: prepared statements, a pool whose connections carry no state between uses.
+
+Single rows that calls read outside of a transaction travel together, see `postgresql_looks`.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -8,8 +11,9 @@ from typing import Any
 import asyncpg
 import structlog
 
-from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
-from pilothouse.storage.migrations import MIGRATION_TABLE
+from pilothouse.storage import Conflict, LockHeld, Migrations, Row, StorageUnavailable, Transaction
+from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
+from pilothouse.storage.postgresql_looks import Looks, Run
 from pilothouse.storage.sql import arguments, expand, numbered, postgresql_ddl
 
 log = structlog.get_logger()
@@ -30,8 +34,14 @@ _AWAY = (
 _KNOWN = (*_AWAY, asyncpg.UniqueViolationError, asyncpg.DataError)
 
 _STATEMENT_SECONDS = 30.0
+_LOOKING = 4
+"""Connections for shared reads; each carries the questions of many calls at once."""
 _ACQUIRE_SECONDS = 10.0
+_LOCK_SECONDS = 10.0
 _MIGRATION_LOCK = 0x50494C4F  # any number, the same on every process of an installation
+
+
+_LOCK = "select pg_advisory_xact_lock(hashtextextended(:key, 0))"
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]
@@ -43,6 +53,8 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 class PostgresqlTransaction:
     """Statements on one connection of the pool."""
+
+    serial = False
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -90,9 +102,15 @@ class PostgresqlTransaction:
             raise _translated(error) from _cause(error)
 
     async def lock(self, *key: str) -> None:
-        await self.execute("select pg_advisory_xact_lock(hashtextextended(:key, 0))", key="\x1f".join(key))
+        text, bound = _prepared(_LOCK, {"key": "\x1f".join(key)})
+        try:
+            await self._connection.execute(text, *bound, timeout=_LOCK_SECONDS)
+        except TimeoutError as error:
+            raise LockHeld(f"another transaction holds the lock of a {key[0]}") from error
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
 
-    def stamp(self) -> int | None:
+    async def stamp(self) -> str | None:
         return None
 
     def after_commit(self, action: Callable[[], None]) -> None:
@@ -104,8 +122,11 @@ class PostgresqlDatabase:
 
     engine = "postgresql"
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, looking: Any) -> None:
+        """`looking`: connections for shared reads alone, which no writer that waits for a lock can hold up."""
         self._pool = pool
+        self._looking = looking
+        self._looks = Looks(self._look)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -129,7 +150,23 @@ class PostgresqlDatabase:
             action()
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
-        return _Reading(self._pool)
+        return _Reading(self._looks, self._fetch)
+
+    async def _fetch(self, text: str, bound: Sequence[Any]) -> list[Any]:
+        return await self._fetched(self._pool, text, bound)
+
+    async def _look(self, text: str, bound: Sequence[Any]) -> list[Any]:
+        return await self._fetched(self._looking, text, bound)
+
+    async def _fetched(self, pool: Any, text: str, bound: Sequence[Any]) -> list[Any]:
+        connection = await _acquired(pool)
+        try:
+            found: list[Any] = await connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
+        finally:
+            await pool.release(connection)
+        return found
 
     async def migrate(self, migrations: Sequence[Migrations]) -> None:
         async with self._connection() as connection, connection.transaction():
@@ -139,11 +176,20 @@ class PostgresqlDatabase:
                 for number, name, script in capability.files():
                     await _apply(connection, capability.capability, number, name, script)
 
+    async def migrated(self, capability: str) -> int:
+        async with self._connection() as connection:
+            tx = PostgresqlTransaction(connection)
+            if await tx.value("select to_regclass('schema_migration')") is None:
+                return 0
+            return await tx.value(LAST_MIGRATION, capability=capability) or 0
+
     async def close(self) -> None:
         try:
             async with asyncio.timeout(10):
+                await self._looking.close()
                 await self._pool.close()
         except TimeoutError:
+            self._looking.terminate()
             self._pool.terminate()
 
     @asynccontextmanager
@@ -155,19 +201,47 @@ class PostgresqlDatabase:
             await self._pool.release(connection)  # the pool itself lets no cancellation come between
 
 
-class _Reading:
-    """A connection of the pool for the length of a block that only reads."""
+class _Reading(PostgresqlTransaction):
+    """A block that only reads. Single rows are looked up together with those of others; a list takes a connection of
+    the pool for itself. None is held between two statements: a block that waits keeps nobody else waiting."""
 
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-        self._connection: Any = None
+    def __init__(self, looks: Looks, fetch: Run) -> None:
+        super().__init__(None)
+        self._looks = looks
+        self._fetch = fetch
+        self._stamp: str | None = None
 
-    async def __aenter__(self) -> PostgresqlTransaction:
-        self._connection = await _acquired(self._pool)
-        return PostgresqlTransaction(self._connection)
+    async def __aenter__(self) -> "_Reading":
+        return self
 
     async def __aexit__(self, *raised: object) -> None:
-        await self._pool.release(self._connection)
+        """Nothing to give back."""
+
+    async def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        text, bound = _prepared(sql, values)
+        return await self._fetch(text, bound)
+
+    async def row(self, sql: str, /, **values: Any) -> Row | None:
+        sql, flat = expand(sql, values)
+        text, order = numbered(sql)
+        found, self._stamp = await self._looks.find(sql, text, arguments(order, flat))
+        return found[0] if found else None
+
+    async def value(self, sql: str, /, **values: Any) -> Any:
+        row = await self.row(sql, **values)
+        return None if row is None else next(iter(row.values()))
+
+    async def execute(self, sql: str, /, **values: Any) -> int:
+        raise RuntimeError("a transaction that reads must not write")
+
+    async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
+        raise RuntimeError("a transaction that reads must not write")
+
+    async def stamp(self) -> str:
+        """What the last single row was read under, if that is known; else asked anew."""
+        if self._stamp is None:
+            self._stamp = await self._looks.stamp()
+        return self._stamp
 
 
 async def _acquired(pool: Any) -> Any:
@@ -218,10 +292,13 @@ def _translated(error: BaseException) -> Exception:
 
 async def open_postgresql(url: str, *, connections: int = 16) -> PostgresqlDatabase:
     """Connect; raises StorageUnavailable with the reason when the server cannot be reached."""
-    try:
-        pool = await asyncpg.create_pool(
-            url, min_size=1, max_size=connections, connection_class=_Connection, statement_cache_size=1024, timeout=10
+
+    async def pool(most: int) -> Any:
+        return await asyncpg.create_pool(
+            url, min_size=1, max_size=most, connection_class=_Connection, statement_cache_size=1024, timeout=10
         )
+
+    try:
+        return PostgresqlDatabase(await pool(connections), await pool(_LOOKING))
     except (*_AWAY, asyncpg.PostgresError, ValueError) as error:
         raise StorageUnavailable(f"cannot connect to PostgreSQL: {error}") from error
-    return PostgresqlDatabase(pool)

@@ -2,6 +2,8 @@
 
 from typing import Generic, TypeVar
 
+from pilothouse.storage import Stamp
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -15,14 +17,14 @@ class Remembered(Generic[Key, Value]):
     def __init__(self, most: int) -> None:
         """`most`: how many values are kept at once."""
         self._most = most
-        self._stamp: int | None = None
+        self._stamp: Stamp | None = None
         self._values: dict[Key, Value] = {}
 
-    def get(self, stamp: int | None, key: Key) -> Value | None:
+    def get(self, stamp: Stamp | None, key: Key) -> Value | None:
         """The value, if it was put under this very stamp."""
         return self._values.get(key) if stamp is not None and stamp == self._stamp else None
 
-    def put(self, stamp: int | None, key: Key, value: Value) -> None:
+    def put(self, stamp: Stamp | None, key: Key, value: Value) -> None:
         """Keep a value that was read under the stamp."""
         if stamp is None:
             return

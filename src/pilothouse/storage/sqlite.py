@@ -20,7 +20,7 @@ import apsw
 import structlog
 
 from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
-from pilothouse.storage.migrations import MIGRATION_TABLE
+from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
 from pilothouse.storage.sql import expand, split_statements
 
 log = structlog.get_logger()
@@ -34,6 +34,8 @@ _TAKEN_KEY = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, 
 
 class SqliteTransaction:
     """Statements on one connection, run at once on the loop's thread."""
+
+    serial = True
 
     def __init__(self, connection: apsw.Connection, columns: dict[str, tuple[str, ...]]) -> None:
         self._connection = connection
@@ -60,7 +62,7 @@ class SqliteTransaction:
             cursor = self._connection.execute(sql, bound)
             names = self._columns.get(sql) or self._names(sql, cursor)
             found = cursor.fetchone()
-            cursor.close()
+            del cursor  # ends the statement
         except apsw.Error as error:
             raise _translated(error) from error
         return None if found is None else dict(zip(names, found))  # noqa: B905 - the engine names each column
@@ -92,7 +94,7 @@ class SqliteTransaction:
     async def lock(self, *key: str) -> None:
         """Writers take turns anyway."""
 
-    def stamp(self) -> int | None:
+    async def stamp(self) -> int | None:
         return None
 
     def after_commit(self, action: Callable[[], None]) -> None:
@@ -129,7 +131,7 @@ class _Look(SqliteTransaction):
     async def __aexit__(self, *raised: object) -> None:
         """Nothing to give back: the look ends by itself."""
 
-    def stamp(self) -> int:
+    async def stamp(self) -> int:
         """SQLite's own mark of the state that this connection sees: another commit, of any process, changes it."""
         if not self._begun:
             self._begin()
@@ -210,6 +212,12 @@ class SqliteDatabase:
             for capability in migrations:
                 for number, name, script in capability.files():
                     await self._apply(tx, capability.capability, number, name, script)
+
+    async def migrated(self, capability: str) -> int:
+        async with self.reading() as tx:
+            if not await tx.value("select 1 from sqlite_master where name = 'schema_migration'"):
+                return 0
+            return await tx.value(LAST_MIGRATION, capability=capability) or 0
 
     async def close(self) -> None:
         async with self._turn:

@@ -1,0 +1,21 @@
+"""Waiting by the house's clock for something that may happen sooner."""
+
+import asyncio
+from typing import Any
+
+from pilothouse.runtime.clock import Clock
+
+
+async def wait(clock: Clock, event: asyncio.Event, seconds: float, *others: asyncio.Event) -> bool:
+    """Until the event or one of the others is set, or the seconds have passed; True if the event was set."""
+    if event.is_set() or seconds <= 0 or any(other.is_set() for other in others):
+        return event.is_set()
+    first: set[asyncio.Future[Any]] = {asyncio.ensure_future(each.wait()) for each in (event, *others)}
+    first.add(asyncio.ensure_future(clock.sleep(seconds)))
+    try:
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in first:
+            each.cancel()
+        await asyncio.gather(*first, return_exceptions=True)
+    return event.is_set()
