@@ -1,15 +1,13 @@
 """Sealed values open only in their place, unaltered, under their master key."""
 
-import base64
-from pathlib import Path
-
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilothouse.crypto.master_key import MasterKeyUnusable, check_installation, load_vault
-from pilothouse.crypto.vault import SealBroken, Vault
-from pilothouse.storage import Database
+from pilothouse.crypto.vault import SealBroken, UnknownVersion, Vault, front
 
 VAULT = Vault(b"m" * 32)
 
@@ -46,35 +44,48 @@ def test_repr_shows_no_key() -> None:
     assert "mmmm" not in repr(VAULT)
 
 
-def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
-    made = load_vault(tmp_path, create=True, environment={})
-    assert load_vault(tmp_path, create=False, environment={}).fingerprint() == made.fingerprint()
-    assert (tmp_path / "master.key").stat().st_mode & 0o777 == 0o600
+def test_older_root_keys_go_on_to_open() -> None:
+    vault = Vault(b"m" * 32)
+    before = vault.seal(b"x", "a")
+    vault.hold({1: b"m" * 32, 2: b"n" * 32, 300: b"o" * 32})
+    after = vault.seal(b"y", "a")
+    assert (vault.open(before, "a"), vault.open(after, "a")) == (b"x", b"y")
+    assert before < front(2) < front(300) <= after < front(301)
+    vault.hold({300: b"o" * 32})
+    assert vault.open(after, "a") == b"y"
+    with pytest.raises(SealBroken):
+        vault.open(before, "a")
 
 
-def test_the_environment_wins(tmp_path: Path) -> None:
-    key = base64.b64encode(b"e" * 32).decode()
-    assert (
-        load_vault(tmp_path, create=False, environment={"PILOTHOUSE_MASTER_KEY": key}).fingerprint()
-        == Vault(b"e" * 32).fingerprint()
-    )
+def test_a_new_root_key_is_not_used_before_it_is_settled() -> None:
+    vault = Vault(b"m" * 32)
+    signing = vault.subkey("page tokens")
+    vault.hold({1: b"m" * 32, 2: b"n" * 32}, settled=1)
+    assert Vault(b"m" * 32).open(vault.seal(b"x", "a"), "a") == b"x"
+    assert vault.subkey("page tokens") == signing
+    vault.hold({1: b"m" * 32, 2: b"n" * 32})
+    assert vault.subkeys("page tokens") == (Vault(b"n" * 32).subkey("page tokens"), signing)
 
 
-@pytest.mark.parametrize("text", ["", "short", "!!!", base64.b64encode(b"x" * 31).decode()])
-def test_malformed_keys_are_refused_by_name(tmp_path: Path, text: str) -> None:
-    with pytest.raises(MasterKeyUnusable, match="PILOTHOUSE_MASTER_KEY"):
-        load_vault(tmp_path, create=False, environment={"PILOTHOUSE_MASTER_KEY": text})
+async def test_a_value_under_an_unknown_root_key_has_the_ring_asked_for_again() -> None:
+    ahead, behind = Vault({1: b"m" * 32, 2: b"n" * 32}), Vault(b"m" * 32)
+    sealed = ahead.seal(b"x", "a")
+    with pytest.raises(UnknownVersion):
+        behind.open(sealed, "a")
+
+    async def reload() -> None:
+        behind.hold({1: b"m" * 32, 2: b"n" * 32})
+
+    behind.ask_again(reload)
+    assert await behind.opened(sealed, "a") == b"x"
 
 
-def test_a_missing_key_is_not_replaced_silently(tmp_path: Path) -> None:
-    with pytest.raises(MasterKeyUnusable, match="does not exist"):
-        load_vault(tmp_path, create=False, environment={})
+def test_values_of_before_the_ring_open_byte_for_byte() -> None:
+    """Sealed by the first release's own code under the master key m * 32."""
+    sealed = _as_the_first_release_sealed(b"m" * 32, b"x", "a")
+    assert VAULT.open(sealed, "a") == b"x"
 
 
-async def test_a_wrong_key_is_refused_and_changes_nothing(database: Database) -> None:
-    await check_installation(database, VAULT, 1)
-    await check_installation(database, VAULT, 2)
-    with pytest.raises(MasterKeyUnusable, match="nothing was changed"):
-        await check_installation(database, Vault(b"n" * 32), 3)
-    async with database.reading() as tx:
-        assert await tx.value("select key_fingerprint from installation") == VAULT.fingerprint()
+def _as_the_first_release_sealed(master: bytes, plaintext: bytes, context: str) -> bytes:
+    key = HKDF(algorithm=SHA256(), length=32, salt=b"pilothouse", info=b"seal").derive(master)
+    return b"\x01" + bytes(12) + AESGCM(key).encrypt(bytes(12), plaintext, context.encode())

@@ -1,73 +1,208 @@
-"""The master key: from the environment or a file in the data directory, and the check that it is the right one.
+"""The master key: what wraps the installation's root keys, and where it may be kept.
 
-A wrong key is refused before anything is read or written: the database remembers the fingerprint of the key that its
-values were sealed under.
+`file` (master.key in the data directory), `environment` (PILOTHOUSE_MASTER_KEY), `aws-kms:...` (a KMS that speaks AWS's
+API) and `transit:...` (OpenBao or Vault). Only the first two bring the key into this process. Nothing here overwrites
+a key: a missing one is made only where `crypto/ring` finds nothing that was sealed under another.
 """
 
 import base64
 import binascii
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final, Protocol
 
-from pilothouse.crypto.vault import Vault
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from pilothouse.crypto.vault import derived, fingerprint_of
 from pilothouse.runtime.files import write_private
-from pilothouse.storage import Database
 
-VARIABLE = "PILOTHOUSE_MASTER_KEY"
+VARIABLE: Final = "PILOTHOUSE_MASTER_KEY"
+NEW_VARIABLE: Final = "PILOTHOUSE_NEW_MASTER_KEY"
+"""Holds the next key while an installation whose key is in the environment gets another."""
+FILE: Final = "master.key"
+NEXT_FILE: Final = "master.key.next"
+
+_KEY_BYTES: Final = 32
+_NONCE: Final = 12
+_OPEN_TO_OTHERS: Final = 0o027
+"""Bits of a file's mode: all of others, and writing by the group. Some systems hand out files that a group may read."""
+_WRAPPED: Final = b"\x03"
+_SEALED_BEFORE_THE_RING: Final = b"\x01"
 
 
 class MasterKeyUnusable(Exception):
-    """The master key is missing, malformed or not the one of this installation; the text says what to do."""
+    """The master key is missing, malformed, unreachable or not this installation's; the text says what to do."""
 
 
-def load_vault(data: Path, *, create: bool, environment: Mapping[str, str] | None = None) -> Vault:
-    """The vault of the installation in `data`.
+class MasterKeyUnreachable(MasterKeyUnusable):
+    """The place that keeps the master key does not answer now; it may later."""
 
-    The environment's key wins over the file `master.key` (32 bytes in base64, mode 0600). With `create`, a missing
-    file is made. Raises MasterKeyUnusable.
+
+class MasterKey(Protocol):
+    """Wraps and unwraps a few bytes. Calls may go over the network and are bounded in time."""
+
+    @property
+    def name(self) -> str:
+        """The setting that names it, such as `file` or `transit:https://…`. No secret."""
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits that tell master keys apart and nothing about them."""
+
+    async def wrap(self, plaintext: bytes, context: str) -> bytes:
+        """Up to 4 KiB, bound to the context. Raises MasterKeyUnusable."""
+
+    async def unwrap(self, wrapped: bytes, context: str) -> bytes:
+        """What was wrapped. Raises MasterKeyUnusable, also for another context or an altered blob."""
+
+    async def rewrap(self, wrapped: bytes, context: str) -> bytes:
+        """The same under the key's newest version. Raises MasterKeyUnusable."""
+
+
+class LocalKey:
+    """A master key of 32 bytes held in memory. Its repr shows nothing."""
+
+    def __init__(self, key: bytes, name: str) -> None:
+        if len(key) != _KEY_BYTES:
+            raise ValueError("a master key has 32 bytes")
+        self.__key = key
+        self.name = name
+        self.fingerprint = fingerprint_of(key)
+        self._cipher = AESGCM(derived(key, "wrap"))
+
+    @property
+    def key(self) -> bytes:
+        """The key itself: before there was a ring, values were sealed straight under it."""
+        return self.__key
+
+    @property
+    def text(self) -> bytes:
+        """The key as its file holds it."""
+        return base64.b64encode(self.__key) + b"\n"
+
+    async def wrap(self, plaintext: bytes, context: str) -> bytes:
+        nonce = secrets.token_bytes(_NONCE)
+        return _WRAPPED + nonce + self._cipher.encrypt(nonce, plaintext, context.encode())
+
+    async def unwrap(self, wrapped: bytes, context: str) -> bytes:
+        form = wrapped[:1]
+        if form == _SEALED_BEFORE_THE_RING:
+            cipher = AESGCM(derived(self.__key, "seal"))
+        elif form == _WRAPPED:
+            cipher = self._cipher
+        else:
+            raise MasterKeyUnusable(f"what the master key ({self.name}) is to open was not wrapped by one like it")
+        try:
+            return cipher.decrypt(wrapped[1 : 1 + _NONCE], wrapped[1 + _NONCE :], context.encode())
+        except (InvalidTag, ValueError) as error:
+            raise MasterKeyUnusable(f"the master key ({self.name}) does not open what it is to open") from error
+
+    async def rewrap(self, wrapped: bytes, context: str) -> bytes:
+        return await self.wrap(await self.unwrap(wrapped, context), context)
+
+
+def new_key(name: str) -> LocalKey:
+    """A master key that was never there before, kept nowhere yet."""
+    return LocalKey(secrets.token_bytes(_KEY_BYTES), name)
+
+
+def save_key(file: Path, key: LocalKey) -> None:
+    """Write the key's file, durable and private."""
+    write_private(file, key.text)
+
+
+def find_master(data: Path, setting: str = "", *, environment: Mapping[str, str] | None = None) -> MasterKey | None:
+    """The master key that the setting names; None where that is a file which does not exist.
+
+    An empty setting means the environment's key if there is one, else the file. Raises MasterKeyUnusable.
     """
-    text = (os.environ if environment is None else environment).get(VARIABLE)
-    file = data / "master.key"
-    if text is not None:
-        return Vault(_decoded(text, f"the variable {VARIABLE}"))
-    if not file.exists():
-        if not create:
-            raise MasterKeyUnusable(f"{file} does not exist; set {VARIABLE} or put the installation's key file back")
-        write_private(file, base64.b64encode(secrets.token_bytes(32)) + b"\n")
+    environment = os.environ if environment is None else environment
+    kind, _, rest = setting.partition(":")
+    if kind in {"aws-kms", "transit"} and rest:
+        return _outside(kind, rest, setting, environment)
+    if setting not in {"", "file", "environment"}:
+        raise MasterKeyUnusable(
+            f"master_key = {setting!r}: use file, environment, aws-kms:KEY[,endpoint=URL][,region=REGION] "
+            "or transit:ADDRESS,key=NAME[,mount=PATH][,token-file=FILE][,ca=FILE]"
+        )
+    text = environment.get(VARIABLE)
+    if setting == "environment" or (setting == "" and text is not None):
+        return key_of_variable(environment, VARIABLE)
+    file = data / FILE
+    return read_key(file) if file.exists() else None
+
+
+def key_of_variable(environment: Mapping[str, str], variable: str) -> LocalKey:
+    """The key in a variable. Raises MasterKeyUnusable."""
+    text = environment.get(variable)
+    if text is None:
+        raise MasterKeyUnusable(f"the variable {variable} is not set; it is to hold 32 bytes in base64")
+    return LocalKey(_decoded(text, f"the variable {variable}"), "environment")
+
+
+def new_key_of_environment() -> LocalKey:
+    """The key that is to follow the one in the environment. Raises MasterKeyUnusable."""
+    return key_of_variable(os.environ, NEW_VARIABLE)
+
+
+def read_key(file: Path) -> LocalKey:
+    """The key in a file, which others must have no access to. Raises MasterKeyUnusable."""
     try:
-        return Vault(_decoded(file.read_text("ascii"), str(file)))
+        text, mode = file.read_text("ascii"), stat.S_IMODE(file.stat().st_mode)
     except (OSError, UnicodeDecodeError) as error:
-        raise MasterKeyUnusable(f"{file} cannot be read: {error}") from error
+        raise MasterKeyUnusable(
+            f"{file} cannot be read: {_reason(error)}; put it back from its backup, with mode 0600"
+        ) from None
+    key = LocalKey(_decoded(text, str(file)), "file")
+    if mode & _OPEN_TO_OTHERS:
+        raise MasterKeyUnusable(
+            f"{file} has mode {mode:04o}: others may read or change the master key; run chmod 600 {file}. "
+            "If anybody may have read it, change it afterwards: pilothouse master-key rotate"
+        )
+    return key
 
 
-async def check_installation(database: Database, vault: Vault, now_ms: int) -> None:
-    """Compare the key with the one the database was made with; a fresh database remembers this one.
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    """Without what was read: it may be most of a key."""
+    return error.strerror or "" if isinstance(error, OSError) else "it does not hold a key in base64"
 
-    Raises MasterKeyUnusable, having changed nothing.
-    """
-    async with database.transaction() as tx:
-        await tx.lock("installation")
-        known = await tx.value("select key_fingerprint from installation where id = 1")
-        if known is None:
-            await tx.execute(
-                "insert into installation (id, key_fingerprint, created_at) values (1, :fingerprint, :now)",
-                fingerprint=vault.fingerprint(),
-                now=now_ms,
-            )
-        elif known != vault.fingerprint():
-            raise MasterKeyUnusable(
-                "this master key is not the one that the database was sealed under; nothing was changed. "
-                f"Put the right master.key into the data directory or set {VARIABLE}."
-            )
+
+def missing(data: Path) -> MasterKeyUnusable:
+    """The fault of an installation whose key file is gone."""
+    return MasterKeyUnusable(
+        f"{data / FILE} does not exist; put the installation's own key file back from its backup, or set {VARIABLE}. "
+        "No new key was made and nothing was changed."
+    )
+
+
+def _outside(kind: str, rest: str, setting: str, environment: Mapping[str, str]) -> MasterKey:
+    from pilothouse.crypto.aws_kms import AwsKmsKey  # botocore is not loaded for installations that need none of it
+    from pilothouse.crypto.transit import TransitKey
+
+    first, *words = rest.split(",")
+    options: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not value or name in options:
+            raise MasterKeyUnusable(f"master_key: {word!r} is not of the form option=value, or is there twice")
+        options[name] = value
+    known = {"aws-kms": {"endpoint", "region"}, "transit": {"key", "mount", "token-file", "ca"}}[kind]
+    if unknown := sorted(set(options) - known):
+        raise MasterKeyUnusable(f"master_key: {kind} has no option {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    if kind == "aws-kms":
+        return AwsKmsKey(setting, first, endpoint=options.get("endpoint"), region=options.get("region"))
+    return TransitKey(setting, first, options, environment)
 
 
 def _decoded(text: str, where: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise MasterKeyUnusable(f"{where} does not hold a key in base64") from error
-    if len(key) != 32:
-        raise MasterKeyUnusable(f"{where} holds {len(key)} bytes; a master key has 32")
+    except (binascii.Error, ValueError):
+        raise MasterKeyUnusable(f"{where} does not hold a key in base64; put it back from its backup") from None
+    if len(key) != _KEY_BYTES:
+        raise MasterKeyUnusable(f"{where} holds {len(key)} bytes; a master key has 32: put it back from its backup")
     return key

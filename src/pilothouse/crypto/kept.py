@@ -1,0 +1,68 @@
+"""Small files of the data directory wrapped by the master key itself: what is needed before the database opens.
+
+While the master key changes a file holds one wrapping for each of the two, so either of them opens it.
+"""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable
+from pilothouse.runtime.files import write_private
+
+KEPT = {"database.sealed": "database url", "root.sealed": "root-credentials"}
+"""File name to what its content is bound to."""
+
+
+class _Wrapping(msgspec.Struct):
+    master: str
+    wrapped: str
+
+
+class _Kept(msgspec.Struct):
+    wrappings: list[_Wrapping]
+
+
+class KeptUnderAnother(MasterKeyUnusable):
+    """The file is of another master key."""
+
+
+async def keep(file: Path, content: bytes, *masters: MasterKey) -> None:
+    """Write the file, to be opened by any of the master keys. Raises MasterKeyUnusable."""
+    wrappings = [
+        _Wrapping(
+            master=master.fingerprint, wrapped=base64.b64encode(await master.wrap(content, KEPT[file.name])).decode()
+        )
+        for master in masters
+    ]
+    write_private(file, msgspec.json.encode(_Kept(wrappings=wrappings)) + b"\n")
+
+
+async def kept(file: Path, master: MasterKey) -> bytes:
+    """The content. Raises FileNotFoundError, KeptUnderAnother, MasterKeyUnusable."""
+    raw = file.read_bytes()  # noqa: ASYNC240 - some hundred bytes, once at a start
+    try:
+        found = {each.master: each.wrapped for each in msgspec.json.decode(raw, type=_Kept).wrappings}
+    except msgspec.DecodeError:
+        found = {}
+        if raw[:1] == b"\x01":  # sealed straight under the master key, before there was a ring
+            try:
+                return await master.unwrap(raw, KEPT[file.name])
+            except MasterKeyUnusable as error:
+                raise KeptUnderAnother(f"{file} does not open with this master key ({master.name})") from error
+    wrapped = found.get(master.fingerprint)
+    if wrapped is None:
+        raise KeptUnderAnother(f"{file} is not of this master key ({master.name})")
+    return await master.unwrap(base64.b64decode(wrapped), KEPT[file.name])
+
+
+async def rekeep(data: Path, old: MasterKey, masters: Sequence[MasterKey]) -> None:
+    """Write every kept file that `old` opens anew for these master keys. Raises MasterKeyUnusable."""
+    for name in KEPT:
+        try:
+            content = await kept(data / name, old)
+        except (FileNotFoundError, KeptUnderAnother):
+            continue  # the server makes it again
+        await keep(data / name, content, *masters)
