@@ -1,27 +1,64 @@
 """Keys: the accounts' KMS keys, under which users' values are encrypted.
 
-Owns the tables kms_key, kms_material and kms_alias. Material never leaves: it is wrapped by the installation's master
-key at rest, and other capabilities hand in plaintexts and blobs.
+Owns the tables kms_key, kms_material, kms_alias, kms_grant and kms_key_use. Material never leaves: it is wrapped by the
+installation's master key at rest, and other capabilities hand in plaintexts and blobs.
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.keys.encryption import Decryption, decrypt, encrypt
-from pilothouse.capabilities.keys.model import (
+from pilothouse.capabilities.keys import (
+    agreements,
+    aliases,
+    grants,
+    importing,
+    jobs,
+    macs,
+    operations,
+    pairs,
+    policies,
+    replicas,
+    rotating,
+    signing,
+    tagging,
+    using,
+)
+from pilothouse.capabilities.keys.encryption import Decryption, data_key, decrypt, encrypt
+from pilothouse.capabilities.keys.errors import (
     DisabledException,
     InvalidCiphertextException,
+    InvalidKeyUsageException,
     KMSInvalidStateException,
     NotFoundException,
 )
+from pilothouse.capabilities.keys.materials import SEALED
 
 __all__ = [
     "CAPABILITY",
     "Decryption",
     "DisabledException",
     "InvalidCiphertextException",
+    "InvalidKeyUsageException",
     "KMSInvalidStateException",
     "NotFoundException",
+    "data_key",
     "decrypt",
     "encrypt",
 ]
 
-CAPABILITY = Capability.of("keys")
+CAPABILITY = Capability.of(
+    "keys",
+    agreements,
+    aliases,
+    grants,
+    importing,
+    jobs,
+    macs,
+    operations,
+    pairs,
+    policies,
+    replicas,
+    rotating,
+    signing,
+    tagging,
+    using,
+    sealed=(SEALED,),
+)

@@ -5,37 +5,46 @@ is remembered: one version of a key's material never changes.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilothouse.call import House
+from pilothouse.capabilities.keys import materials, permissions
+from pilothouse.capabilities.keys.errors import InvalidCiphertextException, NotFoundException
+from pilothouse.capabilities.keys.finding import find
 from pilothouse.capabilities.keys.model import (
-    SERVICE_ALIASES,
-    InvalidCiphertextException,
-    NotFoundException,
-    alias_arn,
+    Blob,
+    Key,
+    KeyUsage,
     associated_data,
-    check_usable,
     digest,
     header,
     key_arn,
-    parse_reference,
     take_apart,
 )
+from pilothouse.capabilities.keys.permissions import Use
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
+from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
 
-_MATERIAL_BYTES: Final = 32
 _NONCE: Final = 12
 _REMEMBERED: Final = 4096
-_opened: Final[dict[tuple[Vault, str, int], AESGCM]] = {}
-"""Ciphers by vault, key id and version of the material; emptied when it is full."""
-_usable: Final[WeakKeyDictionary[Vault, Remembered[tuple[str, str, str, int], AESGCM]]] = WeakKeyDictionary()
+
+
+class Ready(NamedTuple):
+    """A key that may be used now, and the cipher and id of one version of its material."""
+
+    key: Key
+    cipher: AESGCM
+    material_id: str
+
+
+_usable: Final[WeakKeyDictionary[Vault, Remembered[tuple[str, str, str, int], Ready]]] = WeakKeyDictionary()
 """Of each vault the ciphers of enabled keys, by account, region, key id and version of the material."""
 
 
@@ -49,24 +58,43 @@ async def encrypt(
     context: Mapping[str, str],
     *,
     place: str = "",
+    by: Principal | None = None,
+    via: str | None = None,
+    action: str = "Encrypt",
 ) -> tuple[bytes, str]:
     """A ciphertext blob, and the id of the key that made it.
 
-    `key_ref` is a key id, key ARN, alias or alias ARN; the key behind `alias/aws/ssm` and `alias/aws/secretsmanager`
-    is made at first use, so `tx` must be one that writes. `context` is the encryption context that decryption must
-    repeat. `place` names the row and version that the blob is for; `Decryption.open` refuses it elsewhere.
-    Raises NotFoundException, DisabledException, KMSInvalidStateException.
+    `key_ref` is a key id, key ARN, alias or alias ARN; the key behind `alias/aws/...` is made at first use, so `tx`
+    must be one that writes. `context` is the encryption context that decryption must repeat. `place` names the row and
+    version that the blob is for; `Decryption.open` refuses it elsewhere. `by` is for whom it is done, asked for
+    kms:Encrypt or another `action`; without it nobody's permission is asked. `via` is the service that does it.
+    Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidKeyUsageException,
+    AccessDeniedException.
     """
-    store = KeyStore(tx, account_id, region)
-    key_id = await _key_id(house, store, account_id, region, key_ref)
-    key = await store.newest(key_id)
-    if key is None:
-        raise NotFoundException(f"Key '{key_arn(account_id, region, key_id)}' does not exist")
-    check_usable(key.state, key_arn(account_id, region, key_id))
-    cipher = await _cipher(house.vault, store, account_id, region, key_id, key.material_version)
-    front = header(key_id, key.material_version, digest(place))
-    nonce = house.ids.random_bytes(_NONCE)
-    return front + nonce + cipher.encrypt(nonce, plaintext, associated_data(front, context)), key_id
+    key = await _for_use(house, tx, account_id, region, key_ref, action, context, by, via)
+    return await sealed(house, tx, key, plaintext, context, place=place), key.key_id
+
+
+async def data_key(
+    house: House,
+    tx: Transaction,
+    account_id: str,
+    region: str,
+    key_ref: str,
+    context: Mapping[str, str],
+    *,
+    place: str = "",
+    by: Principal | None = None,
+    via: str | None = None,
+    size: int = 32,
+) -> tuple[bytes, bytes, str]:
+    """A new data key of `size` bytes in the clear, the same as a ciphertext blob, and the id of the key that made it.
+
+    As `encrypt`, but `by` is asked for kms:GenerateDataKey.
+    """
+    key = await _for_use(house, tx, account_id, region, key_ref, "GenerateDataKey", context, by, via)
+    plaintext = house.ids.random_bytes(size)
+    return plaintext, await sealed(house, tx, key, plaintext, context, place=place), key.key_id
 
 
 async def decrypt(
@@ -78,96 +106,114 @@ async def decrypt(
     context: Mapping[str, str],
     *,
     place: str | None = None,
+    by: Principal | None = None,
+    via: str | None = None,
 ) -> bytes:
     """The plaintext of one blob; see `Decryption.open`."""
-    return await Decryption(house, tx, account_id, region).open(blob, context, place=place)
+    return await Decryption(house, tx, account_id, region, by=by, via=via).open(blob, context, place=place)
+
+
+async def sealed(
+    house: House, tx: Transaction, key: Key, plaintext: bytes, context: Mapping[str, str], *, place: str = ""
+) -> bytes:
+    """A ciphertext blob under the newest material of a symmetric key that was checked before."""
+    cipher, _ = await materials.cipher(house, tx, key)
+    front = header(key.account_id, key.key_id, key.material_version, digest(place))
+    nonce = house.ids.random_bytes(_NONCE)
+    return front + nonce + cipher.encrypt(nonce, plaintext, associated_data(front, context))
 
 
 class Decryption:
     """Decrypts the blobs of one call; a key that several of them need is read once."""
 
-    def __init__(self, house: House, tx: Transaction, account_id: str, region: str) -> None:
-        self._vault = house.vault
+    def __init__(
+        self,
+        house: House,
+        tx: Transaction,
+        account_id: str,
+        region: str,
+        *,
+        by: Principal | None = None,
+        via: str | None = None,
+        action: str = "kms:Decrypt",
+    ) -> None:
+        """`by` is for whom it is done, asked for `action`; without it nobody's permission is asked."""
+        self._house = house
         self._tx = tx
-        self._store = KeyStore(tx, account_id, region)
         self._account_id = account_id
         self._region = region
-        self._ciphers: dict[tuple[str, int], AESGCM] = {}
+        self._by = by
+        self._via = via
+        self._action = action
+        self._ready: dict[tuple[str, str, int], Ready] = {}
 
     async def open(self, blob: bytes, context: Mapping[str, str], *, place: str | None = None) -> bytes:
         """The plaintext.
 
         `context` and `place` must be those of `encrypt`; without `place` the blob opens wherever it lies.
-        Raises InvalidCiphertextException, NotFoundException, DisabledException, KMSInvalidStateException.
+        Raises InvalidCiphertextException, NotFoundException, DisabledException, KMSInvalidStateException,
+        AccessDeniedException.
         """
         parts = take_apart(blob)
         if place is not None and parts.place != digest(place):
-            raise InvalidCiphertextException("The ciphertext was made for another place.")
-        used = (parts.key_id, parts.material_version)
-        cipher = self._ciphers.get(used) or await self._usable(*used)
+            raise InvalidCiphertextException
+        return self.unsealed(parts, await self.ready(parts, context), context)
+
+    async def ready(self, parts: Blob, context: Mapping[str, str], alias: str | None = None) -> Ready:
+        """The key of a blob, allowed and enabled, with its cipher. Raises as `open` does."""
+        used = (parts.account_id or self._account_id, parts.key_id, parts.material_version)
+        if self._by is None and used[0] != self._account_id:  # nobody whom the other account's key could let
+            raise NotFoundException(f"Key '{key_arn(used[0], self._region, parts.key_id)}' does not exist")
+        ready = self._ready.get(used)
+        if ready is None:
+            ready = self._ready[used] = await self._found(*used)
+        if self._by is not None and not permissions.is_open(ready.key, self._by.account_id, self._action):
+            use = Use(by=self._by, action=self._action, context=context, via=self._via, alias=alias)
+            await permissions.check(self._house.vault, self._tx, ready.key, use)
+        return ready
+
+    def unsealed(self, parts: Blob, ready: Ready, context: Mapping[str, str]) -> bytes:
+        """The plaintext of a blob whose key is known. Raises InvalidCiphertextException."""
         try:
-            return cipher.decrypt(parts.nonce, parts.ciphertext, associated_data(parts.header, context))
+            return ready.cipher.decrypt(parts.nonce, parts.ciphertext, associated_data(parts.header, context))
         except InvalidTag as error:
-            raise InvalidCiphertextException("The ciphertext or its encryption context is not valid.") from error
+            raise InvalidCiphertextException from error
 
-    async def _usable(self, key_id: str, version: int) -> AESGCM:
-        usable = _usable.get(self._vault)
+    async def _found(self, account_id: str, key_id: str, version: int) -> Ready:
+        usable = _usable.get(self._house.vault)
         if usable is None:
-            usable = _usable[self._vault] = Remembered(_REMEMBERED)
-        stamp = self._tx.stamp()
-        place = (self._account_id, self._region, key_id, version)
-        cipher = usable.get(stamp, place)
-        if cipher is None:
-            cipher = await self._read(key_id, version)
-            usable.put(stamp, place, cipher)
-        self._ciphers[key_id, version] = cipher
-        return cipher
+            usable = _usable[self._house.vault] = Remembered(_REMEMBERED)
+        stamp = await self._tx.stamp()
+        place = (account_id, self._region, key_id, version)
+        ready = usable.get(stamp, place)
+        if ready is None:
+            ready = await self._read(account_id, key_id, version)
+            usable.put(stamp, place, ready)
+        return ready
 
-    async def _read(self, key_id: str, version: int) -> AESGCM:
-        state = await self._store.state(key_id)
-        if state is None:
-            raise NotFoundException(f"Key '{key_arn(self._account_id, self._region, key_id)}' does not exist")
-        check_usable(state, key_arn(self._account_id, self._region, key_id))
-        return await _cipher(self._vault, self._store, self._account_id, self._region, key_id, version)
-
-
-async def _key_id(house: House, store: KeyStore, account_id: str, region: str, key_ref: str) -> str:
-    reference = parse_reference(key_ref, account_id, region)
-    if reference.key_id is not None:
-        return reference.key_id
-    alias = reference.alias or ""
-    key_id = await store.key_of(alias)
-    if key_id is None and alias in SERVICE_ALIASES:
-        key_id = await _make_service_key(house, store, account_id, region, alias)
-    if key_id is None:
-        raise NotFoundException(f"Alias {alias_arn(account_id, region, alias)} is not found.")
-    return key_id
+    async def _read(self, account_id: str, key_id: str, version: int) -> Ready:
+        key = await KeyStore(self._tx, account_id, self._region).key(key_id)
+        if key is None:
+            raise NotFoundException(f"Key '{key_arn(account_id, self._region, key_id)}' does not exist")
+        key.check_state()
+        return Ready(key, *await materials.cipher(self._house, self._tx, key, version))
 
 
-async def _make_service_key(house: House, store: KeyStore, account_id: str, region: str, alias: str) -> str:
-    await store.lock_alias(alias)
-    if made_meanwhile := await store.key_of(alias):
-        return made_meanwhile
-    key_id = house.ids.uuid()
-    wrapped = house.vault.seal(house.ids.random_bytes(_MATERIAL_BYTES), _wrapping(account_id, region, key_id, 1))
-    now = house.clock.millis()
-    await store.add_key(key_id, manager="AWS", description=SERVICE_ALIASES[alias], wrapped=wrapped, at=now)
-    await store.add_alias(alias, key_id, at=now)
-    return key_id
-
-
-def _wrapping(account_id: str, region: str, key_id: str, version: int) -> str:
-    return f"kms material|{account_id}|{region}|{key_id}|{version}"
-
-
-async def _cipher(vault: Vault, store: KeyStore, account_id: str, region: str, key_id: str, version: int) -> AESGCM:
-    cipher = _opened.get((vault, key_id, version))
-    if cipher is None:
-        wrapped = await store.wrapped(key_id, version)
-        if wrapped is None:
-            raise InvalidCiphertextException("The ciphertext names key material that does not exist.")
-        cipher = AESGCM(vault.open(wrapped, _wrapping(account_id, region, key_id, version)))
-        if len(_opened) >= _REMEMBERED:
-            _opened.clear()
-        _opened[vault, key_id, version] = cipher
-    return cipher
+async def _for_use(
+    house: House,
+    tx: Transaction,
+    account_id: str,
+    region: str,
+    key_ref: str,
+    operation: str,
+    context: Mapping[str, str],
+    by: Principal | None,
+    via: str | None,
+) -> Key:
+    key, alias = await find(house, tx, account_id, region, key_ref, writes=True)
+    if by is not None:
+        use = Use(by=by, action=f"kms:{operation}", context=context, via=via, alias=alias)
+        await permissions.check(house.vault, tx, key, use)
+    key.check_usage(KeyUsage.ENCRYPT_DECRYPT, operation)
+    key.check_state()
+    return key

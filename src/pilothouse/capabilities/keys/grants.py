@@ -1,0 +1,239 @@
+"""CreateGrant, ListGrants, ListRetirableGrants, RetireGrant, RevokeGrant."""
+
+import base64
+import binascii
+import hmac
+import re
+from typing import Final
+
+import msgspec
+
+from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.keys import finding
+from pilothouse.capabilities.keys.errors import (
+    InvalidArnException,
+    InvalidGrantIdException,
+    InvalidGrantTokenException,
+    LimitExceededException,
+    NotFoundException,
+)
+from pilothouse.capabilities.keys.granting import Grant
+from pilothouse.capabilities.keys.metadata import moment
+from pilothouse.capabilities.keys.model import Key, KeyState, KeyUsage
+from pilothouse.capabilities.keys.paging import page, position
+from pilothouse.capabilities.keys.permissions import is_principal
+from pilothouse.capabilities.keys.store import GrantStore, KeyStore
+from pilothouse.errors import AccessDeniedException, ValidationException
+from pilothouse.storage import Transaction
+
+_PRINCIPAL: Final = re.compile(
+    r"arn:aws[a-z-]*:(?:iam::\d{12}:(?:root|(?:user|role)/[^*]+)|sts::\d{12}:(?:assumed-role|federated-user)/[^*]+)"
+    r"|\d{12}|[a-z0-9.-]+\.amazonaws\.com(?:\.cn)?"
+)
+_MOST_OF_A_KEY: Final = 50_000
+_MAC: Final = 32
+_ALWAYS: Final = frozenset({"CreateGrant", "RetireGrant", "DescribeKey"})
+_SYMMETRIC: Final = frozenset(
+    {
+        "Decrypt",
+        "Encrypt",
+        "GenerateDataKey",
+        "GenerateDataKeyWithoutPlaintext",
+        "GenerateDataKeyPair",
+        "GenerateDataKeyPairWithoutPlaintext",
+        "ReEncryptFrom",
+        "ReEncryptTo",
+    }
+)
+_OPERATIONS: Final = {
+    KeyUsage.ENCRYPT_DECRYPT: frozenset({"Decrypt", "Encrypt", "ReEncryptFrom", "ReEncryptTo", "GetPublicKey"}),
+    KeyUsage.SIGN_VERIFY: frozenset({"Sign", "Verify", "GetPublicKey"}),
+    KeyUsage.GENERATE_VERIFY_MAC: frozenset({"GenerateMac", "VerifyMac"}),
+    KeyUsage.KEY_AGREEMENT: frozenset({"DeriveSharedSecret", "GetPublicKey"}),
+    KeyUsage.ENCAPSULATE_DECAPSULATE: frozenset({"Encapsulate", "Decapsulate", "GetPublicKey"}),
+}
+"""What grants on asymmetric and HMAC keys can let be done, by usage."""
+
+
+@operation("kms", "CreateGrant", writes=True)
+async def create_grant(call: Call, request: Shape) -> Shape:
+    """Let a principal do some things with a key. The same grant under the same name is not made twice."""
+    grantee = request.get("GranteePrincipal") or request.get("GranteeServicePrincipal") or ""
+    if not grantee:
+        raise ValidationException("GranteePrincipal is required.")
+    retiring = request.get("RetiringPrincipal") or request.get("RetiringServicePrincipal") or ""
+    for principal in filter(None, (grantee, retiring)):
+        if not _PRINCIPAL.fullmatch(principal):
+            raise InvalidArnException(f"Invalid arn {principal}" if principal.startswith("arn:") else "Invalid ARN")
+    constraints = request.get("Constraints", {})
+    async with call.transaction() as tx:
+        key = await finding.locked(call, tx, request["KeyId"], "kms:CreateGrant")
+        key.check_state()
+        _check_operations(key, request["Operations"])
+        grant = Grant(
+            account_id=key.account_id,
+            region=key.region,
+            key_id=key.key_id,
+            grant_id=call.ids.random_bytes(32).hex(),
+            name=request.get("Name", ""),
+            grantee=grantee,
+            retiring=retiring,
+            issuing_account=f"arn:aws:iam::{call.account_id}:root",
+            operations=tuple(dict.fromkeys(request["Operations"])),
+            context_equals=constraints.get("EncryptionContextEquals"),
+            context_subset=constraints.get("EncryptionContextSubset"),
+            source_arn=constraints.get("SourceArn"),
+            created_at=call.clock.millis(),
+        )
+        finding.check_dry_run(request.get("DryRun"))
+        grant = await _added(GrantStore(tx, key.account_id, key.region), key, grant)
+    return {"GrantId": grant.grant_id, "GrantToken": _token(call, grant)}
+
+
+@operation("kms", "ListGrants")
+async def list_grants(call: Call, request: Shape) -> Shape:
+    """The grants on a key: all, one, or those of one grantee."""
+    query = f"ListGrants {request['KeyId']}"
+    limit, after = request.get("Limit", 50), position(call, query, request)
+    async with call.reading() as tx:
+        key = await finding.asked(call, tx, request["KeyId"], "kms:ListGrants")
+        found = await GrantStore(tx, key.account_id, key.region).of(key.key_id, after)
+    grantee = request.get("GranteePrincipal") or request.get("GranteeServicePrincipal")
+    wanted = request.get("GrantId")
+    if wanted is not None and not any(each.grant_id == wanted for each in found):
+        raise InvalidGrantIdException(f"Grant ID {wanted} not found")
+    found = [each for each in found if wanted in (None, each.grant_id) and grantee in (None, each.grantee)]
+    return _page(call, query, found, limit)
+
+
+@operation("kms", "ListRetirableGrants")
+async def list_retirable_grants(call: Call, request: Shape) -> Shape:
+    """The grants that a principal may retire."""
+    principal = request.get("RetiringPrincipal") or request.get("RetiringServicePrincipal") or ""
+    if not principal:
+        raise ValidationException("RetiringPrincipal is required.")
+    query = f"ListRetirableGrants {principal}"
+    limit, after = request.get("Limit", 50), position(call, query, request)
+    async with call.reading() as tx:
+        found = await GrantStore(tx, call.account_id, call.region).retirable(principal, after, limit + 1)
+    return _page(call, query, found, limit)
+
+
+@operation("kms", "RetireGrant", writes=True)
+async def retire_grant(call: Call, request: Shape) -> Shape:
+    """The grant ends: asked by its retiring principal, its account, or a grantee whom it lets."""
+    by_id = "KeyId" in request and "GrantId" in request
+    if ("GrantToken" in request) is by_id or (("KeyId" in request) is not ("GrantId" in request)):
+        raise ValidationException("Either a GrantToken or both a KeyId and a GrantId must be given.")
+    async with call.transaction() as tx:
+        if by_id:
+            grant = await _named(call, tx, request["KeyId"], request["GrantId"])
+        else:
+            grant = await _of_token(call, tx, request["GrantToken"])
+        lets = is_principal(grant.grantee, call.principal) and "RetireGrant" in grant.operations
+        of_account = call.principal.kind == "root" and call.account_id == grant.account_id
+        if not (lets or of_account or is_principal(grant.retiring, call.principal)):
+            raise AccessDeniedException(
+                f"User: {call.principal.arn} is not authorized to perform: kms:RetireGrant "
+                f"on resource: arn:aws:kms:{grant.region}:{grant.account_id}:key/{grant.key_id}"
+            )
+        finding.check_dry_run(request.get("DryRun"))
+        await GrantStore(tx, grant.account_id, grant.region).remove(grant.key_id, grant.grant_id)
+    return {}
+
+
+@operation("kms", "RevokeGrant", writes=True)
+async def revoke_grant(call: Call, request: Shape) -> Shape:
+    """The grant ends at once."""
+    async with call.transaction() as tx:
+        key = await finding.locked(call, tx, request["KeyId"], "kms:RevokeGrant")
+        if key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
+            key.check_state()
+        store = GrantStore(tx, key.account_id, key.region)
+        if await store.grant(key.key_id, request["GrantId"]) is None:
+            raise NotFoundException(f"Grant ID {request['GrantId']} not found")
+        finding.check_dry_run(request.get("DryRun"))
+        await store.remove(key.key_id, request["GrantId"])
+    return {}
+
+
+async def _added(store: GrantStore, key: Key, grant: Grant) -> Grant:
+    existing = await store.of(key.key_id)
+    if grant.name:
+        for each in existing:
+            if each.same_as(grant):
+                return each
+    if len(existing) >= _MOST_OF_A_KEY:
+        raise LimitExceededException(f"Key {key.arn} has {_MOST_OF_A_KEY} grants, which is the most a key may have.")
+    await store.add(grant)
+    return grant
+
+
+def _check_operations(key: Key, operations: list[str]) -> None:
+    symmetric = key.algorithms == ("SYMMETRIC_DEFAULT",)
+    fitting = _ALWAYS | (_SYMMETRIC if symmetric else _OPERATIONS[key.key_usage])
+    for each in operations:
+        if each not in fitting:
+            raise ValidationException(f"Operation {each} is not valid for key {key.arn} with KeyUsage {key.key_usage}.")
+
+
+async def _named(call: Call, tx: Transaction, key_ref: str, grant_id: str) -> Grant:
+    key, _ = await finding.find(call.house, tx, call.account_id, call.region, key_ref)
+    grant = await GrantStore(tx, key.account_id, key.region).grant(key.key_id, grant_id)
+    if grant is None:
+        raise NotFoundException(f"Grant ID {grant_id} not found")
+    await KeyStore(tx, key.account_id, key.region).lock(key.key_id)
+    return grant
+
+
+def _token(call: Call, grant: Grant) -> str:
+    """Stands for a grant; another one at each call."""
+    nonce = call.ids.random_bytes(12).hex()
+    body = msgspec.msgpack.encode([nonce, grant.account_id, grant.region, grant.key_id, grant.grant_id])
+    return base64.b64encode(hmac.digest(_secrets(call)[0], body, "sha256") + body).decode()
+
+
+async def _of_token(call: Call, tx: Transaction, token: str) -> Grant:
+    try:
+        raw = base64.b64decode(token, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidGrantTokenException("The grant token is not valid.") from error
+    macs = (hmac.digest(secret, raw[_MAC:], "sha256") for secret in _secrets(call))
+    if not any(hmac.compare_digest(raw[:_MAC], mac) for mac in macs):
+        raise InvalidGrantTokenException("The grant token is not valid.")
+    _, account_id, region, key_id, grant_id = msgspec.msgpack.decode(raw[_MAC:], type=list[str])
+    grant = await GrantStore(tx, account_id, region).grant(key_id, grant_id)
+    if grant is None:
+        raise NotFoundException(f"Grant ID {grant_id} not found")
+    return grant
+
+
+def _secrets(call: Call) -> tuple[bytes, ...]:
+    """First the one that signs, then those of other root keys that count."""
+    return call.house.vault.subkeys("kms grant tokens")
+
+
+def _page(call: Call, query: str, found: list[Grant], limit: int) -> Shape:
+    last = found[limit - 1].grant_id if len(found) > limit else None
+    return page(call, query, {"Grants": [_told(each) for each in found[:limit]]}, last)
+
+
+def _told(grant: Grant) -> Shape:
+    constraints = {
+        "EncryptionContextEquals": grant.context_equals,
+        "EncryptionContextSubset": grant.context_subset,
+        "SourceArn": grant.source_arn,
+    }
+    constraints = {name: value for name, value in constraints.items() if value is not None}
+    told: Shape = {
+        "KeyId": f"arn:aws:kms:{grant.region}:{grant.account_id}:key/{grant.key_id}",
+        "GrantId": grant.grant_id,
+        "Name": grant.name,
+        "CreationDate": moment(grant.created_at),
+        "GranteePrincipal": grant.grantee,
+        "IssuingAccount": grant.issuing_account,
+        "Operations": list(grant.operations),
+    }
+    if grant.retiring:
+        told["RetiringPrincipal"] = grant.retiring
+    return told | ({"Constraints": constraints} if constraints else {})

@@ -1,0 +1,77 @@
+"""PutKeyPolicy, GetKeyPolicy, ListKeyPolicies."""
+
+from dataclasses import replace
+
+from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.keys import finding
+from pilothouse.capabilities.keys.errors import MalformedPolicyDocumentException, NotFoundException
+from pilothouse.capabilities.keys.model import Key
+from pilothouse.capabilities.keys.permissions import Use, default_policy, policy_verdict
+from pilothouse.capabilities.keys.store import KeyStore
+from pilothouse.errors import ValidationException
+from pilothouse.identity.policy import MalformedPolicy, Verdict, parse
+
+_NAME = "default"
+_MOST_BYTES = 32768
+
+
+@operation("kms", "PutKeyPolicy", writes=True)
+async def put_key_policy(call: Call, request: Shape) -> Shape:
+    """Another key policy."""
+    _check_name(request)
+    async with call.transaction() as tx:
+        key = await finding.locked(call, tx, request["KeyId"], "kms:PutKeyPolicy")
+        bypass = request.get("BypassPolicyLockoutSafetyCheck", False)
+        policy = checked(call, key, request["Policy"], bypass=bypass)
+        await KeyStore(tx, key.account_id, key.region).save(replace(key, policy=policy))
+    return {}
+
+
+@operation("kms", "GetKeyPolicy")
+async def get_key_policy(call: Call, request: Shape) -> Shape:
+    """The key policy as it was put."""
+    async with call.reading() as tx:
+        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyPolicy")
+    if request.get("PolicyName", _NAME) != _NAME:
+        raise NotFoundException("No such policy exists")
+    return {"Policy": text_of(key), "PolicyName": _NAME}
+
+
+@operation("kms", "ListKeyPolicies")
+async def list_key_policies(call: Call, request: Shape) -> Shape:
+    """The names of a key's policies: there is one."""
+    async with call.reading() as tx:
+        await finding.asked(call, tx, request["KeyId"], "kms:ListKeyPolicies")
+    return {"PolicyNames": [_NAME], "Truncated": False}
+
+
+def text_of(key: Key) -> str:
+    """The key's policy."""
+    return key.policy or default_policy(key.account_id, managed=key.manager == "AWS")
+
+
+def checked(call: Call, key: Key, policy: str, *, bypass: bool) -> str:
+    """A policy that a key may have. Raises MalformedPolicyDocumentException.
+
+    Unless `bypass`, it must leave the caller the right to change it again. With `--dev` any text is taken, as emulators
+    do: one that is no policy stands for the default one.
+    """
+    if call.house.settings.dev:
+        return policy
+    if len(policy.encode()) > _MOST_BYTES:
+        raise MalformedPolicyDocumentException("The policy is too long.")
+    try:
+        parse(policy, kind="resource")
+    except MalformedPolicy as error:
+        raise MalformedPolicyDocumentException(str(error)) from error
+    use = Use(by=call.principal, action="kms:PutKeyPolicy")
+    if not bypass and policy_verdict(key, use, policy) is not Verdict.ALLOW:
+        raise MalformedPolicyDocumentException(
+            "The new key policy will not allow you to update the key policy in the future."
+        )
+    return policy
+
+
+def _check_name(request: Shape) -> None:
+    if request.get("PolicyName", _NAME) != _NAME:
+        raise ValidationException("PolicyName must be default.")
