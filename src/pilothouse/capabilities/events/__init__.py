@@ -1,0 +1,40 @@
+"""Events: what happened to resources, for those who want to react: a stream, and signed webhooks.
+
+Owns the tables event and webhook. Others tell an event with `house.tell(tx, "event", account_id=, region=, source=,
+detail_type=, resources=, detail=)` in the transaction that made it true; nothing of a secret value may be in it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilothouse.call import Capability, House, Lasting
+from pilothouse.capabilities.events import jobs, operations
+from pilothouse.capabilities.events.deliveries import deliver
+from pilothouse.capabilities.events.model import Event
+from pilothouse.capabilities.events.ordering import ORDERED, WRITTEN, keep_order
+from pilothouse.capabilities.events.sealed import SEALED
+from pilothouse.capabilities.events.store import EventStore, scope_key
+from pilothouse.capabilities.events.streaming import stream_events
+from pilothouse.storage import Transaction
+
+__all__ = ["CAPABILITY"]
+
+
+async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """Write the event in the teller's own transaction; readers are woken once it is durable."""
+    event = Event.made(house.ids.uuid(), house.clock.millis(), **facts)
+    await EventStore(tx, event.account_id, event.region).add(event)
+    topic = ORDERED if tx.serial else WRITTEN
+    key = scope_key(event.account_id, event.region)
+    tx.after_commit(lambda: house.bus.wake(topic, key))
+
+
+CAPABILITY = Capability.of(
+    "events",
+    operations,
+    jobs,
+    sealed=SEALED,
+    listeners={"event": _told},
+    lasting=(Lasting(name="events.order", run=keep_order), Lasting(name="events.webhooks", run=deliver)),
+    streams=(stream_events,),
+)
