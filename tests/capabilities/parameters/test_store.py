@@ -35,8 +35,8 @@ async def test_versions_move_from_the_newest_to_the_older_ones(database: Databas
     third = replace(second, number=3)
     async with database.transaction() as tx:
         await here(tx).add(first)
-        await here(tx).replace(second, drop=None)
-        await here(tx).replace(third, drop=None)
+        await here(tx).replace(second, previous=first, drop=None)
+        await here(tx).replace(third, previous=second, drop=None)
     async with database.reading() as tx:
         store = here(tx)
         assert await store.newest("a/b") == third
@@ -54,7 +54,7 @@ async def test_versions_move_from_the_newest_to_the_older_ones(database: Databas
         assert await ParameterStore(tx, HERE[0], "us-east-1").newest("a/b") is None
         assert await ParameterStore(tx, "210987654321", HERE[1]).newest("a/b") is None
     async with database.transaction() as tx:
-        await here(tx).replace(replace(third, number=4), drop=1)
+        await here(tx).replace(replace(third, number=4), previous=third, drop=1)
     async with database.reading() as tx:
         assert [each.number for each in await here(tx).older(replace(third, number=4), after=0, count=9)] == [2, 3]
         assert not await here(tx).has_version("a/b", 1)
@@ -65,7 +65,7 @@ async def test_deleting_takes_versions_and_labels_with_it(database: Database) ->
     async with database.transaction() as tx:
         store = here(tx)
         await store.add(version("x"))
-        await store.replace(version("x", 2), drop=None)
+        await store.replace(version("x", 2), previous=version("x", 1), drop=None)
         await store.set_label("x", "l", 1)
         await store.add(version("y"))
         await store.set_label("y", "l", 1)

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.capabilities.parameters import values
-from pilothouse.capabilities.parameters.model import ParameterPatternMismatchException
+from pilothouse.capabilities.parameters.model import (
+    InvalidAllowedPatternException,
+    ParameterPatternMismatchException,
+)
 from pilothouse.errors import ValidationException
 
 GOOD = [
@@ -121,3 +124,25 @@ def test_braces_alone_are_no_nesting(value: str) -> None:
 def test_a_pattern_that_would_backtrack_answers_at_once() -> None:
     with pytest.raises(ParameterPatternMismatchException):
         values.check_pattern("(a+)+$", "a" * 4000 + "!")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [
+        ("a{0,1000}" * 20, "b"),  # seconds to compile
+        ("(a?){500}" * 20 + "x", "a" * 4096),  # a minute to match
+        (r"\p{L}{1,200}", "b"),
+        (".{1,1000}", "a" * 8192),
+    ],
+)
+def test_a_pattern_that_is_too_much_work_is_refused(pattern: str, value: str) -> None:
+    with pytest.raises(InvalidAllowedPatternException, match="repeats too much"):
+        values.check_pattern(pattern, value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value"),
+    [(".{1,1000}", "é" * 1000), (r"[\p{L}\p{N}_-]+", "é" * 4096), ("(a|b)+(c?)", "ab" * 4096), (".*", "é" * 524288)],
+)
+def test_usual_patterns_take_long_values(pattern: str, value: str) -> None:
+    values.check_pattern(pattern, value)

@@ -5,15 +5,48 @@ ciphertext under a key of the account (`capabilities/keys`). Tags hang on a para
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.parameters import labels, listings, operations
+from pilothouse.capabilities.parameters import (
+    imports,
+    jobs,
+    labels,
+    listings,
+    moves,
+    operations,
+    restores,
+    sharing,
+    trash,
+)
+from pilothouse.capabilities.parameters.changes import TAGGED_AS
 from pilothouse.capabilities.parameters.model import ParameterNotFound
+from pilothouse.capabilities.parameters.model import Value as PublicValue
 from pilothouse.capabilities.parameters.names import asked, plain_name
-from pilothouse.capabilities.parameters.operations import TAGGED_AS
+from pilothouse.capabilities.parameters.public import PublicParameter, store_for
+from pilothouse.capabilities.parameters.public import listed as listed_public
+from pilothouse.capabilities.parameters.public import load as load_public
+from pilothouse.capabilities.parameters.public import remove as remove_public
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY", "kind_of"]
+__all__ = [
+    "CAPABILITY",
+    "PublicParameter",
+    "PublicValue",
+    "is_name",
+    "kind_of",
+    "listed_public",
+    "load_public",
+    "remove_public",
+]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text has the form of a parameter's name."""
+    try:
+        plain_name(text)
+    except ValidationException:
+        return False
+    return True
 
 
 async def kind_of(tx: Transaction, account_id: str, region: str, reference: str) -> str | None:
@@ -22,7 +55,7 @@ async def kind_of(tx: Transaction, account_id: str, region: str, reference: str)
         path, _, selector = asked(reference, account_id, region)
     except (ValidationException, ParameterNotFound):
         return None
-    store = ParameterStore(tx, account_id, region)
+    store = await store_for(tx, account_id, region, path)
     found = await store.newest_value(path)
     if found is not None and selector is not None and selector != str(found.number):
         if not (selector.isascii() and selector.isdigit() and len(selector) <= 18):
@@ -40,4 +73,16 @@ async def _find(tx: Transaction, account_id: str, region: str, resource_id: str)
     return path if await ParameterStore(tx, account_id, region).newest_value(path) else None
 
 
-CAPABILITY = Capability.of("parameters", operations, listings, labels, taggable={TAGGED_AS: _find})
+CAPABILITY = Capability.of(
+    "parameters",
+    operations,
+    listings,
+    labels,
+    jobs,
+    imports,
+    moves,
+    restores,
+    trash,
+    taggable={TAGGED_AS: _find},
+    shareable={"parameter": sharing.find},
+)

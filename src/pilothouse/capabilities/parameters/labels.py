@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.parameters.changes import tell_change
+from pilothouse.capabilities.parameters.lines import in_line
 from pilothouse.capabilities.parameters.model import (
     ParameterNotFound,
     ParameterVersionLabelLimitExceeded,
@@ -27,7 +29,7 @@ def is_label(text: str) -> bool:
     return text.isascii() and _LABEL.fullmatch(text) is not None
 
 
-@operation("ssm", "LabelParameterVersion", writes=True, resources=_named)
+@operation("ssm", "LabelParameterVersion", writes=True, resources=_named, line=in_line)
 async def label_parameter_version(call: Call, request: Shape) -> Shape:
     """Put labels on one version; a label that sits on another version moves here."""
     asked = list(dict.fromkeys(request["Labels"]))
@@ -47,20 +49,11 @@ async def label_parameter_version(call: Call, request: Shape) -> Shape:
             )
         for label in wanted:
             await store.set_label(newest.path, label, number)
-        await call.house.tell(
-            tx,
-            "parameter.changed",
-            account_id=call.account_id,
-            region=call.region,
-            operation="LabelParameterVersion",
-            name=newest.name,
-            type=newest.kind,
-            description=None,
-        )
+        await tell_change(call.house, tx, call.account_id, call.region, newest, "LabelParameterVersion")
     return {"InvalidLabels": [label for label in asked if not is_label(label)], "ParameterVersion": number}
 
 
-@operation("ssm", "UnlabelParameterVersion", writes=True, resources=_named)
+@operation("ssm", "UnlabelParameterVersion", writes=True, resources=_named, line=in_line)
 async def unlabel_parameter_version(call: Call, request: Shape) -> Shape:
     """Take labels off one version; those that do not sit on it are answered as invalid."""
     number = request["ParameterVersion"]
@@ -77,6 +70,8 @@ async def unlabel_parameter_version(call: Call, request: Shape) -> Shape:
                 removed.append(label)
             else:
                 invalid.append(label)
+        if removed:
+            await tell_change(call.house, tx, call.account_id, call.region, newest, "LabelParameterVersion")
     return {"RemovedLabels": removed, "InvalidLabels": invalid}
 
 

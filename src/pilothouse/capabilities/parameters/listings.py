@@ -9,12 +9,14 @@ from typing import Any, Final, TypeVar
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.parameters import filters
+from pilothouse.capabilities.parameters import filters, public, settings
+from pilothouse.capabilities.parameters.changes import TAGGED_AS
 from pilothouse.capabilities.parameters.filters import Filter
 from pilothouse.capabilities.parameters.labels import is_label
 from pilothouse.capabilities.parameters.model import InvalidNextToken, Value, Version
-from pilothouse.capabilities.parameters.names import Hierarchy, arn, below, check_path, parent, resource
-from pilothouse.capabilities.parameters.operations import TAGGED_AS, Reader, metadata_shape, policies_shape
+from pilothouse.capabilities.parameters.names import PUBLIC, Hierarchy, arn, below, check_path, parent, resource
+from pilothouse.capabilities.parameters.operations import Reader, metadata_shape, policies_shape
+from pilothouse.capabilities.parameters.sharing import shared_in
 from pilothouse.capabilities.parameters.store import Labelled, ParameterStore
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import Clock
@@ -34,7 +36,7 @@ def _path(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, request["Path"])]
 
 
-@operation("ssm", "GetParametersByPath", resources=_path)
+@operation("ssm", "GetParametersByPath", resources=_path, relaxed={"MaxResults": settings.LARGEST_PAGE})
 async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
     """The values below a path, never of the path itself; one level unless Recursive."""
     path = check_path(request["Path"])
@@ -45,6 +47,7 @@ async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
     after = _position(call, query, request.get("NextToken"), ["", ""])
     labels = next((each.values for each in chosen if each.key == "Label"), None)
     async with call.reading() as tx:
+        await settings.check_page_size(call, tx, request.get("MaxResults"))
         reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
         store = ParameterStore(tx, call.account_id, call.region)
         if labels is None:
@@ -63,6 +66,8 @@ async def _values(
     call: Call, store: ParameterStore, chosen: Sequence[Filter], hierarchy: Hierarchy, after: str, limit: int
 ) -> tuple[list[Value], str | None]:
     async def read(after: str, count: int) -> list[Value]:
+        if f"{hierarchy.parent or hierarchy.prefix}/".startswith(PUBLIC):
+            return await public.values_in(store.tx, call.region, hierarchy, after=after, count=count)
         return await store.values_in(hierarchy, after=after, count=count)
 
     async def fitting(batch: list[Value]) -> list[Value]:
@@ -124,7 +129,7 @@ def _label_position(labelled: Labelled) -> tuple[str, str]:
     return labelled.path, labelled.label
 
 
-@operation("ssm", "DescribeParameters")
+@operation("ssm", "DescribeParameters", relaxed={"MaxResults": settings.LARGEST_PAGE})
 async def describe_parameters(call: Call, request: Shape) -> Shape:
     """What is known about parameters, but for their values."""
     chosen = _described(request)
@@ -132,13 +137,29 @@ async def describe_parameters(call: Call, request: Shape) -> Shape:
     query = ["DescribeParameters", call.account_id, call.region, _identity(chosen), request.get("Shared") or False]
     (after,) = _position(call, query, request.get("NextToken"), [""])
     if request.get("Shared"):
-        return {"Parameters": []}  # nothing is shared into an account
+        return await _shared_in(call, chosen, query, after, limit)
     async with call.reading() as tx:
+        await settings.check_page_size(call, tx, request.get("MaxResults"))
         found, end = await _descriptions(call, tx, chosen, after, limit)
     return {
         "Parameters": [_described_shape(call, version) for version in found],
         "NextToken": None if end is None else call.house.pages.token(query, [end]),
     }
+
+
+async def _shared_in(call: Call, chosen: Sequence[Filter], query: list[Any], after: str, limit: int) -> Shape:
+    """Other accounts' parameters that this one may describe, by ARN."""
+    shapes: list[Shape] = []
+    last = ""
+    async with call.reading() as tx:
+        async for owner, version in shared_in(call, tx, after):
+            if not filters.matches(chosen, version, {}):
+                continue
+            if len(shapes) == limit:
+                return {"Parameters": shapes, "NextToken": call.house.pages.token(query, [last])}
+            shapes.append(_described_shape(owner, version))
+            last = shapes[-1]["ARN"]
+    return {"Parameters": shapes}
 
 
 def _described(request: Shape) -> tuple[Filter, ...]:

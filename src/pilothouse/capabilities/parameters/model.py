@@ -9,7 +9,15 @@ Kind = Literal["String", "StringList", "SecureString"]
 Tier = Literal["Standard", "Advanced"]
 
 SECURE: Final = "SecureString"
-VERSIONS_KEPT: Final = 100
+
+EXPIRATION: Final = "Expiration"
+EXPIRES_SOON: Final = "ExpirationNotification"
+NO_CHANGE: Final = "NoChangeNotification"
+
+PENDING: Final = "Pending"
+IN_PROGRESS: Final = "InProgress"
+FINISHED: Final = "Finished"
+FAILED: Final = "Failed"
 
 
 class ParameterNotFound(ApiError):
@@ -53,6 +61,14 @@ class ParameterVersionLabelLimitExceeded(ApiError):
     """More labels than a version may have."""
 
 
+class ParameterLimitExceeded(ApiError):
+    """As many parameters of the tier as there may be."""
+
+
+class TooManyUpdates(ApiError):
+    """Too many updates of one parameter wait already."""
+
+
 class InvalidKeyId(ApiError):
     """The KMS key is missing or may not be used; the text is KMS's."""
 
@@ -86,7 +102,7 @@ class Policy:
 
     text: str
     kind: str
-    status: str = "Pending"
+    status: str = PENDING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,13 @@ from pilothouse.errors import AccessDeniedException, ValidationException
 LEVELS: Final = 15
 ARN_LENGTH: Final = 1011
 SECRETS: Final = "/aws/reference/secretsmanager/"
+PUBLIC: Final = "aws/service/"
+"""How the paths of public parameters begin."""
 
 _FORM: Final = re.compile(r"/?[A-Za-z0-9_.-]+|(?:/[A-Za-z0-9_.-]+){2,}")
 _PATH_FORM: Final = re.compile(r"/|(?:/[A-Za-z0-9_.-]+)+/?")
 _RESERVED: Final = ("aws", "ssm")
-_ARN: Final = re.compile(r"arn:[a-z-]+:ssm:([a-z0-9-]*):(\d{12}):parameter/(.+)", re.DOTALL)
+_ARN: Final = re.compile(r"arn:[a-z-]+:ssm:([a-z0-9-]*):(\d{12}|):parameter/(.+)", re.DOTALL)
 
 _RESERVED_NAME: Final = 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
 _MALFORMED: Final = (
@@ -76,7 +78,9 @@ def below(path: str, *, recursive: bool) -> Hierarchy:
 
 
 def arn(account_id: str, region: str, path: str) -> str:
-    """`arn:aws:ssm:REGION:ACCOUNT:parameter/PATH`"""
+    """`arn:aws:ssm:REGION:ACCOUNT:parameter/PATH`; public parameters have no account in theirs."""
+    if path.startswith(PUBLIC):
+        account_id = ""
     return f"arn:aws:ssm:{region}:{account_id}:parameter/{path}"
 
 
@@ -134,7 +138,9 @@ def asked(text: str, account_id: str, region: str) -> Asked:
     by_arn = name.startswith("arn:") and name.count(":") >= 5
     if by_arn:
         match = _ARN.fullmatch(name)
-        if match is None or (match[1], match[2]) != (region, account_id):
+        if match is None or match[1] != region:
+            raise ParameterNotFound.named(text)
+        if match[2] != ("" if match[3].startswith(PUBLIC) else account_id):
             raise ParameterNotFound.named(text)
         name = f"/{match[3]}"
     name, *selectors = name.split(":")

@@ -6,7 +6,11 @@ from typing import Any, Final
 
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
+from pilothouse.capabilities.parameters import settings
+from pilothouse.capabilities.parameters.changes import TAGGED_AS, What, remove, tell_change
 from pilothouse.capabilities.parameters.labels import is_label
+from pilothouse.capabilities.parameters.limits import next_of
+from pilothouse.capabilities.parameters.lines import in_line
 from pilothouse.capabilities.parameters.model import (
     SECURE,
     InvalidNextToken,
@@ -17,6 +21,7 @@ from pilothouse.capabilities.parameters.model import (
     Version,
 )
 from pilothouse.capabilities.parameters.names import (
+    PUBLIC,
     arn,
     asked,
     check_not_reserved,
@@ -26,15 +31,17 @@ from pilothouse.capabilities.parameters.names import (
     resource,
 )
 from pilothouse.capabilities.parameters.policies import parse_policies
-from pilothouse.capabilities.parameters.puts import Put, dropped_by, next_version, oldest_is_labelled
+from pilothouse.capabilities.parameters.public import store_for
+from pilothouse.capabilities.parameters.puts import Put, dropped_by, labelled_of, oldest_is_labelled
+from pilothouse.capabilities.parameters.references import secret_parameter
 from pilothouse.capabilities.parameters.sealing import Opener, seal
+from pilothouse.capabilities.parameters.sharing import as_owner, owner_of
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
-TAGGED_AS: Final = "Parameter"
 _HISTORY_PAGE: Final = 50
 _TAGS_AND_OVERWRITE: Final = (
     "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove "
@@ -50,7 +57,7 @@ def _each_named(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, name) for name in request["Names"]]
 
 
-@operation("ssm", "PutParameter", writes=True, resources=_named)
+@operation("ssm", "PutParameter", writes=True, resources=_named, line=in_line)
 async def put_parameter(call: Call, request: Shape) -> Shape:
     """Make a parameter, or with Overwrite its next version, which inherits what the request leaves out."""
     put = _put(call, request)
@@ -58,16 +65,16 @@ async def put_parameter(call: Call, request: Shape) -> Shape:
     async with call.transaction() as tx:
         store = ParameterStore(tx, call.account_id, call.region)
         await store.lock(put.name.path)
-        previous = await store.newest(put.name.path)
-        version = next_version(put, previous, at=call.clock.millis(), by=call.principal.arn)
+        version, previous = await next_of(call, store, put, at=call.clock.millis(), by=call.principal.arn)
         if version.kind == SECURE:
             version = replace(version, value=None, sealed=await seal(call, tx, version))
         if previous is None:
             await store.add(version)
             await tags.put(tx, call.account_id, call.region, TAGGED_AS, version.path, wanted_tags)
         else:
-            await _replace(store, version, put.name.text)
-        await _tell(call, tx, version, "Update" if previous else "Create")
+            await _replace(call, store, version, previous, put.name.text)
+        what: What = "Update" if previous else "Create"
+        await tell_change(call.house, tx, call.account_id, call.region, version, what)
     return {"Version": version.number, "Tier": version.tier}
 
 
@@ -91,11 +98,16 @@ def _put(call: Call, request: Shape) -> Put:
     )
 
 
-async def _replace(store: ParameterStore, version: Version, asked_name: str) -> None:
-    drop = dropped_by(version)
-    if drop is not None and drop in (await store.labels(version.path)).values():
-        raise oldest_is_labelled(asked_name, drop)
-    await store.replace(version, drop=drop)
+async def _replace(call: Call, store: ParameterStore, version: Version, previous: Version, asked_name: str) -> None:
+    drop = None
+    if version.number > settings.VERSIONS:
+        kept = await settings.number(store.tx, call.account_id, call.region, settings.MAX_VERSIONS)
+        drop = dropped_by(version, kept)
+    if drop is not None:
+        labelled = labelled_of(drop, (await store.labels(version.path)).values())
+        if labelled is not None:
+            raise oldest_is_labelled(asked_name, labelled)
+    await store.replace(version, previous=previous, drop=drop)
 
 
 @operation("ssm", "DeleteParameter", writes=True, resources=_named)
@@ -104,7 +116,7 @@ async def delete_parameter(call: Call, request: Shape) -> Shape:
     check_not_reserved(request["Name"])
     name = plain_name(request["Name"])
     async with call.transaction() as tx:
-        if not await _delete(call, tx, name.path):
+        if await remove(call.house, tx, call.account_id, call.region, name.path) is None:
             raise ParameterNotFound.named(request["Name"])
     return {}
 
@@ -117,8 +129,11 @@ async def delete_parameters(call: Call, request: Shape) -> Shape:
         check_not_reserved(name)
     deleted: set[str] = set()
     async with call.transaction() as tx:
-        for path, name in sorted(_well_formed(names)):  # one order of locks for everybody
-            if await _delete(call, tx, path):
+        store = ParameterStore(tx, call.account_id, call.region)
+        well_formed = sorted(_well_formed(names))
+        await store.lock_all([path for path, _ in well_formed])
+        for path, name in well_formed:
+            if await remove(call.house, tx, call.account_id, call.region, path) is not None:
                 deleted.add(name)
     return {
         "DeletedParameters": [name for name in names if name in deleted],
@@ -133,32 +148,6 @@ def _well_formed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield plain_name(name).path, name
         except ValidationException:
             continue  # answered as invalid
-
-
-async def _delete(call: Call, tx: Transaction, path: str) -> bool:
-    store = ParameterStore(tx, call.account_id, call.region)
-    await store.lock(path)
-    last = await store.newest(path)
-    if last is None:
-        return False
-    await store.delete(path)
-    await tags.remove_all(tx, call.account_id, call.region, TAGGED_AS, path)
-    await _tell(call, tx, last, "Delete")
-    return True
-
-
-async def _tell(call: Call, tx: Transaction, version: Version, what: str) -> None:
-    """`parameter.changed`: what listeners need for a Parameter Store Change event; never the value."""
-    await call.house.tell(
-        tx,
-        "parameter.changed",
-        account_id=call.account_id,
-        region=call.region,
-        operation=what,
-        name=version.name,
-        type=version.kind,
-        description=version.description,
-    )
 
 
 @operation("ssm", "GetParameter", callers=Caller.ACCOUNT | Caller.NODE, resources=_named)
@@ -177,6 +166,7 @@ async def get_parameters(call: Call, request: Shape) -> Shape:
     invalid: list[str] = []
     async with call.reading() as tx:
         reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
+        reader.action = "ssm:GetParameters"
         await reader.look_ahead(names)
         for name in names:
             try:
@@ -193,15 +183,18 @@ class Reader:
     def __init__(self, call: Call, tx: Transaction, *, decrypt: bool) -> None:
         self._call = call
         self._decrypt = decrypt
+        self._tx = tx
         self._store = ParameterStore(tx, call.account_id, call.region)
         self._opener = Opener(call, tx, decrypt=decrypt)
         self._ahead: dict[str, Value | None] = {}
+        self.action = "ssm:GetParameter"
+        """What policies of other accounts' parameters are asked about."""
 
     async def look_ahead(self, names: Iterable[str]) -> None:
         """Read the newest versions of several parameters in one question."""
         paths = []
         for name in names:
-            if not is_secret_reference(name):
+            if not name.startswith(("/aws/", "arn:")):  # of the provider's namespace each is looked for by itself
                 try:
                     paths.append(asked(name, self._call.account_id, self._call.region).path)
                 except ParameterNotFound:
@@ -214,14 +207,25 @@ class Reader:
         Raises ParameterNotFound, ParameterVersionNotFound, ValidationException, InvalidKeyId.
         """
         if is_secret_reference(text):
-            raise self._no_secret(text)
+            return await secret_parameter(self._call, self._tx, text, decrypt=self._decrypt)
+        if owner := owner_of(text, self._call.account_id):
+            return await self._shared(text, owner)
         path, name, selector = asked(text, self._call.account_id, self._call.region)
-        found = self._ahead[path] if path in self._ahead else await self._store.newest_value(path)
+        store = self._store
+        if path.startswith(PUBLIC):
+            store = await store_for(self._tx, self._call.account_id, self._call.region, path)
+        found = self._ahead[path] if path in self._ahead else await store.newest_value(path)
         if found is None:
             raise ParameterNotFound.named(text)
         if selector is None:
             return await self.shape(found, name or found.name)
-        return await self.shape(await self._selected(found, selector, name or found.name), name or found.name, selector)
+        chosen = await self._selected(store, found, selector, name or found.name)
+        return await self.shape(chosen, name or found.name, selector)
+
+    async def _shared(self, text: str, owner: str) -> Shape:
+        """Another account's parameter. Raises AccessDeniedException, whether or not it is there."""
+        call = await as_owner(self._call, self._tx, owner, text, self.action)
+        return await Reader(call, self._tx, decrypt=self._decrypt).parameter(text)
 
     async def shape(self, value: Value, name: str, selector: str | None = None) -> Shape:
         """A Parameter of the service model."""
@@ -238,36 +242,32 @@ class Reader:
             answer["Selector"] = f":{selector}"
         return answer
 
-    async def version(self, newest: Value, number: int) -> Value | None:
+    async def version(self, newest: Value, number: int, store: ParameterStore | None = None) -> Value | None:
         """The value of one version of a parameter."""
         if number == newest.number:
             return newest
-        return await self._store.older_value(newest.path, newest.name, number)
+        return await (store or self._store).older_value(newest.path, newest.name, number)
 
-    async def _selected(self, newest: Value, selector: str, name: str) -> Value:
+    async def _selected(self, store: ParameterStore, newest: Value, selector: str, name: str) -> Value:
         if selector.isascii() and selector.isdigit():
             number = int(selector) if len(selector) <= 18 else None
         else:
-            number = await self._store.labelled(newest.path, selector) if is_label(selector) else None
-        found = None if number is None else await self.version(newest, number)
+            number = await store.labelled(newest.path, selector) if is_label(selector) else None
+        found = None if number is None else await self.version(newest, number, store)
         if found is None:
             raise ParameterVersionNotFound(
                 f"Systems Manager could not find version {selector} of {name}. Verify the version and try again."
             )
         return found
 
-    def _no_secret(self, text: str) -> ValidationException | ParameterNotFound:
-        if not self._decrypt:
-            return ValidationException("WithDecryption flag must be True for retrieving a Secret Manager secret.")
-        return ParameterNotFound(
-            f"An error occurred (ParameterNotFound) when referencing Secrets Manager: Secret {text} not found."
-        )
 
-
-@operation("ssm", "GetParameterHistory", resources=_named)
+@operation("ssm", "GetParameterHistory", resources=_named, relaxed={"MaxResults": settings.LARGEST_PAGE})
 async def get_parameter_history(call: Call, request: Shape) -> Shape:
     """Every kept version, oldest first, with its labels."""
     text = request["Name"]
+    if owner := owner_of(text, call.account_id):
+        async with call.reading() as tx:
+            call = await as_owner(call, tx, owner, text, "ssm:GetParameterHistory")
     path, name, selector = asked(text, call.account_id, call.region)
     if selector is not None:
         raise ParameterNotFound.named(text)
@@ -280,7 +280,8 @@ async def get_parameter_history(call: Call, request: Shape) -> Shape:
         except InvalidPageToken as error:
             raise InvalidNextToken from error
     async with call.reading() as tx:
-        store = ParameterStore(tx, call.account_id, call.region)
+        await settings.check_page_size(call, tx, request.get("MaxResults"))
+        store = await store_for(tx, call.account_id, call.region, path)
         newest = await store.newest(path)
         if newest is None:
             raise ParameterNotFound.named(text)

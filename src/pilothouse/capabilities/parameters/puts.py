@@ -1,10 +1,10 @@
 """What a put makes of a request and the version before it. No I/O."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pilothouse.capabilities.parameters.model import (
     SECURE,
-    VERSIONS_KEPT,
     HierarchyTypeMismatchException,
     ParameterAlreadyExists,
     ParameterMaxVersionLimitExceeded,
@@ -12,7 +12,9 @@ from pilothouse.capabilities.parameters.model import (
     Version,
 )
 from pilothouse.capabilities.parameters.names import Name
+from pilothouse.capabilities.parameters.policies import inherited
 from pilothouse.capabilities.parameters.values import (
+    ADVANCED_BYTES,
     check_data_type,
     check_pattern,
     check_storable,
@@ -47,9 +49,25 @@ class Put:
         check_storable("AllowedPattern", self.allowed_pattern)
 
 
-def next_version(put: Put, previous: Version | None, *, at: int, by: str) -> Version:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What an account has set for puts: the tier of those that name none, and the bytes of the largest value."""
+
+    tier: str = "Standard"
+    most: int = ADVANCED_BYTES
+
+
+def tier_asked(put: Put, previous: Version | None, terms: Terms) -> str | None:
+    """The tier that the put asks for, or else the account; None: that of the previous version."""
+    return put.tier or (None if previous is not None and previous.tier == "Advanced" else terms.tier)
+
+
+def next_version(
+    put: Put, previous: Version | None, *, at: int, by: str, terms: Terms = Terms(), full: bool = False
+) -> Version:
     """The version that the put makes, with its value still in the clear.
 
+    `full`: there is no room for one more Standard parameter, so Intelligent-Tiering must take Advanced.
     Raises ParameterAlreadyExists, ValidationException, HierarchyTypeMismatchException, InvalidAllowedPatternException,
     ParameterPatternMismatchException.
     """
@@ -65,12 +83,17 @@ def next_version(put: Put, previous: Version | None, *, at: int, by: str) -> Ver
         pattern = previous.allowed_pattern if pattern is None else pattern
         data_type = data_type or previous.data_type
         key_ref = key_ref or previous.key_ref
-        policies = previous.policies if policies is None else policies
+        policies = inherited(previous.policies) if policies is None else policies
     data_type = data_type or "text"
     if kind == SECURE:
         key_ref = key_ref or DEFAULT_KEY
     was = previous.tier if previous else None
-    tier = choose_tier(put.tier, was, put.value, data_type, policies=bool(put.policies))  # bounds the size for the rest
+    asked = tier_asked(put, previous, terms)
+    tier = choose_tier(
+        asked, was, put.value, data_type, policies=bool(put.policies), most=terms.most
+    )  # bounds the rest
+    if full and tier == "Standard" and asked == "Intelligent-Tiering":
+        tier = "Advanced"
     check_data_type(data_type, kind, put.value)
     if pattern:
         check_pattern(pattern, put.value)
@@ -104,10 +127,15 @@ def _kind(put: Put, previous: Version | None) -> str:
     return previous.kind
 
 
-def dropped_by(version: Version) -> int | None:
-    """The number of the version that goes when this one comes, or None while there is room."""
-    oldest = version.number - VERSIONS_KEPT
+def dropped_by(version: Version, kept: int) -> int | None:
+    """The number of the version that goes when this one comes, or None while there is room for all that are kept."""
+    oldest = version.number - kept
     return oldest if oldest > 0 else None
+
+
+def labelled_of(dropped: int, labelled: Iterable[int]) -> int | None:
+    """The oldest version that has a label among those that would go."""
+    return min((number for number in labelled if number <= dropped), default=None)
 
 
 def oldest_is_labelled(name: str, oldest: int) -> ParameterMaxVersionLimitExceeded:

@@ -1,7 +1,8 @@
 """SecureString values between the clear and their stored form.
 
 Encryption context is `PARAMETER_ARN`, as with the cloud service; beyond it the ciphertext is bound to the version's
-number and time, so a ciphertext put into another row, or an older one put back, opens with an error.
+number and time (with the Advanced tier: the data key in its message is), so a ciphertext put into another row, or an
+older one put back, opens with an error.
 """
 
 import base64
@@ -11,45 +12,59 @@ import structlog
 
 from pilothouse.call import Call
 from pilothouse.capabilities import keys
+from pilothouse.capabilities.parameters import envelope
 from pilothouse.capabilities.parameters.model import InvalidKeyId, Value, Version
 from pilothouse.capabilities.parameters.names import arn
-from pilothouse.errors import InternalServerError
+from pilothouse.errors import AccessDeniedException, InternalServerError
 from pilothouse.storage import Transaction
 
 log = structlog.get_logger()
 
-_KEY_UNUSABLE: Final = (keys.NotFoundException, keys.DisabledException, keys.KMSInvalidStateException)
+_KEY_UNUSABLE: Final = (
+    keys.NotFoundException,
+    keys.DisabledException,
+    keys.KMSInvalidStateException,
+    keys.InvalidKeyUsageException,
+)
 
 
 async def seal(call: Call, tx: Transaction, version: Version) -> bytes:
-    """The version's value under its key. Raises InvalidKeyId."""
+    """The version's value under its key, for the caller, whom the key's policy must let. Raises InvalidKeyId."""
+    plaintext = (version.value or "").encode()
+    key_ref = version.key_ref or ""
+    context = {"PARAMETER_ARN": arn(call.account_id, call.region, version.path)}
+    place = _place(version.number, version.modified_at)
+    where = (call.house, tx, call.account_id, call.region, key_ref)
+    asker, via = call.principal, _via(call)
     try:
-        sealed, _ = await keys.encrypt(
-            call.house,
-            tx,
-            call.account_id,
-            call.region,
-            version.key_ref or "",
-            (version.value or "").encode(),
-            {"PARAMETER_ARN": arn(call.account_id, call.region, version.path)},
-            place=_place(version.number, version.modified_at),
-        )
-    except _KEY_UNUSABLE as error:
+        if version.tier != "Advanced":
+            sealed, _ = await keys.encrypt(*where, plaintext, context, place=place, by=asker, via=via)
+            return sealed
+        data_key, encrypted, key_id = await keys.data_key(*where, context, place=place, by=asker, via=via)
+    except (*_KEY_UNUSABLE, AccessDeniedException) as error:
         raise InvalidKeyId(error.message) from error
-    return sealed
+    owner = key_ref.split(":")[4] if key_ref.startswith("arn:") else call.account_id
+    key_arn = f"arn:aws:kms:{call.region}:{owner}:key/{key_id}"
+    message_id = call.ids.random_bytes(envelope.MESSAGE_ID_BYTES)
+    return envelope.close(plaintext, data_key, encrypted, key_arn, context, message_id)
 
 
 class Opener:
-    """Turns stored values into those of an answer, for one call."""
+    """Turns stored values into those of an answer, for one call and its caller, whom the keys' policies must let."""
 
     def __init__(self, call: Call, tx: Transaction, *, decrypt: bool) -> None:
         self._call = call
-        self._decryption = keys.Decryption(call.house, tx, call.account_id, call.region) if decrypt else None
+        self._decryption = None
+        if decrypt:
+            self._decryption = keys.Decryption(
+                call.house, tx, call.account_id, call.region, by=call.principal, via=_via(call)
+            )
 
     async def text(self, stored: Value | Version) -> str:
         """The value in the clear; a SecureString's ciphertext as base64 unless the call decrypts.
 
-        Raises InvalidKeyId, and InternalServerError when the stored ciphertext is not the one that was put there.
+        Raises InvalidKeyId, AccessDeniedException, and InternalServerError when the stored ciphertext is not the one
+        that was put there.
         """
         if stored.sealed is None:
             return stored.value or ""
@@ -58,17 +73,27 @@ class Opener:
         call = self._call
         parameter_arn = arn(call.account_id, call.region, stored.path)
         try:
-            opened = await self._decryption.open(
-                stored.sealed,
-                {"PARAMETER_ARN": parameter_arn},
-                place=_place(stored.number, stored.modified_at),
-            )
+            opened = await self._opened(self._decryption, stored.sealed, parameter_arn, stored)
         except _KEY_UNUSABLE as error:
             raise InvalidKeyId(error.message) from error
-        except keys.InvalidCiphertextException as error:
+        except (keys.InvalidCiphertextException, envelope.BrokenEnvelope) as error:
             log.error("parameter.ciphertext_broken", parameter=parameter_arn, version=stored.number)
             raise InternalServerError from error
         return opened.decode()
+
+    @staticmethod
+    async def _opened(decryption: keys.Decryption, sealed: bytes, parameter_arn: str, stored: Value | Version) -> bytes:
+        context = {"PARAMETER_ARN": parameter_arn}
+        place = _place(stored.number, stored.modified_at)
+        if not envelope.is_envelope(sealed):
+            return await decryption.open(sealed, context, place=place)
+        parts = envelope.take_apart(sealed)
+        data_key = await decryption.open(parts.encrypted_data_key, context, place=place)
+        return envelope.open_with(data_key, parts)
+
+
+def _via(call: Call) -> str:
+    return f"ssm.{call.region}.amazonaws.com"
 
 
 def _place(number: int, modified_at: int) -> str:

@@ -1,14 +1,15 @@
-"""SQL of parameter, parameter_version and parameter_label.
+"""SQL of parameter, parameter_version, parameter_label, parameter_due and parameter_count.
 
 The newest version is in `parameter`, the older ones in `parameter_version`. Lists are in the order of `path`.
 """
 
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
+from zlib import crc32
 
-from pilothouse.capabilities.parameters.model import Value, Version
+from pilothouse.capabilities.parameters.model import Policy, Value, Version
 from pilothouse.capabilities.parameters.names import Hierarchy, parent
-from pilothouse.capabilities.parameters.policies import from_text, to_text
+from pilothouse.capabilities.parameters.policies import due_times, from_text, to_text
 from pilothouse.storage import Row, Transaction
 
 _OF_VALUE: Final = "path, name, version, type, value, sealed, key_ref, data_type, modified_at"
@@ -61,6 +62,44 @@ REPLACE: Final = """update parameter set
   where account_id = :account_id and region = :region and path = :path"""
 
 
+SLOTS: Final = 32
+COUNT: Final = """insert into parameter_count (account_id, region, tier, slot, parameters)
+  values (:account_id, :region, :tier, :slot, :by)
+  on conflict (account_id, region, tier, slot) do update
+    set parameters = parameter_count.parameters + excluded.parameters"""
+
+
+_LOCKS: Final = 4096
+"""Locks that parameters share: a database has room for so many in one transaction, not for one for each name."""
+
+
+def _lock_of(path: str) -> int:
+    return crc32(path.encode()) % _LOCKS
+
+
+def slot_of(path: str) -> int:
+    """The slot that a parameter counts in."""
+    return crc32(path.encode()) % SLOTS
+
+
+class Due(NamedTuple):
+    """A parameter of which a policy is due."""
+
+    account_id: str
+    region: str
+    path: str
+
+
+async def due_by(tx: Transaction, now: int, count: int) -> list[Due]:
+    """Parameters with policies that are due, of every account and region, the longest due first."""
+    rows = await tx.rows(
+        """select account_id, region, path from parameter_due where due_at <= :now
+           order by due_at, account_id, region, path limit :count""",
+        now=now, count=count,
+    )  # fmt: skip
+    return list(dict.fromkeys(Due(*row.values()) for row in rows))
+
+
 class Labelled(NamedTuple):
     """A label and the version it sits on."""
 
@@ -73,13 +112,32 @@ class ParameterStore:
     """The parameters of one account and region."""
 
     def __init__(self, tx: Transaction, account_id: str, region: str) -> None:
-        self._tx = tx
+        self._tx = self.tx = tx
         self._account_id = account_id
         self._region = region
 
     async def lock(self, path: str) -> None:
         """Nobody else changes the parameter until the transaction ends."""
-        await self._tx.lock("parameter", self._account_id, self._region, path)
+        await self._tx.lock("parameter", self._account_id, self._region, str(_lock_of(path)))
+
+    async def lock_all(self, paths: Collection[str]) -> None:
+        """As `lock`, for several parameters that are about to be changed, made or deleted.
+
+        The parameters in one order for everybody, then what they count in: so nobody waits in a circle.
+        """
+        for number in sorted({_lock_of(path) for path in paths}):
+            await self._tx.lock("parameter", self._account_id, self._region, str(number))
+        if self._tx.serial or not paths:
+            return
+        slots = {slot_of(path) for path in paths}
+        await self._tx.many(
+            COUNT,
+            [
+                {"account_id": self._account_id, "region": self._region, "tier": tier, "slot": slot, "by": 0}
+                for tier in ("Advanced", "Standard")
+                for slot in sorted(slots)
+            ],
+        )
 
     async def newest_value(self, path: str) -> Value | None:
         """The newest version's value."""
@@ -149,9 +207,12 @@ class ParameterStore:
     async def add(self, version: Version) -> None:
         """The first version of a new parameter."""
         await self._tx.execute(ADD, **self._columns(version), parent=parent(version.path), name=version.name)
+        await self._count(version.path, version.tier, 1)
+        if version.policies:
+            await self._plan(version)
 
-    async def replace(self, version: Version, *, drop: int | None) -> None:
-        """A further version: the newest moves to the older ones, and the version `drop` goes."""
+    async def replace(self, version: Version, *, previous: Version, drop: int | None) -> None:
+        """A further version: the newest (`previous`) moves to the older ones; `drop` and those before it go."""
         scope = {"account_id": self._account_id, "region": self._region, "path": version.path}
         await self._tx.execute(KEEP_NEWEST_AS_OLDER, **scope)
         await self._tx.execute(REPLACE, **self._columns(version))
@@ -161,16 +222,82 @@ class ParameterStore:
                    where account_id = :account_id and region = :region and path = :path and version <= :drop""",
                 **scope, drop=drop,
             )  # fmt: skip
+        if previous.tier != version.tier:
+            for tier, by in sorted([(previous.tier, -1), (version.tier, 1)]):  # one order of locks for everybody
+                await self._count(version.path, tier, by)
+        if previous.policies or version.policies:
+            await self._forget_due(version.path)
+            await self._plan(version)
 
     async def delete(self, path: str) -> bool:
         """Remove a parameter with its versions and labels; whether there was one."""
         scope = {"account_id": self._account_id, "region": self._region, "path": path}
         where = "account_id = :account_id and region = :region and path = :path"
-        gone = await self._tx.execute(f"delete from parameter where {where}", **scope)  # noqa: S608
-        if gone:
+        gone = await self._tx.row(f"delete from parameter where {where} returning tier, policies", **scope)  # noqa: S608
+        if gone is not None:
+            await self._count(path, gone["tier"], -1)
+            if from_text(gone["policies"]):
+                await self._forget_due(path)
             await self._tx.execute(f"delete from parameter_version where {where}", **scope)  # noqa: S608
             await self._tx.execute(f"delete from parameter_label where {where}", **scope)  # noqa: S608
-        return bool(gone)
+        return gone is not None
+
+    async def due(self, path: str, now: int) -> list[int]:
+        """The places of the parameter's policies that are due."""
+        rows = await self._tx.rows(
+            """select place from parameter_due
+               where account_id = :account_id and region = :region and path = :path and due_at <= :now
+               order by place""",
+            account_id=self._account_id, region=self._region, path=path, now=now,
+        )  # fmt: skip
+        return [row["place"] for row in rows]
+
+    async def set_policies(self, path: str, policies: tuple[Policy, ...], *, done: Sequence[int]) -> None:
+        """Keep the policies of the newest version with their new status; those at the places `done` wait no more."""
+        scope = {"account_id": self._account_id, "region": self._region, "path": path}
+        await self._tx.execute(
+            """update parameter set policies = :policies
+               where account_id = :account_id and region = :region and path = :path""",
+            **scope, policies=to_text(policies),
+        )  # fmt: skip
+        if done:
+            await self._tx.execute(
+                """delete from parameter_due
+                   where account_id = :account_id and region = :region and path = :path and place in (:places)""",
+                **scope, places=list(done),
+            )  # fmt: skip
+
+    async def _plan(self, version: Version) -> None:
+        for place, at in due_times(version.policies, version.modified_at):
+            await self._tx.execute(
+                """insert into parameter_due (account_id, region, path, place, due_at)
+                   values (:account_id, :region, :path, :place, :at)""",
+                account_id=self._account_id, region=self._region, path=version.path, place=place, at=at,
+            )  # fmt: skip
+
+    async def _forget_due(self, path: str) -> None:
+        await self._tx.execute(
+            "delete from parameter_due where account_id = :account_id and region = :region and path = :path",
+            account_id=self._account_id, region=self._region, path=path,
+        )  # fmt: skip
+
+    async def _count(self, path: str, tier: str, by: int) -> None:
+        await self._tx.execute(
+            COUNT, account_id=self._account_id, region=self._region, tier=tier, slot=slot_of(path), by=by
+        )
+
+    async def count(self, tier: str) -> int:
+        """How many parameters of the tier there are."""
+        found: int | None = await self._tx.value(
+            """select cast(sum(parameters) as bigint) from parameter_count
+               where account_id = :account_id and region = :region and tier = :tier""",
+            account_id=self._account_id, region=self._region, tier=tier,
+        )  # fmt: skip
+        return found or 0
+
+    async def lock_count(self, tier: str) -> None:
+        """Nobody else who asked for this lock makes a parameter of the tier until the transaction ends."""
+        await self._tx.lock("parameter count", self._account_id, self._region, tier)
 
     async def labels(self, path: str) -> dict[str, int]:
         """Every label of the parameter and the version it sits on, alphabetically."""

@@ -57,11 +57,14 @@ def check_storable(member: str, text: str | None) -> None:
         raise ValidationException(f"The member {member} can't contain the character U+0000.")
 
 
-def choose_tier(asked: str | None, was: str | None, value: str, data_type: str, *, policies: bool) -> Tier:
+def choose_tier(
+    asked: str | None, was: str | None, value: str, data_type: str, *, policies: bool, most: int = ADVANCED_BYTES
+) -> Tier:
     """The tier that a new version gets.
 
-    `asked` is the request's Tier, `was` the tier of the previous version. Raises ValidationException for a value
-    or feature that the tier does not have, and for a step back from Advanced.
+    `asked` is the request's Tier, `was` the tier of the previous version, `most` the bytes that an Advanced value may
+    have. Raises ValidationException for a value or feature that the tier does not have, and for a step back from
+    Advanced.
     """
     size = len(value.encode())
     obstacle = _what_needs_advanced(size, data_type, policies=policies)
@@ -75,9 +78,9 @@ def choose_tier(asked: str | None, was: str | None, value: str, data_type: str, 
         raise ValidationException(obstacle)
     else:
         tier = "Standard"
-    if size > ADVANCED_BYTES:
+    if size > most:
         raise ValidationException(
-            f"Advanced tier parameters support a maximum parameter value of {ADVANCED_BYTES} characters. "
+            f"Advanced tier parameters support a maximum parameter value of {most} characters. "
             f"For more information, see {_LIMITS_PAGE}"
         )
     return tier
@@ -101,23 +104,35 @@ def _what_needs_advanced(size: int, data_type: str, *, policies: bool) -> str | 
 
 def check_pattern(pattern: str, value: str) -> None:
     """The whole value must match. Raises InvalidAllowedPatternException, ParameterPatternMismatchException."""
-    if _pattern(pattern).fullmatch(value) is None:
+    compiled = _pattern(pattern)
+    if compiled.programsize * len(value.encode()) > _MOST_PATTERN_STEPS:
+        raise InvalidAllowedPatternException(
+            f"The AllowedPattern repeats too much for a value of this length: {pattern}"
+        )
+    if compiled.fullmatch(value) is None:
         raise ParameterPatternMismatchException(
             f"Parameter value, cannot be validated against allowedPattern: {pattern}"
         )
+
+
+_MOST_PATTERN_BYTES: Final = 256 << 10
+"""Memory of one compiled pattern: some 20,000 steps. Larger ones take seconds to compile, and all wait."""
+_MOST_PATTERN_STEPS: Final = 40_000_000
+"""Steps of the pattern by bytes of the value: what the worst of patterns does in a third of a second."""
 
 
 @lru_cache(maxsize=256)
 def _pattern(pattern: str) -> Any:
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = 8 << 20
+    options.max_mem = _MOST_PATTERN_BYTES
+    options.never_capture = True  # where groups begin and end is not asked, and finding it is a hundred times the work
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
         raise InvalidAllowedPatternException(
             f"The AllowedPattern is not a valid regular expression (look-around and back references are not "
-            f"supported): {pattern}"
+            f"supported), or it repeats too much: {pattern}"
         ) from error
 
 

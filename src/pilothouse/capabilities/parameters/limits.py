@@ -1,0 +1,58 @@
+"""How many parameters an account may have, and what else of a put rests on more than the parameter itself."""
+
+from typing import Final
+
+from pilothouse.call import Call
+from pilothouse.capabilities.parameters import settings
+from pilothouse.capabilities.parameters.model import ParameterLimitExceeded, Version
+from pilothouse.capabilities.parameters.puts import Put, Terms, next_version, tier_asked
+from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.capabilities.parameters.values import ADVANCED_BYTES
+
+_NEAR: Final = 256
+"""So close to a limit, puts that make parameters go one after another: before, none can overstep it."""
+
+
+async def next_of(call: Call, store: ParameterStore, put: Put, *, at: int, by: str) -> tuple[Version, Version | None]:
+    """The version that a put makes and the one before it. The parameter must be locked.
+
+    Raises as `next_version`, and ParameterLimitExceeded.
+    """
+    previous = await store.newest(put.name.path)
+    terms = await _terms(call, store, put, previous)
+    version = next_version(put, previous, at=at, by=by, terms=terms)
+    if previous is not None and previous.tier == version.tier:
+        return version, previous
+    if version.tier == "Standard" and await is_full(call, store, "Standard"):
+        if tier_asked(put, previous, terms) != "Intelligent-Tiering":
+            raise _exceeded("Standard", call.house.settings.parameters.standard_limit)
+        version = next_version(put, previous, at=at, by=by, terms=terms, full=True)
+    if version.tier == "Advanced" and await is_full(call, store, "Advanced"):
+        raise _exceeded("Advanced", call.house.settings.parameters.advanced_limit)
+    return version, previous
+
+
+async def is_full(call: Call, store: ParameterStore, tier: str) -> bool:
+    """Whether there is no room for one more parameter of the tier."""
+    limits = call.house.settings.parameters
+    limit = limits.standard_limit if tier == "Standard" else limits.advanced_limit
+    if limit <= 0 or await store.count(tier) < limit - _NEAR:
+        return False
+    await store.lock_count(tier)
+    return await store.count(tier) >= limit
+
+
+async def _terms(call: Call, store: ParameterStore, put: Put, previous: Version | None) -> Terms:
+    tier, most = "Standard", ADVANCED_BYTES
+    if put.tier is None and (previous is None or previous.tier != "Advanced"):
+        tier = await settings.text(store.tx, call.account_id, call.region, settings.DEFAULT_TIER)
+    if len(put.value) > ADVANCED_BYTES or len(put.value.encode()) > ADVANCED_BYTES:
+        most = await settings.number(store.tx, call.account_id, call.region, settings.MAX_VALUE_BYTES)
+    return Terms(tier=tier, most=most)
+
+
+def _exceeded(tier: str, limit: int) -> ParameterLimitExceeded:
+    return ParameterLimitExceeded(
+        f"You have exceeded the number of {tier.lower()} parameters for this account and region, {limit}. Delete "
+        "one or more parameters and try again."
+    )
