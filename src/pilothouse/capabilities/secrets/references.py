@@ -1,0 +1,52 @@
+"""Secrets as other capabilities refer to them: `/aws/reference/secretsmanager/...` of Parameter Store."""
+
+from dataclasses import dataclass, field
+
+from pilothouse.call import Call
+from pilothouse.capabilities.secrets.finding import arn_of, usable
+from pilothouse.capabilities.secrets.model import InvalidRequestException, ResourceNotFoundException
+from pilothouse.capabilities.secrets.sealing import unseal
+from pilothouse.capabilities.secrets.store import SecretStore
+from pilothouse.capabilities.secrets.versions import choose, note_read
+from pilothouse.errors import ValidationException
+from pilothouse.storage import Transaction
+
+_SHORTEST_VERSION_ID = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referenced:
+    """The value of a secret's version. `created_at` is the version's, in epoch milliseconds."""
+
+    arn: str
+    name: str
+    version_id: str
+    stages: tuple[str, ...]
+    created_at: int
+    value: bytes = field(repr=False)
+    is_binary: bool
+
+
+async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str | None) -> Referenced | None:
+    """The value that a reference means: the selector is a version id or a staging label, None the current version.
+
+    None where there is no such secret or version. Raises DecryptionFailure.
+    """
+    store = SecretStore(tx, call.account_id, call.region)
+    is_id = selector is not None and len(selector) >= _SHORTEST_VERSION_ID
+    try:
+        secret = await usable(call, store, secret_id)
+        version, stages = await choose(store, secret, selector if is_id else None, None if is_id else selector)
+    except (ResourceNotFoundException, InvalidRequestException, ValidationException):
+        return None
+    value = await unseal(call, tx, arn_of(call, secret), version)
+    await note_read(call, secret, version)
+    return Referenced(
+        arn=arn_of(call, secret),
+        name=secret.name,
+        version_id=version.version_id,
+        stages=tuple(stages),
+        created_at=version.created_at,
+        value=value,
+        is_binary=version.is_binary,
+    )
