@@ -18,9 +18,9 @@ from rich.table import Table
 
 from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
 from pilothouse.crypto.certificates import days_left
-from pilothouse.crypto.master_key import MasterKeyUnusable, load_vault
+from pilothouse.crypto.master_key import MasterKeyUnusable
 from pilothouse.runtime.listening import client_url, read_listening
 from pilothouse.runtime.settings import Settings
 
@@ -74,7 +74,7 @@ async def _mode(data: Path, settings: Settings) -> Finding:
 
 async def _keys(data: Path, settings: Settings) -> Finding:
     try:
-        root = access.read_root(load_vault(data, create=False), data)
+        root = await access.read_root(master_key(settings), data)
     except MasterKeyUnusable as error:
         return Finding("master key", False, str(error), "put the right master.key back, from a backup of the directory")
     if root is None:

@@ -1,5 +1,6 @@
 """`pilothouse env`: the shell lines that point AWS programs at this installation."""
 
+import asyncio
 import json
 import shlex
 from typing import Annotated, Any
@@ -7,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
-from pilothouse.crypto.master_key import MasterKeyUnusable, load_vault
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
+from pilothouse.crypto.master_key import MasterKeyUnusable
 from pilothouse.runtime.listening import client_url, read_listening
 
 
@@ -23,7 +24,7 @@ def env(
     directory = existing_data(data)
     settings = settings_of(directory)
     try:
-        root = access.read_root(load_vault(directory, create=False), directory)
+        root = asyncio.run(access.read_root(master_key(settings), directory))
     except (MasterKeyUnusable, OSError) as error:
         raise Failed(str(error)) from error
     if root is None:

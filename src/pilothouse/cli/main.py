@@ -1,31 +1,46 @@
 """`pilothouse`: puts the commands together and turns expected faults into one sentence and exit code 1."""
 
 import sys
+from importlib import import_module
 
 import typer
 
-from pilothouse.cli import accounts, doctor, env, serve
 from pilothouse.cli.shared import Failed
 from pilothouse.runtime import logs
 
-app = typer.Typer(
-    name="pilothouse",
-    help="A self-hosted control plane that speaks AWS Systems Manager and AWS Secrets Manager.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("serve")(serve.serve)
-app.command("env")(env.env)
-app.add_typer(accounts.app, name="accounts")
-app.command("doctor")(doctor.doctor)
+_COMMANDS = ("serve", "env", "doctor")
+_GROUPS = ("accounts", "params", "public-parameters", "webhooks", "master-key")
+"""Each is a module of this package; a group has an `app`, a command a function of its own name."""
+
+
+def application(asked: str | None = None) -> typer.Typer:
+    """All commands, or the one asked for alone: its module is loaded then, and none of what only the others need.
+
+    A server keeps what it has loaded, so this counts in its memory as well as in the time of each command.
+    """
+    app = typer.Typer(
+        name="pilothouse",
+        help="A self-hosted control plane that speaks AWS Systems Manager and AWS Secrets Manager.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(lambda: None)  # keeps the command's name on the line when it is the only one
+    names = (*_COMMANDS, *_GROUPS)
+    for name in (asked,) if asked in names else names:
+        module = import_module(f"pilothouse.cli.{name.replace('-', '_')}")
+        if name in _GROUPS:
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
 
 
 def main() -> None:
     """Entry point of the console script."""
     logs.configure(level="warning")  # standard output is for answers; `serve` sets its own level
     try:
-        app()
+        application(sys.argv[1] if len(sys.argv) > 1 else None)()
     except Failed as failed:
         sys.stderr.write(f"pilothouse: {failed}\n")
         sys.exit(1)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pilothouse.crypto.master_key import MasterKey, find_master, missing
 from pilothouse.runtime.settings import Settings, SettingsInvalid, load
 
 
@@ -45,3 +46,11 @@ def settings_of(data: Path, **options: Any) -> Settings:
         return load(data, **options)
     except (SettingsInvalid, OSError) as error:
         raise Failed(str(error)) from error
+
+
+def master_key(settings: Settings) -> MasterKey:
+    """The master key as it is set. Raises MasterKeyUnusable."""
+    found = find_master(settings.data, settings.master_key)
+    if found is None:
+        raise missing(settings.data)
+    return found

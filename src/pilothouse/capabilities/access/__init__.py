@@ -7,9 +7,9 @@ from pilothouse.call import Capability
 from pilothouse.capabilities.access import operations
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.model import AccountExists, AccountKey
-from pilothouse.capabilities.access.store import AccessStore, create_account, ensure_root, read_root
+from pilothouse.capabilities.access.store import SEALED, AccessStore, create_account, ensure_root, read_root
 
-CAPABILITY = Capability.of("access", operations)
+CAPABILITY = Capability.of("access", operations, sealed=(SEALED,))
 
 __all__ = [
     "CAPABILITY",

@@ -9,7 +9,7 @@ from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential
 from pilothouse.identity.principals import Principal
-from pilothouse.identity.session_tokens import credential_of
+from pilothouse.identity.session_tokens import credential_of, meet
 from pilothouse.storage.remembered import Remembered
 
 _DEV_KEY = re.compile(r"[0-9]{12}")
@@ -33,6 +33,8 @@ class AccessCredentials:
 
     async def find(self, access_key_id: str, session_token: str | None) -> Credential:
         if access_key_id.startswith("ASIA"):
+            if session_token is not None:
+                await meet(self._house.vault, session_token)
             found = credential_of(self._house.vault, access_key_id, session_token, self._house.clock.millis())
             if found.principal.node_id is not None:
                 await self._node_lives(found.principal.node_id)
@@ -42,23 +44,23 @@ class AccessCredentials:
         if self._house.settings.dev and _DEV_KEY.fullmatch(access_key_id):
             return Credential(principal=_root(access_key_id, access_key_id), secret=_DEV_SECRET)
         async with self._house.database.reading() as tx:
-            stamp = tx.stamp()
+            stamp = await tx.stamp()
             active = self._active.get(stamp, access_key_id)
             if active is not None:
                 return active
             row = await AccessStore(tx).key(access_key_id)
         if row is None or row["status"] != "Active":
             raise UnrecognizedClientException
-        found = self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+        found = await self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
         self._active.put(stamp, access_key_id, found)
         return found
 
-    def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> Credential:
+    async def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> Credential:
         """The credential of a row just read; one opened before is known again by its sealed bytes."""
         known = self._known.get(access_key_id)
         if known is not None and known[0] == sealed:
             return known[1]
-        secret = self._house.vault.open(sealed, seal_context(account_id, access_key_id)).decode()
+        secret = (await self._house.vault.opened(sealed, seal_context(account_id, access_key_id))).decode()
         credential = Credential(principal=_root(account_id, access_key_id), secret=secret)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()

@@ -5,11 +5,20 @@ from pathlib import Path
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, root_arn, seal_context
-from pilothouse.crypto.vault import SealBroken, Vault
-from pilothouse.runtime.files import write_private
+from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
+from pilothouse.crypto.master_key import MasterKey
+from pilothouse.crypto.sealed import Sealed
 from pilothouse.storage import Row, Transaction
 
-_ROOT_CONTEXT = "root-credentials"
+_ROOT_FILE = "root.sealed"
+
+SEALED = Sealed(
+    table="access_key",
+    keys=("access_key_id",),
+    reads=("account_id",),
+    column="secret_sealed",
+    context=lambda row: seal_context(row["account_id"], row["access_key_id"]),
+)
 
 
 class AccessStore:
@@ -68,13 +77,12 @@ async def create_account(house: House, name: str) -> AccountKey:
         return await store.add_root_key(house, account_id)
 
 
-async def ensure_root(house: House, data: Path) -> AccountKey:
+async def ensure_root(house: House, master: MasterKey, data: Path) -> AccountKey:
     """The first account and its root key; both are made at first start, the key is kept sealed in `root.sealed`.
 
     When that file is lost, a new key is made; the old one goes on to work until it is disabled.
     """
-    file = data / "root.sealed"
-    known = read_root(house.vault, data) if file.exists() else None
+    known = await read_root(master, data)
     async with house.database.transaction() as tx:
         await tx.lock("first-account")
         store = AccessStore(tx)
@@ -86,15 +94,18 @@ async def ensure_root(house: House, data: Path) -> AccountKey:
             await store.add_account(account_id, "main", house.clock.millis())
         made = await store.add_root_key(house, account_id)
     text = json.dumps({"AccountId": made.account_id, "AccessKeyId": made.access_key_id, "SecretAccessKey": made.secret})
-    write_private(file, house.vault.seal(text.encode(), _ROOT_CONTEXT))
+    await keep(data / _ROOT_FILE, text.encode(), master)
     return made
 
 
-def read_root(vault: Vault, data: Path) -> AccountKey | None:
-    """The root key kept in the data directory, or None where there is none that this vault opens."""
+async def read_root(master: MasterKey, data: Path) -> AccountKey | None:
+    """The root key kept in the data directory, or None where there is none of this master key.
+
+    Raises MasterKeyUnusable if the master key is kept elsewhere and does not answer.
+    """
     try:
-        found = json.loads(vault.open((data / "root.sealed").read_bytes(), _ROOT_CONTEXT))
-    except (FileNotFoundError, SealBroken):
+        found = json.loads(await kept(data / _ROOT_FILE, master))
+    except (FileNotFoundError, KeptUnderAnother):
         return None
     return AccountKey(
         account_id=found["AccountId"], access_key_id=found["AccessKeyId"], secret=found["SecretAccessKey"]

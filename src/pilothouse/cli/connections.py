@@ -1,0 +1,92 @@
+"""Clients for commands that speak to a server: where it is and with whose key, from AWS's own settings or --data."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
+
+from pilothouse.capabilities import access
+from pilothouse.cli.shared import Failed, existing_data, master_key, settings_of
+from pilothouse.crypto.master_key import MasterKeyUnusable
+from pilothouse.runtime.listening import client_url, read_listening
+
+_CONFIG = Config(read_timeout=600, retries={"mode": "adaptive", "max_attempts": 8})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One place that holds parameters: what the user said of it."""
+
+    profile: str | None = None
+    endpoint_url: str | None = None
+    region: str | None = None
+    data: Path | None = None
+
+    def given(self) -> bool:
+        """Whether anything at all was said."""
+        return any((self.profile, self.endpoint_url, self.region, self.data))
+
+
+class Clients:
+    """The botocore clients of one side. Raises Failed when nothing says where the server is."""
+
+    def __init__(self, side: Side) -> None:
+        self._values: dict[str, Any] = {"endpoint_url": side.endpoint_url, "region_name": side.region}
+        try:
+            self._session = botocore.session.Session(profile=side.profile)
+            own = resources.files("pilothouse.wire") / "own-models"
+            self._session.get_component("data_loader").search_paths.append(str(own))
+            if side.data is not None or not (side.profile or side.endpoint_url or self._has_settings()):
+                self._values |= {
+                    name: value for name, value in _of_data(side.data).items() if not self._values.get(name)
+                }
+        except BotoCoreError as error:
+            raise Failed(str(error)) from error
+
+    def _has_settings(self) -> bool:
+        return bool(os.environ.get("AWS_ENDPOINT_URL") or self._session.get_credentials())
+
+    def service(self, name: str) -> Any:
+        """A client. Raises Failed."""
+        try:
+            return self._session.create_client(name, config=_CONFIG, **self._values)
+        except NoRegionError as error:
+            raise Failed("no region is set; add --region, or set AWS_REGION") from error
+        except BotoCoreError as error:
+            raise Failed(str(error)) from error
+
+
+def _of_data(option: Path | None) -> dict[str, str]:
+    data = existing_data(option)
+    settings = settings_of(data)
+    try:
+        root = asyncio.run(access.read_root(master_key(settings), data))
+    except (MasterKeyUnusable, OSError) as error:
+        raise Failed(str(error)) from error
+    if root is None:
+        raise Failed(f"{data / 'root.sealed'} does not open with this master key; is it another installation's?")
+    listening = read_listening(data) or {"http": settings.http}
+    return {
+        "endpoint_url": client_url("http", listening["http"]),
+        "region_name": settings.region,
+        "aws_access_key_id": root.access_key_id,
+        "aws_secret_access_key": root.secret,
+    }
+
+
+def told(error: Exception) -> Failed:
+    """A fault of a call as a sentence that says what to do."""
+    if isinstance(error, ClientError):
+        answer = error.response["Error"]
+        return Failed(f"{answer.get('Message') or error} ({answer['Code']})")
+    if isinstance(error, EndpointConnectionError):
+        return Failed(f"{error}; is the server running, and is the address right (AWS_ENDPOINT_URL, --endpoint-url)?")
+    if isinstance(error, NoCredentialsError):
+        return Failed('no credentials; run eval "$(pilothouse env)", or name them with --profile or --data')
+    return Failed(str(error))
