@@ -2,11 +2,12 @@
 
 import argparse
 import json
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import fan_out, get_parameter, postgresql
+from bench import fan_out, get_parameter, parameters, peers, postgresql, scale
 
 
 def main() -> None:
@@ -16,13 +17,53 @@ def main() -> None:
     options.add_argument("--nodes", type=int, default=200, help="scripted agents of the fan-out")
     options.add_argument("--rounds", type=int, help="default 5, quick 1")
     options.add_argument("--seconds", type=float, help="length of a measurement of requests; default 3, quick 1")
+    options.add_argument("--parameters", action="store_true", help="Parameter Store alone, at 1, 16, 64 connections")
+    options.add_argument("--scale", action="store_true", help="1,000 to 1,000,000 parameters stored; some minutes")
     options.add_argument("--output", choices=["table", "json"], default="table")
     chosen = options.parse_args()
     rounds = chosen.rounds or (1 if chosen.quick else 5)
     seconds = chosen.seconds or (1.0 if chosen.quick else 3.0)
-    results = {
+    results: dict[str, Any] = {}
+    if chosen.scale:
+        _scale(results, rounds, seconds)
+    elif chosen.parameters:
+        _parameters(results, rounds, seconds)
+    else:
+        _usual(results, rounds, seconds, chosen.nodes)
+        _parameters(results, 1 if chosen.quick else min(rounds, 3), min(seconds, 1.0))
+    if chosen.output == "json":
+        print(json.dumps(results, indent=2))
+        return
+    for title, figures in results.items():
+        table = Table("figure", "median", title=title, title_justify="left", min_width=64)
+        for name, value in figures.items():
+            table.add_row(name, value if isinstance(value, str) else f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
+        Console().print(table)
+
+
+def _scale(results: dict[str, Any], rounds: int, seconds: float) -> None:
+    for size, figures in scale.measure(rounds, seconds).items():
+        results[f"{size} parameters stored, SQLite"] = figures
+    if url := postgresql.reachable():
+        for size, figures in scale.measure(rounds, seconds, database=url).items():
+            results[f"{size} parameters stored, PostgreSQL"] = figures
+
+
+def _parameters(results: dict[str, Any], rounds: int, seconds: float) -> None:
+    for what, figures in parameters.measure(rounds, seconds).items():
+        results[f"{what} connections, SQLite"] = figures
+    if url := postgresql.reachable():
+        with postgresql.database(url) as fresh:
+            for what, figures in parameters.measure(rounds, seconds, database=fresh).items():
+                results[f"{what} connections, PostgreSQL"] = figures
+    for peer, found in peers.measure(seconds).items():
+        results[f"{peer}, 16 connections"] = {"state": found} if isinstance(found, str) else found
+
+
+def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> None:
+    results |= {
         "GetParameter with decryption, 32 connections, SQLite": get_parameter.measure(rounds, seconds),
-        f"One command on {chosen.nodes} scripted agents, SQLite": fan_out.measure(rounds, chosen.nodes),
+        f"One command on {nodes} scripted agents, SQLite": fan_out.measure(rounds, nodes),
     }
     if url := postgresql.reachable():
         with postgresql.database(url) as fresh:
@@ -30,17 +71,9 @@ def main() -> None:
                 rounds, seconds, database=fresh
             )
         with postgresql.database(url) as fresh:
-            results[f"One command on {chosen.nodes} scripted agents, PostgreSQL"] = fan_out.measure(
-                rounds, chosen.nodes, "--database", fresh
+            results[f"One command on {nodes} scripted agents, PostgreSQL"] = fan_out.measure(
+                rounds, nodes, "--database", fresh
             )
-    if chosen.output == "json":
-        print(json.dumps(results, indent=2))
-        return
-    for title, figures in results.items():
-        table = Table("figure", "median", title=title, title_justify="left", min_width=64)
-        for name, value in figures.items():
-            table.add_row(name, f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
-        Console().print(table)
 
 
 if __name__ == "__main__":

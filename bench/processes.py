@@ -23,6 +23,8 @@ class Measured:
     port: int
     """Of plain HTTP."""
     tls_port: int = 0
+    ready_seconds: float = 0.0
+    """From its start to its first answer."""
 
     def cpu_seconds(self) -> float:
         """CPU time that its threads have used so far, user and system."""
@@ -48,12 +50,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int, tls_port: int = 0) -> Iterator[Measured]:
-    """Start a server, wait until its `/health` answers, end it at the end of the block."""
+def running(command: list[str], port: int, tls_port: int = 0, *, ready: str = "/health") -> Iterator[Measured]:
+    """Start a server, wait until it answers at `ready`, end it at the end of the block."""
+    began = time.perf_counter()
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        _wait(process, f"http://127.0.0.1:{port}/health")
-        yield Measured(process, port, tls_port)
+        _wait(process, f"http://127.0.0.1:{port}{ready}")
+        yield Measured(process, port, tls_port, time.perf_counter() - began)
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
