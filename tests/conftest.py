@@ -15,6 +15,7 @@ import structlog
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
+import pilothouse.wire
 from pilothouse.app import Application, migrations_of_the_house, opened_application
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import Settings
@@ -199,11 +200,13 @@ Aws = Callable[..., Any]
 def aws(server: Server) -> Aws:
     """boto3 clients whose requests the server answers in this process: true wire format, no socket."""
     root = server.application.root
+    session = boto3.Session()
+    session._loader.search_paths.append(str(Path(pilothouse.wire.__path__[0]) / "own-models"))
 
     def client(
         service: str, *, region: str = "eu-west-1", access_key: str | None = None, secret: str | None = None
     ) -> Any:
-        made = boto3.client(
+        made = session.client(
             service,
             region_name=region,
             endpoint_url="http://pilothouse.test",

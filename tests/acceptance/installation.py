@@ -149,9 +149,9 @@ class Installation:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 
-    def boto(self, service: str, **config: Any) -> Any:
-        """A boto3 client over a real connection."""
-        values = self.environment()
+    def boto(self, service: str, *, values: dict[str, str] | None = None, **config: Any) -> Any:
+        """A boto3 client over a real connection; `values`: those of `environment`, if they are known already."""
+        values = values or self.environment()
         return boto3.client(
             service,
             region_name=values["AWS_REGION"],
