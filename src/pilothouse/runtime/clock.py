@@ -56,8 +56,8 @@ class TestClock:
         moved.set()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(0)  # as the system's clock, lets others go on in any case
         due = self.millis() + int(seconds * 1000)
+        await asyncio.sleep(0)  # as the system's clock, lets others go on in any case
         while (left := due - self.millis()) > 0:
             try:
                 async with asyncio.timeout(left / 1000):
