@@ -21,6 +21,8 @@ LONGEST = 300_000
 """Lengths above this are not tried: the body would hit the edge's own limit first."""
 DEEPEST = 6
 """Structures within structures that are followed."""
+NULL_IN_QUOTES = {"UnlabelParameterVersion"}
+"""AWS writes `Value 'null'` for what these leave out."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ def _of_structure(
 
         if name in shape.required_members:
             without = {other: value for other, value in base.items() if other != name}
-            text = f"Value null at '{here}' failed to satisfy constraint: Member must not be null"
+            null = "'null'" if operation in NULL_IN_QUOTES else "null"
+            text = f"Value {null} at '{here}' failed to satisfy constraint: Member must not be null"
             yield Violation(operation, "required", here, build(without), "ValidationException", text)
             yield Violation(operation, "null", here, around(None), "ValidationException", text)
         yield from _of_member(operation, member, here, around, depth, (*above, shape.name))
