@@ -4,8 +4,8 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Flag, auto
@@ -119,12 +119,11 @@ class Call:
     def ids(self) -> Ids:
         return self.house.ids
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The transaction of a writing operation (`writes=True`). It is durable before the answer leaves."""
         if self.bound is None:
             raise RuntimeError("an operation that writes must be declared with writes=True")
-        yield self.bound
+        return nullcontext(self.bound)  # dispatch opened it and ends it
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """Committed state for operations that only read. Sees every write that was acknowledged before."""

@@ -10,9 +10,9 @@ than the read). A request read in a turn came before that turn's look, so it see
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,24 @@ class _Group:
         self.actions: list[Callable[[], None]] = []
 
 
+class _Turn:
+    """One writer's turn, as a block; on the hot path, so without a generator."""
+
+    __slots__ = ("_database", "_group", "_transaction")
+
+    def __init__(self, database: "SqliteDatabase") -> None:
+        self._database = database
+
+    async def __aenter__(self) -> SqliteTransaction:
+        self._group, self._transaction = await self._database.begin_turn()
+        return self._transaction
+
+    async def __aexit__(self, kind: type[BaseException] | None, *raised: object) -> None:
+        self._database.end_turn(self._group, self._transaction, failed=kind is not None)
+        if kind is None:
+            await asyncio.shield(self._group.durable)
+
+
 class SqliteDatabase:
     """See the module. Open it with `open_sqlite`."""
 
@@ -188,20 +206,31 @@ class SqliteDatabase:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-commit")
         self._committer = asyncio.get_running_loop().create_task(self._commit_groups(), name="sqlite-committer")
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        async with self._turn:
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        return _Turn(self)
+
+    async def begin_turn(self) -> tuple[_Group, SqliteTransaction]:
+        """Wait for one's turn to write; the group that it belongs to. Every turn begun is ended."""
+        await self._turn.acquire()
+        try:
             group = self._group or await self._open_group()
             transaction = SqliteTransaction(self._writer, self._columns)
             self._writer.execute("savepoint turn")
-            try:
-                yield transaction
-            except BaseException:
+        except BaseException:
+            self._turn.release()
+            raise
+        return group, transaction
+
+    def end_turn(self, group: _Group, transaction: SqliteTransaction, *, failed: bool) -> None:
+        """Keep what the turn wrote, or take it back, and let the next one write."""
+        try:
+            if failed:
                 self._undo_turn()
-                raise
-            self._writer.execute("release turn")
-            group.actions.extend(transaction.actions)
-        await asyncio.shield(group.durable)
+            else:
+                self._writer.execute("release turn")
+                group.actions.extend(transaction.actions)
+        finally:
+            self._turn.release()
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         return self._look

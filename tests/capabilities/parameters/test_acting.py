@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pilothouse.call import House
-from pilothouse.capabilities.parameters import changes, jobs, limits, settings
+from pilothouse.capabilities.parameters import changes, jobs, settings
 from pilothouse.capabilities.parameters.store import ParameterStore, slot_of
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import ParameterSettings, Settings
@@ -271,19 +271,16 @@ def test_creations_at_once_do_not_overstep_the_limit(ssm: Any, server: Any, monk
     assert sorted(answers) == ["ParameterLimitExceeded"] * 14 + ["made"] * 10
 
 
-def test_the_account_s_tier_holds_for_puts_that_name_none(ssm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_to = {settings.DEFAULT_TIER: "Standard"}
+def test_the_account_s_tier_holds_for_puts_that_name_none(ssm: Any) -> None:
+    def let_it_be(tier: str) -> None:
+        ssm.update_service_setting(SettingId=settings.DEFAULT_TIER, SettingValue=tier)
 
-    async def text(tx: Transaction, account_id: str, region: str, setting: str) -> str:
-        return set_to[setting]
-
-    monkeypatch.setattr(limits.settings, "text", text)
     assert code_of(put, ssm=ssm, name="big", Value="x" * 5000) == "ValidationException"
-    set_to[settings.DEFAULT_TIER] = "Intelligent-Tiering"
+    let_it_be("Intelligent-Tiering")
     assert put(ssm, "big", Value="x" * 5000)["Tier"] == "Advanced"
     assert put(ssm, "small")["Tier"] == "Standard"
     assert put(ssm, "small", Overwrite=True, Value="x" * 5000)["Tier"] == "Advanced"
-    set_to[settings.DEFAULT_TIER] = "Advanced"
+    let_it_be("Advanced")
     assert put(ssm, "other")["Tier"] == "Advanced"
     assert put(ssm, "third", Tier="Standard")["Tier"] == "Standard"
 

@@ -78,14 +78,14 @@ class Event:
         detail: Mapping[str, Any],
     ) -> "Event":
         """The event with its envelope."""
-        moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+        moment = datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()
         envelope = {
             "version": "0",
             "id": event_id,
             "detail-type": detail_type,
             "source": source,
             "account": account_id,
-            "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}",
+            "time": f"{moment[:19]}Z",
             "region": region,
             "resources": list(resources),
             "detail": dict(detail),

@@ -21,7 +21,7 @@ from pilothouse.capabilities.keys import (
     tagging,
     using,
 )
-from pilothouse.capabilities.keys.encryption import Decryption, data_key, decrypt, encrypt
+from pilothouse.capabilities.keys.encryption import Decryption, Sealer, data_key, decrypt, encrypt, sealer_of
 from pilothouse.capabilities.keys.errors import (
     DisabledException,
     InvalidCiphertextException,
@@ -39,9 +39,11 @@ __all__ = [
     "InvalidKeyUsageException",
     "KMSInvalidStateException",
     "NotFoundException",
+    "Sealer",
     "data_key",
     "decrypt",
     "encrypt",
+    "sealer_of",
 ]
 
 CAPABILITY = Capability.of(

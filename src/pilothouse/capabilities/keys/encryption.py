@@ -28,6 +28,7 @@ from pilothouse.capabilities.keys.model import (
 from pilothouse.capabilities.keys.permissions import Use
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
+from pilothouse.errors import ApiError
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
@@ -42,6 +43,14 @@ class Ready(NamedTuple):
     key: Key
     cipher: AESGCM
     material_id: str
+
+
+class Sealer(NamedTuple):
+    """An enabled key as it was named, and the cipher of its newest material. Who may use it is asked at each use."""
+
+    key: Key
+    alias: str | None
+    cipher: AESGCM
 
 
 _usable: Final[WeakKeyDictionary[Vault, Remembered[tuple[str, str, str, int], Ready]]] = WeakKeyDictionary()
@@ -61,6 +70,7 @@ async def encrypt(
     by: Principal | None = None,
     via: str | None = None,
     action: str = "Encrypt",
+    sealer: Sealer | None = None,
 ) -> tuple[bytes, str]:
     """A ciphertext blob, and the id of the key that made it.
 
@@ -68,11 +78,34 @@ async def encrypt(
     must be one that writes. `context` is the encryption context that decryption must repeat. `place` names the row and
     version that the blob is for; `Decryption.open` refuses it elsewhere. `by` is for whom it is done, asked for
     kms:Encrypt or another `action`; without it nobody's permission is asked. `via` is the service that does it.
+    `sealer` is the key of `key_ref` where it was looked up since the request came (`sealer_of`).
     Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidKeyUsageException,
     AccessDeniedException.
     """
-    key = await _for_use(house, tx, account_id, region, key_ref, action, context, by, via)
+    if sealer is not None:
+        key, alias = sealer.key, sealer.alias
+    else:
+        key, alias = await find(house, tx, account_id, region, key_ref, writes=True)
+    if by is not None:
+        use = Use(by=by, action=f"kms:{action}", context=context, via=via, alias=alias)
+        await permissions.check(house.vault, tx, key, use)
+    if sealer is not None:
+        return _blob(house, key, sealer.cipher, plaintext, context, place), key.key_id
+    key.check_usage(KeyUsage.ENCRYPT_DECRYPT, action)
+    key.check_state()
     return await sealed(house, tx, key, plaintext, context, place=place), key.key_id
+
+
+async def sealer_of(house: House, tx: Transaction, account_id: str, region: str, key_ref: str) -> Sealer | None:
+    """The key that `encrypt` would use if it were asked now; None unless it is there and can be used as it is."""
+    try:
+        key, alias = await find(house, tx, account_id, region, key_ref)
+        key.check_usage(KeyUsage.ENCRYPT_DECRYPT, "Encrypt")
+        key.check_state()
+    except ApiError:
+        return None  # `encrypt` says what is wrong with it, after asking who asks
+    cipher, _ = await materials.cipher(house, tx, key)
+    return Sealer(key, alias, cipher)
 
 
 async def data_key(
@@ -87,14 +120,18 @@ async def data_key(
     by: Principal | None = None,
     via: str | None = None,
     size: int = 32,
+    sealer: Sealer | None = None,
 ) -> tuple[bytes, bytes, str]:
     """A new data key of `size` bytes in the clear, the same as a ciphertext blob, and the id of the key that made it.
 
     As `encrypt`, but `by` is asked for kms:GenerateDataKey.
     """
-    key = await _for_use(house, tx, account_id, region, key_ref, "GenerateDataKey", context, by, via)
     plaintext = house.ids.random_bytes(size)
-    return plaintext, await sealed(house, tx, key, plaintext, context, place=place), key.key_id
+    blob, key_id = await encrypt(
+        house, tx, account_id, region, key_ref, plaintext, context,
+        place=place, by=by, via=via, action="GenerateDataKey", sealer=sealer,
+    )  # fmt: skip
+    return plaintext, blob, key_id
 
 
 async def decrypt(
@@ -118,6 +155,10 @@ async def sealed(
 ) -> bytes:
     """A ciphertext blob under the newest material of a symmetric key that was checked before."""
     cipher, _ = await materials.cipher(house, tx, key)
+    return _blob(house, key, cipher, plaintext, context, place)
+
+
+def _blob(house: House, key: Key, cipher: AESGCM, plaintext: bytes, context: Mapping[str, str], place: str) -> bytes:
     front = header(key.account_id, key.key_id, key.material_version, digest(place))
     nonce = house.ids.random_bytes(_NONCE)
     return front + nonce + cipher.encrypt(nonce, plaintext, associated_data(front, context))
@@ -197,23 +238,3 @@ class Decryption:
             raise NotFoundException(f"Key '{key_arn(account_id, self._region, key_id)}' does not exist")
         key.check_state()
         return Ready(key, *await materials.cipher(self._house, self._tx, key, version))
-
-
-async def _for_use(
-    house: House,
-    tx: Transaction,
-    account_id: str,
-    region: str,
-    key_ref: str,
-    operation: str,
-    context: Mapping[str, str],
-    by: Principal | None,
-    via: str | None,
-) -> Key:
-    key, alias = await find(house, tx, account_id, region, key_ref, writes=True)
-    if by is not None:
-        use = Use(by=by, action=f"kms:{operation}", context=context, via=via, alias=alias)
-        await permissions.check(house.vault, tx, key, use)
-    key.check_usage(KeyUsage.ENCRYPT_DECRYPT, operation)
-    key.check_state()
-    return key

@@ -6,6 +6,7 @@ ciphertext under a key of the account (`capabilities/keys`). Tags hang on a para
 
 from pilothouse.call import Capability
 from pilothouse.capabilities.parameters import (
+    exports,
     imports,
     jobs,
     labels,
@@ -79,6 +80,7 @@ CAPABILITY = Capability.of(
     listings,
     labels,
     jobs,
+    exports,
     imports,
     moves,
     restores,

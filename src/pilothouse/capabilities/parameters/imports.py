@@ -16,7 +16,7 @@ from pilothouse.capabilities.parameters.model import (
     Version,
 )
 from pilothouse.capabilities.parameters.names import arn, new_name, resource
-from pilothouse.capabilities.parameters.operations import put_parameter
+from pilothouse.capabilities.parameters.operations import put_in
 from pilothouse.capabilities.parameters.policies import parse_policies
 from pilothouse.capabilities.parameters.sealing import Opener
 from pilothouse.capabilities.parameters.store import ParameterStore
@@ -166,7 +166,7 @@ class _Import:
         members = {name: part for name, part in entry.items() if name not in ("Labels", "Tags", "History")}
         if not overwrite and entry.get("Tags"):
             members["Tags"] = entry["Tags"]
-        answer = await put_parameter(self._call, {**members, "Overwrite": overwrite})
+        answer = await put_in(self._call, {**members, "Overwrite": overwrite})
         number: int = answer["Version"]
         return number
 

@@ -13,13 +13,16 @@ _NEAR: Final = 256
 """So close to a limit, puts that make parameters go one after another: before, none can overstep it."""
 
 
-async def next_of(call: Call, store: ParameterStore, put: Put, *, at: int, by: str) -> tuple[Version, Version | None]:
+async def next_of(
+    call: Call, store: ParameterStore, put: Put, *, at: int, by: str, default_tier: str | None = None
+) -> tuple[Version, Version | None]:
     """The version that a put makes and the one before it. The parameter must be locked.
 
+    `default_tier` is the account's setting where it is known already.
     Raises as `next_version`, and ParameterLimitExceeded.
     """
     previous = await store.newest(put.name.path)
-    terms = await _terms(call, store, put, previous)
+    terms = await _terms(call, store, put, previous, default_tier)
     version = next_version(put, previous, at=at, by=by, terms=terms)
     if previous is not None and previous.tier == version.tier:
         return version, previous
@@ -42,9 +45,11 @@ async def is_full(call: Call, store: ParameterStore, tier: str) -> bool:
     return await store.count(tier) >= limit
 
 
-async def _terms(call: Call, store: ParameterStore, put: Put, previous: Version | None) -> Terms:
-    tier, most = "Standard", ADVANCED_BYTES
-    if put.tier is None and (previous is None or previous.tier != "Advanced"):
+async def _terms(
+    call: Call, store: ParameterStore, put: Put, previous: Version | None, default_tier: str | None
+) -> Terms:
+    tier, most = default_tier or "Standard", ADVANCED_BYTES
+    if default_tier is None and put.tier is None and (previous is None or previous.tier != "Advanced"):
         tier = await settings.text(store.tx, call.account_id, call.region, settings.DEFAULT_TIER)
     if len(put.value) > ADVANCED_BYTES or len(put.value.encode()) > ADVANCED_BYTES:
         most = await settings.number(store.tx, call.account_id, call.region, settings.MAX_VALUE_BYTES)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.parameters import settings
+from pilothouse.capabilities.parameters.ahead import NOTHING, Ahead, look_ahead
 from pilothouse.capabilities.parameters.changes import TAGGED_AS, What, remove, tell_change
 from pilothouse.capabilities.parameters.labels import is_label
 from pilothouse.capabilities.parameters.limits import next_of
@@ -57,17 +58,25 @@ def _each_named(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, name) for name in request["Names"]]
 
 
-@operation("ssm", "PutParameter", writes=True, resources=_named, line=in_line)
+@operation("ssm", "PutParameter", writes=True, resources=_named, line=in_line, prepare=look_ahead)
 async def put_parameter(call: Call, request: Shape) -> Shape:
     """Make a parameter, or with Overwrite its next version, which inherits what the request leaves out."""
+    return await put_in(call, request, call.prepared)
+
+
+async def put_in(call: Call, request: Shape, ahead: Ahead = NOTHING) -> Shape:
+    """PutParameter within a call of any operation that writes."""
     put = _put(call, request)
     wanted_tags = tags.by_key(request.get("Tags") or [])
     async with call.transaction() as tx:
         store = ParameterStore(tx, call.account_id, call.region)
         await store.lock(put.name.path)
-        version, previous = await next_of(call, store, put, at=call.clock.millis(), by=call.principal.arn)
+        version, previous = await next_of(
+            call, store, put, at=call.clock.millis(), by=call.principal.arn, default_tier=ahead.default_tier
+        )
         if version.kind == SECURE:
-            version = replace(version, value=None, sealed=await seal(call, tx, version))
+            sealer = ahead.sealer if version.key_ref == ahead.key_ref else None
+            version = replace(version, value=None, sealed=await seal(call, tx, version, sealer))
         if previous is None:
             await store.add(version)
             await tags.put(tx, call.account_id, call.region, TAGGED_AS, version.path, wanted_tags)

@@ -17,7 +17,7 @@ from pilothouse.capabilities.parameters.model import (
 )
 from pilothouse.capabilities.parameters.moves import parameters_at
 from pilothouse.capabilities.parameters.names import check_path, plain_name, resource
-from pilothouse.capabilities.parameters.operations import put_parameter
+from pilothouse.capabilities.parameters.operations import put_in
 from pilothouse.capabilities.parameters.sealing import Opener
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.capabilities.parameters.trash import revive
@@ -166,7 +166,7 @@ class _Restore:
         if then.tier == "Advanced":
             request["Tier"] = "Advanced"
         try:
-            answer = await put_parameter(self._call, request)
+            answer = await put_in(self._call, request)
         except ApiError as error:
             error.message = f"{newest.name} can't be restored, so nothing was: {error.message}"
             raise

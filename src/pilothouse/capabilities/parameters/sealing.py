@@ -28,8 +28,11 @@ _KEY_UNUSABLE: Final = (
 )
 
 
-async def seal(call: Call, tx: Transaction, version: Version) -> bytes:
-    """The version's value under its key, for the caller, whom the key's policy must let. Raises InvalidKeyId."""
+async def seal(call: Call, tx: Transaction, version: Version, sealer: keys.Sealer | None = None) -> bytes:
+    """The version's value under its key, for the caller, whom the key's policy must let. Raises InvalidKeyId.
+
+    `sealer` is that key where it is known already.
+    """
     plaintext = (version.value or "").encode()
     key_ref = version.key_ref or ""
     context = {"PARAMETER_ARN": arn(call.account_id, call.region, version.path)}
@@ -38,9 +41,11 @@ async def seal(call: Call, tx: Transaction, version: Version) -> bytes:
     asker, via = call.principal, _via(call)
     try:
         if version.tier != "Advanced":
-            sealed, _ = await keys.encrypt(*where, plaintext, context, place=place, by=asker, via=via)
+            sealed, _ = await keys.encrypt(*where, plaintext, context, place=place, by=asker, via=via, sealer=sealer)
             return sealed
-        data_key, encrypted, key_id = await keys.data_key(*where, context, place=place, by=asker, via=via)
+        data_key, encrypted, key_id = await keys.data_key(
+            *where, context, place=place, by=asker, via=via, sealer=sealer
+        )
     except (*_KEY_UNUSABLE, AccessDeniedException) as error:
         raise InvalidKeyId(error.message) from error
     owner = key_ref.split(":")[4] if key_ref.startswith("arn:") else call.account_id

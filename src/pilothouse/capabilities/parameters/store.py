@@ -34,6 +34,8 @@ VALUES_OF_PARENT: Final = f"""select {_OF_VALUE} from parameter
 
 NEWEST: Final = f"""select path, name, {_ABOUT}, value, sealed from parameter
   where account_id = :account_id and region = :region and path = :path"""  # noqa: S608
+NEWEST_OF: Final = f"""select path, name, {_ABOUT}, value, sealed from parameter
+  where account_id = :account_id and region = :region and path in (:paths) order by path"""  # noqa: S608
 OLDER: Final = f"""select path, cast(:name as text) as name, {_ABOUT}, value, sealed from parameter_version
   where account_id = :account_id and region = :region and path = :path and version > :after and version < :before
   order by version limit :count"""  # noqa: S608
@@ -186,6 +188,11 @@ class ParameterStore:
         row = await self._tx.row(NEWEST, account_id=self._account_id, region=self._region, path=path)
         return None if row is None else _version(row, row["value"], row["sealed"])
 
+    async def newest_of(self, paths: Collection[str]) -> list[Version]:
+        """As `newest`, of several parameters, in the order of their paths."""
+        rows = await self._tx.rows(NEWEST_OF, account_id=self._account_id, region=self._region, paths=list(paths))
+        return [_version(row, row["value"], row["sealed"]) for row in rows]
+
     async def older(self, newest: Version, *, after: int, count: int) -> list[Version]:
         """Versions before the newest and after the number `after`, ascending."""
         rows = await self._tx.rows(
@@ -307,6 +314,22 @@ class ParameterStore:
             account_id=self._account_id, region=self._region, path=path,
         )  # fmt: skip
         return {row["label"]: row["version"] for row in rows}
+
+    async def labels_of(self, paths: Collection[str]) -> dict[str, dict[str, int]]:
+        """The labels of several parameters by path, as `labels`; one without labels has no entry."""
+        if not paths:
+            return {}
+        rows = await self._tx.rows(
+            """select path, label, version from parameter_label
+               where account_id = :account_id and region = :region and path in (:paths)
+                 and path >= :first and path <= :last
+               order by path, label""",
+            account_id=self._account_id, region=self._region, paths=list(paths), first=min(paths), last=max(paths),
+        )  # fmt: skip
+        found: dict[str, dict[str, int]] = {}
+        for row in rows:
+            found.setdefault(row["path"], {})[row["label"]] = row["version"]
+        return found
 
     async def labelled(self, path: str, label: str) -> int | None:
         """The version that a label sits on."""
