@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from pilothouse.capabilities.events import store
 from pilothouse.capabilities.events.model import FAILING, RETRYING, Cursor, Kept, resumed, setback
 from tests.capabilities.events.conftest import Receiver, eventually
 from tests.conftest import Server
@@ -45,6 +46,33 @@ def test_events_arrive_in_order_and_signed(client: Any, receiver: Receiver, told
     shown = eventually(lambda: _described(client, made, lambda hook: hook.get("LastStatusCode") == 200))
     assert (shown["State"], shown["Failures"], shown["EventsMissed"]) == ("Active", 0, 0)
     assert "Secret" not in shown
+
+
+def test_a_look_that_took_long_brings_nothing_twice(
+    client: Any, receiver: Receiver, told: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = []
+    look = store.deliverable
+
+    async def slow(tx: Any) -> Any:
+        """What the look before saw, as if it had been on its way since."""
+        looks.append(await look(tx))
+        return looks[-2] if len(looks) > 1 else looks[-1]
+
+    def change_again() -> None:
+        """While the receiver is at it: something more happens, and it is seen that something is due."""
+        if len(receiver.taken) < 5:
+            before = len(looks)
+            told(f"/{len(receiver.taken) + 1}")
+            eventually(lambda: len(looks) > before)
+
+    made = client.create_webhook(Url=receiver.url)
+    monkeypatch.setattr(store, "deliverable", slow)
+    receiver.during = change_again
+    told("/0")
+    eventually(lambda: len(receiver.taken) >= 6)
+    eventually(lambda: _described(client, made, lambda hook: hook["EventsBehind"] == 0))
+    assert names(receiver) == [f"/{n}" for n in range(6)]
 
 
 def _described(client: Any, made: dict[str, Any], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:

@@ -144,15 +144,17 @@ class Deliveries:
 
     def _forget_gone(self, webhooks: Sequence[Webhook]) -> None:
         living = {(each.webhook_id, each.generation) for each in webhooks}
-        self._seen = {key: cursor for key, cursor in self._seen.items() if key in living}
+        for key in self._seen.keys() - living:
+            del self._seen[key]  # in place: lanes hold the table
         ids = {webhook_id for webhook_id, _ in living}
         self._turns = {key: at for key, at in self._turns.items() if key in ids}
 
     async def _lane(self, webhook: Webhook) -> None:
         """A lane's failure ends this lane only; what it did not write down is done again."""
         try:
-            if await self._held(webhook):
-                await _Lane(self._house, webhook, self._seen).run()
+            held = await self._held(webhook)
+            if held is not None:
+                await _Lane(self._house, held, self._seen).run()
         except StorageUnavailable as fault:
             log.warning("webhooks.storage_unavailable", error=str(fault))
         except Exception:
@@ -161,13 +163,20 @@ class Deliveries:
             self._lanes.discard(webhook.webhook_id)
             self._free.set()
 
-    async def _held(self, webhook: Webhook) -> bool:
-        now = self._house.clock.millis()
-        mine = webhook.holder == self._house.process_id
-        if mine and (webhook.held_until or 0) > now + _RENEW_SECONDS * 1000:
-            return True
+    async def _held(self, seen: Webhook) -> Webhook | None:
+        """The webhook as it stands once this process holds it; None if another does, or it was changed.
+
+        What a look saw may be old: since then a lane, here or in another process, may have delivered more.
+        """
+        now, process_id = self._house.clock.millis(), self._house.process_id
+        async with self._house.database.reading() as tx:
+            fresh = await store.still(tx, seen)
+        if fresh is None or (fresh.holder == process_id and (fresh.held_until or 0) > now + _RENEW_SECONDS * 1000):
+            return fresh
         async with self._house.database.transaction() as tx:
-            return await store.hold(tx, webhook, self._house.process_id, now, now + HOLD_SECONDS * 1000)
+            if not await store.hold(tx, seen, process_id, now, now + HOLD_SECONDS * 1000):
+                return None
+            return await store.still(tx, seen)
 
 
 class _Lane:

@@ -204,6 +204,15 @@ async def deliverable(tx: Transaction) -> list[Webhook]:
     return [Webhook(**row) for row in rows]
 
 
+async def still(tx: Transaction, webhook: Webhook) -> Webhook | None:
+    """The webhook as it is now; None if it was changed or removed."""
+    row = await tx.row(
+        f"select {_WEBHOOK} from webhook where webhook_id = :webhook_id and generation = :generation",  # noqa: S608
+        webhook_id=webhook.webhook_id, generation=webhook.generation,
+    )  # fmt: skip
+    return None if row is None else Webhook(**row)
+
+
 async def hold(tx: Transaction, webhook: Webhook, holder: str, now: int, until: int) -> bool:
     """Take the webhook for one process, if no other has it."""
     return bool(
