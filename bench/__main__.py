@@ -4,14 +4,12 @@ import argparse
 import json
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from bench import fan_out, get_parameter, parameters, peers, postgresql, scale
+from bench.tables import show
 
 
 def main() -> None:
-    """Run them one after another and print one table each."""
+    """Run them one after another and print tables."""
     options = argparse.ArgumentParser(prog="bench")
     options.add_argument("--quick", action="store_true", help="one short round of each")
     options.add_argument("--nodes", type=int, default=200, help="scripted agents of the fan-out")
@@ -34,11 +32,7 @@ def main() -> None:
     if chosen.output == "json":
         print(json.dumps(results, indent=2))
         return
-    for title, figures in results.items():
-        table = Table("figure", "median", title=title, title_justify="left", min_width=64)
-        for name, value in figures.items():
-            table.add_row(name, value if isinstance(value, str) else f"{value:,.3f}" if value < 10 else f"{value:,.0f}")
-        Console().print(table)
+    show(results)
 
 
 def _scale(results: dict[str, Any], rounds: int, seconds: float) -> None:
