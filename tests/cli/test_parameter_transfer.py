@@ -172,6 +172,43 @@ def test_texts_come_back_through_dotenv(aws: Any, run: Run, tmp_path: Path, valu
     assert {name: ssm.get_parameter(Name=f"/p/{name}")["Parameter"]["Value"] for name in values} == values
 
 
+def test_a_server_of_others_is_read_by_the_plain_operations(
+    aws: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Name by name, several at once: the file is the same. It has other addresses, or no such operation."""
+    ssm = aws("ssm")
+    tags = [{"Key": "k", "Value": "v"}]
+    for number in range(120):
+        ssm.put_parameter(Name=f"/m/{number:03}", Type="SecureString", Value=f"v{number}", Tags=tags)
+    ssm.put_parameter(Name="/m/007", Value="later", Overwrite=True)
+    ssm.label_parameter_version(Name="/m/007", Labels=["live"])
+    words = ("export", "--path", "/m", "--with-decryption", "--with-history", "-o")
+    run(*words, tmp_path / "ours.json")
+
+    class Elsewhere:
+        def __init__(self, side: object) -> None:
+            pass
+
+        def service(self, name: str) -> Any:
+            made = aws(name)
+            made.meta._endpoint_url = f"http://{name}.test"
+            return made
+
+    class Older(Elsewhere):
+        def service(self, name: str) -> Any:
+            made = aws(name)
+            made.meta.events.register_first("before-call.pilothouse", unknown)
+            return made
+
+    def unknown(params: Any, **_: Any) -> None:
+        params["headers"]["X-Amz-Target"] = "Pilothouse.NoSuchOperation"
+
+    for number, other in enumerate((Elsewhere, Older)):
+        monkeypatch.setattr(params, "Clients", other)
+        run(*words, tmp_path / f"{number}.json")
+        assert (tmp_path / f"{number}.json").read_bytes() == (tmp_path / "ours.json").read_bytes()
+
+
 def versions(ssm: Any, name: str) -> list[tuple[int, str, list[str]]]:
     pages = ssm.get_paginator("get_parameter_history").paginate(Name=name, WithDecryption=True)
     return [(each["Version"], each["Value"], each["Labels"]) for page in pages for each in page["Parameters"]]

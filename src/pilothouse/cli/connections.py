@@ -11,7 +11,6 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
-from pilothouse.capabilities import access
 from pilothouse.cli.shared import Failed, existing_data, master_key, settings_of
 from pilothouse.crypto.master_key import MasterKeyUnusable
 from pilothouse.runtime.listening import client_url, read_listening
@@ -63,6 +62,8 @@ class Clients:
 
 
 def _of_data(option: Path | None) -> dict[str, str]:
+    from pilothouse.capabilities import access  # commands that are told where the server is start sooner without it
+
     data = existing_data(option)
     settings = settings_of(data)
     try:

@@ -1,10 +1,20 @@
-"""Reading parameters over the plain ssm API, so from the cloud's service as well, in the form of an export."""
+"""Reading parameters in the form of an export, from any Parameter Store; from a server of ours many at a time."""
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
+from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
+
+from pilothouse.cli.connections import Clients
 from pilothouse.cli.parameter_files import WITHHELD
+
+_GATHERED: Final = 100
+"""Names in one question to a server of ours."""
+_AT_ONCE: Final = 8
+"""Questions to another server that are under way at once."""
 
 _MEMBERS = {
     "Type": "type", "Tier": "tier", "DataType": "data_type", "KeyId": "key_id", "Description": "description",
@@ -30,25 +40,60 @@ def _described(ssm: Any, filters: list[dict[str, Any]]) -> list[str]:
 
 
 def read(
-    ssm: Any, names: list[str], *, decrypt: bool, history: bool = False, step: Callable[[], None] = lambda: None
+    clients: Clients, names: list[str], *, decrypt: bool, history: bool = False, step: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
-    """The parameters in the members of an export, in the order of the names."""
-    found = []
-    for name in names:
-        versions = _versions(ssm, name, decrypt=decrypt)
-        shape = {"name": name, **_shape(versions[-1], decrypt=decrypt)}
+    """The parameters in the members of an export, in the order of the names.
+
+    A server of ours gives many of them in one answer; of the cloud's each is asked for by itself, several at a time.
+    """
+    ssm, own = clients.service("ssm"), clients.service("pilothouse")
+    found: dict[str, dict[str, Any]] = {}
+    if own.meta.endpoint_url == ssm.meta.endpoint_url:  # of its own it would be a host that nobody has
+        for each in _gathered(own, names, decrypt=decrypt, history=history):
+            found[each["Name"]] = _whole(each["Versions"], each["Tags"], decrypt=decrypt, history=history)
+            step()
+
+    def one(name: str) -> dict[str, Any]:
         tags = ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId=name)["TagList"]
-        if tags:
-            shape["tags"] = {tag["Key"]: tag["Value"] for tag in sorted(tags, key=lambda tag: str(tag["Key"]))}
-        if history:
-            shape["history"] = [
-                {"version": each["Version"], "last_modified": each["LastModifiedDate"].isoformat()}
-                | _shape(each, decrypt=decrypt)
-                for each in versions
-            ]
-        found.append(shape)
-        step()
-    return found
+        return _whole(_versions(ssm, name, decrypt=decrypt), tags, decrypt=decrypt, history=history)
+
+    rest = [name for name in names if name not in found]
+    with ThreadPoolExecutor(_AT_ONCE) as several:
+        for name, shape in zip(rest, several.map(one, rest), strict=True):
+            found[name] = shape
+            step()
+    return [found[name] for name in names]
+
+
+def _gathered(own: Any, names: list[str], *, decrypt: bool, history: bool) -> Iterator[dict[str, Any]]:
+    """Parameters with their versions and tags; not all of them, and none from a server that has no such operation."""
+    waiting = names
+    while waiting:
+        asked, waiting = waiting[:_GATHERED], waiting[_GATHERED:]
+        try:
+            answer = own.read_parameters(Names=asked, WithDecryption=decrypt, WithHistory=history)
+        except (ClientError, ResponseParserError):
+            return  # what is wrong, if anything is, the plain operations tell
+        yield from answer["Parameters"]
+        unread = answer["UnreadNames"]
+        if not answer["Parameters"]:
+            unread = unread[1:]  # its history needs more than one answer
+        waiting = unread + waiting
+
+
+def _whole(
+    versions: list[dict[str, Any]], tags: list[dict[str, str]], *, decrypt: bool, history: bool
+) -> dict[str, Any]:
+    shape = {"name": versions[-1]["Name"], **_shape(versions[-1], decrypt=decrypt)}
+    if tags:
+        shape["tags"] = {tag["Key"]: tag["Value"] for tag in sorted(tags, key=lambda tag: str(tag["Key"]))}
+    if history:
+        shape["history"] = [
+            {"version": each["Version"], "last_modified": each["LastModifiedDate"].isoformat()}
+            | _shape(each, decrypt=decrypt)
+            for each in versions
+        ]
+    return shape
 
 
 def _versions(ssm: Any, name: str, *, decrypt: bool) -> list[dict[str, Any]]:

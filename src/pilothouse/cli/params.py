@@ -49,12 +49,14 @@ def _asking(output: str = "table", *, hints: Mapping[str, str] | None = None) ->
         raise failed from error
 
 
-def _read(ssm: Any, path: str, *, decrypt: bool, recursive: bool = True, history: bool = False) -> list[dict[str, Any]]:
-    names = parameter_reading.names_at(ssm, path, recursive=recursive)
+def _read(
+    clients: Clients, path: str, *, decrypt: bool, recursive: bool = True, history: bool = False
+) -> list[dict[str, Any]]:
+    names = parameter_reading.names_at(clients.service("ssm"), path, recursive=recursive)
     if not names:
         raise Failed(f"there are no parameters at {path}; check the path, the account and the region")
     with progress("Reading parameters", len(names)) as step:
-        return parameter_reading.read(ssm, names, decrypt=decrypt, history=history, step=step)
+        return parameter_reading.read(clients, names, decrypt=decrypt, history=history, step=step)
 
 
 @app.command("export")
@@ -78,7 +80,7 @@ def export(
         raise Failed(f"--format {form}: use json, yaml or env")
     clients = Clients(Side(profile=profile, endpoint_url=endpoint_url, region=region, data=data))
     with _asking():
-        found = _read(clients.service("ssm"), path, decrypt=decrypt, history=history)
+        found = _read(clients, path, decrypt=decrypt, history=history)
     text = written(found, form, path=path)
     if file is None:
         typer.echo(text, nl=False)
@@ -226,7 +228,7 @@ def _side(clients: Clients, asked: str) -> dict[str, dict[str, Any]]:
         return {"": {"type": parameter["Type"], "value": parameter["Value"], "data_type": parameter["DataType"]}}
     names = parameter_reading.names_at(ssm, asked)
     with progress(f"Reading {asked}", len(names)) as step:
-        found = parameter_reading.read(ssm, names, decrypt=True, step=step)
+        found = parameter_reading.read(clients, names, decrypt=True, step=step)
     base = f"/{asked.strip('/')}".rstrip("/")
     return {f"/{each.pop('name').removeprefix('/')}".removeprefix(base): each for each in found}
 
@@ -278,7 +280,7 @@ def copy(
     there = _other_side(here, to_profile, to_endpoint_url, to_region)
     foreign = here != there
     with _asking(output):
-        found = _read(Clients(here).service("ssm"), source, decrypt=True, recursive=recursive, history=history)
+        found = _read(Clients(here), source, decrypt=True, recursive=recursive, history=history)
         members = [_copied(each, source, destination, key_id, foreign=foreign) for each in found]
         mode = "overwrite" if overwrite else "fail"
         own = Clients(there).service("pilothouse")

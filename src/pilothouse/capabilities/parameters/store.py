@@ -213,7 +213,7 @@ class ParameterStore:
 
     async def add(self, version: Version) -> None:
         """The first version of a new parameter."""
-        await self._tx.execute(ADD, **self._columns(version), parent=parent(version.path), name=version.name)
+        self._tx.later(ADD, **self._columns(version), parent=parent(version.path), name=version.name)
         await self._count(version.path, version.tier, 1)
         if version.policies:
             await self._plan(version)
@@ -221,8 +221,8 @@ class ParameterStore:
     async def replace(self, version: Version, *, previous: Version, drop: int | None) -> None:
         """A further version: the newest (`previous`) moves to the older ones; `drop` and those before it go."""
         scope = {"account_id": self._account_id, "region": self._region, "path": version.path}
-        await self._tx.execute(KEEP_NEWEST_AS_OLDER, **scope)
-        await self._tx.execute(REPLACE, **self._columns(version))
+        self._tx.later(KEEP_NEWEST_AS_OLDER, **scope)
+        self._tx.later(REPLACE, **self._columns(version))
         if drop is not None:
             await self._tx.execute(
                 """delete from parameter_version
