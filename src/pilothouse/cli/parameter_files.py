@@ -401,13 +401,26 @@ def parse_env(text: str) -> Iterator[tuple[str, str, int]]:
         at = end + 1
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes texts so that they are read as they were."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # in single quotes a reader takes these for ends of lines, and folds them with the blanks around
+    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def written(parameters: Sequence[Mapping[str, Any]], form: str, *, path: str) -> str:
     """The text of an export."""
     if form == "json":
         return json.dumps({"format": FORMAT, "parameters": parameters}, indent=2, ensure_ascii=False) + "\n"
     if form == "yaml":
         tree = {"format": FORMAT, "parameters": [dict(each) for each in parameters]}
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=1_000_000)
+        return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
     lines: dict[str, str] = {}
     for each in parameters:
         below = each["name"].removeprefix("/").removeprefix(path.strip("/")).strip("/") or each["name"]
