@@ -151,3 +151,45 @@ async def test_migrations_run_once(database: Database) -> None:
     await database.migrate(migrations_of_the_house())
     async with database.reading() as tx:
         assert await tx.value("select count(*) from schema_migration") == before > 0
+
+
+async def test_what_is_put_off_is_there_for_the_next_statement_and_at_the_end(notes: Database) -> None:
+    put = "insert into note (name, n) values (:name, :n)"
+    async with notes.transaction() as tx:
+        tx.later(put, name="a", n=1)
+        tx.later(put, name="b", n=2)
+        tx.later("insert into note (name, n) values (:name, 0)", name="c")
+        assert await tx.value("select count(*) from note") == 3
+        tx.later(put, name="d", n=4)
+        assert await tx.execute("update note set n = 5 where name = :name", name="d") == 1
+        tx.later(put, name="e", n=6)
+    assert await _names(notes) == ["a", "b", "c", "d", "e"]
+    async with notes.reading() as look:
+        assert await look.value("select n from note where name = 'd'") == 5
+        with pytest.raises(Exception, match=r"must not write|readonly"):
+            look.later(put, name="f", n=7)
+
+
+async def test_different_statements_that_were_put_off_run_with_their_own_values(notes: Database) -> None:
+    await _put(notes, "old", 1)
+    async with notes.transaction() as tx:
+        tx.later("insert into note (name, n) select :name, n from note where name = 'old'", name="copy")
+        tx.later("update note set n = :n where name = :name", name="old", n=2)
+        tx.later("insert into note (name, n) values (:name, :n)", name="new", n=3)
+    async with notes.reading() as look:
+        found = await look.rows("select name, n from note order by name")
+    assert [tuple(row.values()) for row in found] == [("copy", 1), ("new", 3), ("old", 2)]
+
+
+async def test_what_is_put_off_and_fails_undoes_the_block(notes: Database) -> None:
+    await _put(notes, "a", 1)
+    with pytest.raises(Conflict):
+        async with notes.transaction() as tx:
+            tx.later("insert into note (name, n) values ('b', 2)")
+            tx.later("insert into note (name, n) values (:name, 1)", name="a")
+    assert await _names(notes) == ["a"]
+    with pytest.raises(RuntimeError):
+        async with notes.transaction() as tx:
+            tx.later("insert into note (name, n) values ('c', 2)")
+            raise RuntimeError
+    assert await _names(notes) == ["a"]

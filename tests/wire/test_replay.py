@@ -25,12 +25,12 @@ async def test_an_answer_is_kept_for_its_time_and_then_forgotten(database: Datab
     async with database.transaction() as tx:
         store = ReplayStore(tx, VAULT)
         assert await store.answer("k", 1_000) is None
-        await store.keep("k", b"answer", 1_000)
+        store.keep("k", b"answer", 1_000)
     async with database.transaction() as tx:
         store = ReplayStore(tx, VAULT)
         assert await store.answer("k", LATER + 999) == b"answer"
         assert await store.answer("k", LATER + 1_000) is None
-        await store.keep("k", b"another", LATER + 1_000)
+        store.keep("k", b"another", LATER + 1_000)
         assert await store.answer("k", LATER + 1_000) == b"another"
     async with database.transaction() as tx:
         store = ReplayStore(tx, VAULT)
@@ -49,7 +49,7 @@ async def test_the_second_of_two_equal_calls_waits_for_the_first(database: Datab
                 return kept
             runs.append(number)
             await asyncio.sleep(0.05)
-            await store.keep("k", b"answer of %d" % number, 1_000)
+            store.keep("k", b"answer of %d" % number, 1_000)
             return b"answer of %d" % number
 
     answers = await asyncio.gather(*(run(number) for number in range(8)))
@@ -61,7 +61,7 @@ async def test_the_second_of_two_equal_calls_waits_for_the_first(database: Datab
 async def test_a_kept_answer_does_not_open_under_another_call(database: Database) -> None:
     async with database.transaction() as tx:
         store = ReplayStore(tx, VAULT)
-        await store.keep("k", b"answer", 1_000)
+        store.keep("k", b"answer", 1_000)
         await tx.execute("update replayed_call set key = 'other'")
         with pytest.raises(SealBroken):
             await store.answer("other", 1_000)

@@ -45,6 +45,14 @@ class Transaction(Protocol):
     async def execute(self, sql: str, /, **values: Any) -> int:
         """Run a statement; the number of rows it changed. Raises Conflict for a taken key."""
 
+    def later(self, sql: str, /, **values: Any) -> None:
+        """Run a statement before the next other one or the commit, whichever comes first.
+
+        For writes of which nothing more is asked: where each statement is a journey, they travel together. They may
+        run in any order and see none of each other's changes, so no two of them may write the same row. What is wrong
+        with one is raised when it runs.
+        """
+
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         """Run a statement once for each mapping."""
 

@@ -14,7 +14,7 @@ import structlog
 from pilothouse.storage import Conflict, LockHeld, Migrations, Row, StorageUnavailable, Transaction
 from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
 from pilothouse.storage.postgresql_looks import Looks, Run
-from pilothouse.storage.sql import arguments, expand, numbered, postgresql_ddl
+from pilothouse.storage.sql import arguments, expand, joined, numbered, postgresql_ddl
 
 log = structlog.get_logger()
 
@@ -58,9 +58,18 @@ class PostgresqlTransaction:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._waiting: list[tuple[str, dict[str, Any]]] = []
+        """What `later` was given."""
         self.actions: list[Callable[[], None]] = []
 
+    @property
+    def waits(self) -> bool:
+        """Whether `later` was given something that has not run."""
+        return bool(self._waiting)
+
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
+        if self._waiting:
+            await self.send_waiting()
         text, bound = _prepared(sql, values)
         try:
             found: list[Row] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
@@ -69,6 +78,8 @@ class PostgresqlTransaction:
         return found
 
     async def row(self, sql: str, /, **values: Any) -> Row | None:
+        if self._waiting:
+            await self.send_waiting()
         text, bound = _prepared(sql, values)
         try:
             found: Row | None = await self._connection.fetchrow(text, *bound, timeout=_STATEMENT_SECONDS)
@@ -77,6 +88,8 @@ class PostgresqlTransaction:
         return found
 
     async def value(self, sql: str, /, **values: Any) -> Any:
+        if self._waiting:
+            await self.send_waiting()
         text, bound = _prepared(sql, values)
         try:
             return await self._connection.fetchval(text, *bound, timeout=_STATEMENT_SECONDS)
@@ -84,7 +97,25 @@ class PostgresqlTransaction:
             raise _translated(error) from _cause(error)
 
     async def execute(self, sql: str, /, **values: Any) -> int:
-        text, bound = _prepared(sql, values)
+        if self._waiting:
+            await self.send_waiting()
+        return await self._run(*_prepared(sql, values))
+
+    def later(self, sql: str, /, **values: Any) -> None:
+        self._waiting.append((sql, values))
+
+    async def send_waiting(self) -> None:
+        """Run what `later` was given. Raises as `execute` does."""
+        waiting, self._waiting = self._waiting, []
+        bundle: dict[str, dict[str, Any]] = {}
+        for sql, values in waiting:
+            if sql in bundle:  # a statement's order among its like is kept
+                await self._run(*_joined(bundle))
+                bundle = {}
+            bundle[sql] = values
+        await self._run(*_joined(bundle))
+
+    async def _run(self, text: str, bound: Sequence[Any]) -> int:
         try:
             status: str = await self._connection.execute(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
@@ -93,6 +124,8 @@ class PostgresqlTransaction:
         return int(count) if count.isdigit() else 0
 
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
+        if self._waiting:
+            await self.send_waiting()
         text, order = numbered(sql)
         try:
             await self._connection.executemany(
@@ -102,6 +135,8 @@ class PostgresqlTransaction:
             raise _translated(error) from _cause(error)
 
     async def lock(self, *key: str) -> None:
+        if self._waiting:
+            await self.send_waiting()
         text, bound = _prepared(_LOCK, {"key": "\x1f".join(key)})
         try:
             await self._connection.execute(text, *bound, timeout=_LOCK_SECONDS)
@@ -139,6 +174,8 @@ class PostgresqlDatabase:
                 raise _translated(error) from error
             try:
                 yield transaction
+                if transaction.waits:
+                    await transaction.send_waiting()
             except BaseException:
                 await _roll_back(block)
                 raise
@@ -234,6 +271,9 @@ class _Reading(PostgresqlTransaction):
     async def execute(self, sql: str, /, **values: Any) -> int:
         raise RuntimeError("a transaction that reads must not write")
 
+    def later(self, sql: str, /, **values: Any) -> None:
+        raise RuntimeError("a transaction that reads must not write")
+
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         raise RuntimeError("a transaction that reads must not write")
 
@@ -275,6 +315,13 @@ def _prepared(sql: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
     sql, flat = expand(sql, values)
     text, order = numbered(sql)
     return text, arguments(order, flat)
+
+
+def _joined(bundle: Mapping[str, dict[str, Any]]) -> tuple[str, list[Any]]:
+    """Statements that have nothing to do with each other as one."""
+    expanded = [expand(sql, values) for sql, values in bundle.items()]
+    text, order = joined(tuple(sql for sql, _ in expanded))
+    return text, [expanded[place][1][name] for place, name in order]
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -51,6 +51,21 @@ def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
     return _PARAMETER.sub(put, sql), tuple(order)
 
 
+@lru_cache(maxsize=1024)
+def joined(statements: tuple[str, ...]) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """Statements that change rows as one, with `$n`; and for each number the statement's place and the name there."""
+    order: dict[tuple[int, str], int] = {}
+
+    def text(place: int) -> str:
+        return _PARAMETER.sub(
+            lambda found: f"${order.setdefault((place, found[1]), len(order) + 1)}", statements[place]
+        )
+
+    texts = [text(place) for place in range(len(statements))]
+    others = ", ".join(f"also_{place} as ({each})" for place, each in enumerate(texts[:-1]))
+    return f"with {others} {texts[-1]}" if others else texts[-1], tuple(order)
+
+
 def arguments(order: tuple[str, ...], values: Mapping[str, Any]) -> list[Any]:
     """The values in the order of `numbered`; a missing one is a KeyError, as it is a bug of the store."""
     return [values[name] for name in order]

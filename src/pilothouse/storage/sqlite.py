@@ -77,13 +77,16 @@ class SqliteTransaction:
             raise _translated(error) from error
 
     async def execute(self, sql: str, /, **values: Any) -> int:
-        sql, bound = expand(sql, values)
         before = self._connection.total_changes()
+        self.later(sql, **values)
+        return self._connection.total_changes() - before
+
+    def later(self, sql: str, /, **values: Any) -> None:
+        sql, bound = expand(sql, values)
         try:
             self._connection.execute(sql, bound)
         except apsw.Error as error:
             raise _translated(error) from error
-        return self._connection.total_changes() - before
 
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         try:

@@ -196,7 +196,7 @@ class Dispatch:
             call.bound = tx
             body = protocol.body(model, await operation.handler(call, shape))
             if key is not None:
-                await replays.keep(key, body, call.clock.millis())
+                replays.keep(key, body, call.clock.millis())
         return body
 
     def _record(self, way: _Way, code: str, seconds: float) -> None:

@@ -41,9 +41,9 @@ class ReplayStore:
         )
         return None if sealed is None else await self._vault.opened(bytes(sealed), _context(key))
 
-    async def keep(self, key: str, body: bytes, now: int) -> None:
+    def keep(self, key: str, body: bytes, now: int) -> None:
         """Keep the answer until retries can no longer come."""
-        await self._tx.execute(
+        self._tx.later(
             """insert into replayed_call (key, status, sealed_body, expires_at)
                values (:key, 200, :sealed_body, :expires_at)
                on conflict (key) do update

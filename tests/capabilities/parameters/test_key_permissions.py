@@ -1,5 +1,6 @@
 """SecureStrings and secrets under keys whose policies are asked: for the caller, also when the caller is root."""
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -182,3 +183,45 @@ def _questions(server: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(database._look, "row", noted)
     return asked
+
+
+def test_what_was_changed_of_a_key_counts_for_the_next_put(world: World) -> None:
+    """Keys are looked up ahead of puts and remembered; never longer than they are so."""
+
+    ssm, kms = world.ssm, world.kms
+
+    def put(value: str) -> None:
+        ssm.put_parameter(Name="a", Value=value, Type="SecureString", KeyId="alias/mine", Overwrite=True)
+
+    def key_of_value() -> str:
+        blob = base64.b64decode(ssm.get_parameter(Name="a")["Parameter"]["Value"])
+        return str(
+            kms.decrypt(
+                CiphertextBlob=blob,
+                EncryptionContext={"PARAMETER_ARN": f"arn:aws:ssm:eu-west-1:{world.account_id}:parameter/a"},
+            )["KeyId"]
+        )
+
+    first, second = (kms.create_key()["KeyMetadata"] for _ in range(2))
+    kms.create_alias(AliasName="alias/mine", TargetKeyId=first["KeyId"])
+    put("1")
+    put("2")
+    kms.disable_key(KeyId=first["KeyId"])
+    with pytest.raises(ssm.exceptions.InvalidKeyId):
+        put("3")
+    kms.enable_key(KeyId=first["KeyId"])
+    put("4")
+    assert key_of_value() == first["Arn"]
+    kms.update_alias(AliasName="alias/mine", TargetKeyId=second["KeyId"])
+    put("5")
+    assert key_of_value() == second["Arn"]
+    kms.rotate_key_on_demand(KeyId=second["KeyId"])
+    put("6")
+    assert ssm.get_parameter(Name="a", WithDecryption=True)["Parameter"]["Value"] == "6"
+    kms.schedule_key_deletion(KeyId=second["KeyId"])
+    with pytest.raises(ssm.exceptions.InvalidKeyId):
+        put("7")
+    kms.delete_alias(AliasName="alias/mine")
+    with pytest.raises(ssm.exceptions.InvalidKeyId):
+        put("8")
+    assert ssm.get_parameter(Name="a")["Parameter"]["Version"] == 5

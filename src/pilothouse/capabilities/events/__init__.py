@@ -23,7 +23,7 @@ __all__ = ["CAPABILITY"]
 async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
     """Write the event in the teller's own transaction; readers are woken once it is durable."""
     event = Event.made(house.ids.uuid(), house.clock.millis(), **facts)
-    await EventStore(tx, event.account_id, event.region).add(event)
+    EventStore(tx, event.account_id, event.region).add(event)
     topic = ORDERED if tx.serial else WRITTEN
     key = scope_key(event.account_id, event.region)
     tx.after_commit(lambda: house.bus.wake(topic, key))

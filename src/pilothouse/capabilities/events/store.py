@@ -22,7 +22,7 @@ class EventStore:
         self._tx = tx
         self._scope = {"account_id": account_id, "region": region}
 
-    async def add(self, event: Event) -> None:
+    def add(self, event: Event) -> None:
         """Write an event. Where writers run one after another it gets its place at once, else by `order`."""
         place = (
             """(select coalesce(max(place), 0) + 1 from event
@@ -30,7 +30,7 @@ class EventStore:
             if self._tx.serial
             else "null"
         )
-        await self._tx.execute(
+        self._tx.later(
             f"""insert into event (account_id, region, place, event_id, at, detail_type, source, name, envelope)
                 values (:account_id, :region, {place}, :event_id, :at, :detail_type, :source, :name, :envelope)""",  # noqa: S608
             **self._scope, event_id=event.event_id, at=event.at_ms, detail_type=event.detail_type,

@@ -23,6 +23,7 @@ from pilothouse.capabilities.keys.model import (
     digest,
     header,
     key_arn,
+    parse_reference,
     take_apart,
 )
 from pilothouse.capabilities.keys.permissions import Use
@@ -99,13 +100,18 @@ async def encrypt(
 async def sealer_of(house: House, tx: Transaction, account_id: str, region: str, key_ref: str) -> Sealer | None:
     """The key that `encrypt` would use if it were asked now; None unless it is there and can be used as it is."""
     try:
-        key, alias = await find(house, tx, account_id, region, key_ref)
+        reference = parse_reference(key_ref, account_id, region)
+        store = KeyStore(tx, reference.account_id, region)
+        found = await store.with_material(reference.key_id or "", reference.alias)
+        if found is None:
+            return None
+        key, wrapped = found
         key.check_usage(KeyUsage.ENCRYPT_DECRYPT, "Encrypt")
         key.check_state()
     except ApiError:
         return None  # `encrypt` says what is wrong with it, after asking who asks
-    cipher, _ = await materials.cipher(house, tx, key)
-    return Sealer(key, alias, cipher)
+    cipher, _ = await materials.cipher_of(house, key, key.material_version, wrapped)
+    return Sealer(key, reference.alias, cipher)
 
 
 async def data_key(

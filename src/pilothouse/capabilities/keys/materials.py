@@ -70,7 +70,13 @@ async def opened(house: House, tx: Transaction, key: Key, version: int | None = 
 async def cipher(house: House, tx: Transaction, key: Key, version: int | None = None) -> Opened:
     """The cipher of one version of a symmetric key's material, and the material's id. Remembered."""
     number = key.material_version if version is None else version
-    wrapped = await KeyStore(tx, key.account_id, key.region).wrapped(key.key_id, number)
+    return await cipher_of(
+        house, key, number, await KeyStore(tx, key.account_id, key.region).wrapped(key.key_id, number)
+    )
+
+
+async def cipher_of(house: House, key: Key, number: int, wrapped: bytes | None) -> Opened:
+    """As `cipher`, of a version that was just read."""
     known = _ciphers.setdefault(house.vault, {})
     place = (key.account_id, key.region, key.key_id, number, wrapped or b"")
     found = known.get(place)

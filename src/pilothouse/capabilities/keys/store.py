@@ -59,6 +59,24 @@ class KeyStore:
         )  # fmt: skip
         return None if row is None else _key(row)
 
+    async def with_material(self, key_id: str, alias: str | None) -> tuple[Key, bytes | None] | None:
+        """The key behind an alias, or by its id, and its newest material as it is wrapped; in one look."""
+        columns = ", ".join(f"kms_key.{name.strip()}" for name in _KEY.split(","))
+        row = await self._tx.row(
+            f"""select {columns}, kms_material.wrapped from kms_key left join kms_material
+                  on kms_material.account_id = kms_key.account_id and kms_material.region = kms_key.region
+                  and kms_material.key_id = kms_key.key_id and kms_material.version = kms_key.material_version
+                where kms_key.account_id = :account_id and kms_key.region = :region and kms_key.key_id = coalesce(
+                  (select key_id from kms_alias
+                   where account_id = :account_id and region = :region and alias = :alias), :key_id)""",  # noqa: S608
+            **self._scope, alias=alias or "", key_id=key_id,
+        )  # fmt: skip
+        if row is None:
+            return None
+        found = dict(row)
+        wrapped: bytes | None = found.pop("wrapped")
+        return _key(found), wrapped
+
     async def in_all_regions(self, key_id: str) -> list[Key]:
         """A multi-region key and its relatives, by region."""
         rows = await self._tx.rows(

@@ -45,10 +45,10 @@ async def look_ahead(call: Call, request: Shape) -> Ahead:
         stamp = await tx.stamp()
         found = known.get(stamp, place)
         if found is None:
-            tier = await settings.text(tx, call.account_id, call.region, settings.DEFAULT_TIER)
-            sealer = None
-            if key_ref:
-                sealer = await keys.sealer_of(call.house, tx, call.account_id, call.region, key_ref)
-            found = Ahead(tier, key_ref, sealer)
+            found = Ahead(
+                await settings.text(tx, call.account_id, call.region, settings.DEFAULT_TIER),
+                key_ref,
+                await keys.sealer_of(call.house, tx, call.account_id, call.region, key_ref) if key_ref else None,
+            )
             known.put(stamp, place, found)
     return found
