@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import json
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +12,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pilothouse.app import StartFailed, opened_application, run
+from pilothouse.app import StartFailed, opened_application, opened_ring, run
+from pilothouse.crypto.ring import add_version
+from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
 from pilothouse.storage.engines import open_database
 
@@ -42,6 +45,28 @@ def _directory_in_its_place(data: Path) -> None:
     (data / "master.key").mkdir()
 
 
+def _link_to_nothing(data: Path) -> None:
+    (data / "master.key").unlink()
+    (data / "master.key").symlink_to(data / "not mounted")
+
+
+def _nothing_but_a_link(data: Path) -> None:
+    _everything_lost(data)
+    (data / "master.key").symlink_to(data / "not mounted")
+
+
+def _root_credential_damaged(data: Path) -> None:
+    found = json.loads((data / "root.sealed").read_text())
+    wrapped = found["wrappings"][0]["wrapped"]
+    found["wrappings"][0]["wrapped"] = wrapped[:40] + "AAAA" + wrapped[44:]
+    (data / "root.sealed").write_text(json.dumps(found))
+
+
+def _root_credential_a_directory(data: Path) -> None:
+    (data / "root.sealed").unlink()
+    (data / "root.sealed").mkdir()
+
+
 def _everything_lost(data: Path) -> None:
     for file in data.iterdir():
         file.unlink()
@@ -61,6 +86,10 @@ CASES = (
     Case("not base64", _key(b"no key at all!"), ("master.key", "base64")),
     Case("raw bytes", _key(b"\xff" * 32), ("master.key", "cannot be read")),
     Case("a directory", _directory_in_its_place, ("master.key", "cannot be read")),
+    Case("a link to nothing", _link_to_nothing, ("master.key", "cannot be read", "backup")),
+    Case("a link alone", _nothing_but_a_link, ("master.key", "cannot be read", "backup")),
+    Case("root.sealed damaged", _root_credential_damaged, ("root.sealed", "damaged", "remove it")),
+    Case("root.sealed a directory", _root_credential_a_directory, ("root.sealed", "cannot be read", "remove it")),
     Case("open to all", lambda data: (data / "master.key").chmod(0o644), ("0644", "chmod 600")),
     Case("written by a group", lambda data: (data / "master.key").chmod(0o660), ("0660", "chmod 600")),
     Case("another in the environment", _nothing, ("environment", "not the one", "nothing was changed"), OTHER.decode()),
@@ -88,7 +117,7 @@ def files_of(folder: Path) -> dict[str, tuple[int, str]]:
     """Mode and digest of every file, without those of a SQLite database."""
     return {
         str(file.relative_to(folder)): (
-            file.stat().st_mode,
+            file.lstat().st_mode,
             hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "",
         )
         for file in sorted(folder.rglob("*"))
@@ -149,6 +178,29 @@ def test_a_start_without_the_right_key_changes_nothing(
         assert "bm5u" not in sentence, case.name
         assert files_of(data) == before, case.name
         assert tables_of(settings.database) == tables, case.name
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "update root_key_wrapping set wrapped = other.wrapped from root_key_wrapping other"
+        " where other.version = 3 - root_key_wrapping.version",
+        "delete from root_key_wrapping where version = 2",
+        "update root_key_wrapping set version = 3 where version = 2",
+    ],
+    ids=["exchanged", "one missing", "of another version"],
+)
+def test_root_keys_in_the_wrong_place_are_refused(settings: Settings, harm: str) -> None:
+    async def two_then(statement: str) -> None:
+        async with opened_ring(settings, create=False) as ring:
+            await add_version(ring, Ids())
+            async with ring.database.transaction() as tx:
+                await tx.execute(statement)
+
+    asyncio.run(two_then(harm))
+    before = files_of(settings.data), tables_of(settings.database)
+    assert "nothing was changed" in refused(settings)
+    assert (files_of(settings.data), tables_of(settings.database)) == before
 
 
 def test_an_installation_of_an_earlier_release_is_not_touched_with_another_key(settings: Settings) -> None:

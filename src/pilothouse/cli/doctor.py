@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pilothouse.app import StartFailed, opened_house
@@ -53,7 +54,7 @@ def _show(findings: list[Finding]) -> None:
     table = Table("", "Check", "Found", "To mend it")
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]wrong[/]"
-        table.add_row(mark, finding.check, finding.found, finding.mend)
+        table.add_row(mark, finding.check, escape(finding.found), escape(finding.mend))
     Console().print(table)
 
 
@@ -87,7 +88,9 @@ async def _database(data: Path, settings: Settings) -> Finding:
         async with opened_house(settings, create=False) as house, house.database.reading() as tx:
             count = await tx.value("select count(*) from schema_migration")
     except StartFailed as error:
-        return Finding("database", False, str(error), "check --database / [database] and that the database runs")
+        return Finding(
+            "database", False, str(error), "check --database, or database in pilothouse.toml, and that it runs"
+        )
     return Finding("database", True, f"{house.database.engine}, {count} migrations")
 
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from pilothouse.app import StartFailed, opened_ring, sealed_in_the_house
 from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
 from pilothouse.crypto import rotation
-from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable, find_master, new_key_of_environment
+from pilothouse.crypto.master_key import FILE, MasterKey, MasterKeyUnusable, find_master, new_key_of_environment
 from pilothouse.crypto.resealing import lying_below, lying_under, reseal
 from pilothouse.crypto.ring import SETTLED_MS, WAS_MASTER_KEY, Ring, add_version, state_of
 from pilothouse.runtime.ids import Ids
@@ -190,6 +190,11 @@ def _target(ring: Ring, directory: Path, target: str) -> tuple[MasterKey, Callab
     if target == "environment":
         return new_key_of_environment(), None
     if target == "file":
+        if (directory / FILE).is_symlink():
+            raise Failed(
+                f"{directory / FILE} is a symbolic link, and a change would put a file in its place: put the key file "
+                "itself there first, or name another place with --to"
+            )
         explicit = ring.master.name != "file"
 
         def place() -> None:

@@ -4,10 +4,12 @@ Credentials are found as every AWS program finds them. The endpoint is AWS's, or
 as AWS_ENDPOINT_URL do not count, since they often point at the very server that starts.
 """
 
+import re
 import threading
 from typing import Any
 
 import botocore.exceptions
+import botocore.parsers
 import botocore.session
 from botocore.config import Config
 
@@ -15,6 +17,16 @@ from pilothouse.crypto.master_key import MasterKeyUnreachable, MasterKeyUnusable
 from pilothouse.crypto.outside import CONNECT_SECONDS, READ_SECONDS, ask, checked_address, fingerprint_of_place
 
 _LATER = {"ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "ServiceUnavailableException"}
+_CODE = re.compile(r"[A-Za-z0-9.:_-]{1,100}")
+_NO_KMS = (
+    botocore.parsers.ResponseParserError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What botocore and the look at its answer raise where the bytes are not those of a KMS."""
 
 
 class AwsKmsKey:
@@ -47,7 +59,7 @@ class AwsKmsKey:
     async def _asked(self, operation: str, member: str, **request: Any) -> bytes:
         def call() -> bytes:
             try:
-                found: bytes = getattr(self._connected(), operation)(**request)[member]
+                found: Any = getattr(self._connected(), operation)(**request)[member]
             except botocore.exceptions.ClientError as error:
                 raise self._refused(error) from None
             except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
@@ -60,6 +72,10 @@ class AwsKmsKey:
                     f"the KMS that keeps the master key ({self.name}) cannot be asked: {error}; "
                     "set region and credentials as for any AWS program"
                 ) from None
+            except _NO_KMS as error:
+                raise self._stranger() from error
+            if not isinstance(found, bytes) or not found:
+                raise self._stranger()
             return found
 
         return await ask(f"the KMS that keeps the master key ({self.name})", call)
@@ -82,9 +98,15 @@ class AwsKmsKey:
                 )
             return self._client
 
+    def _stranger(self) -> MasterKeyUnusable:
+        return MasterKeyUnusable(f"what answers in the place of the KMS ({self.name}) is no KMS; check the address")
+
     def _refused(self, error: Any) -> MasterKeyUnusable:
-        code = error.response.get("Error", {}).get("Code", "")
-        if code in _LATER or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if not _CODE.fullmatch(code):
+            code = f"status {status}"  # it is shown in a terminal, and anybody may have answered
+        if code in _LATER or status >= 500:
             return MasterKeyUnreachable(
                 f"the KMS that keeps the master key ({self.name}) does not serve now: {code}; try again"
             )

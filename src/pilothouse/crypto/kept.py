@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable
+from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable, WrappingBroken
 from pilothouse.runtime.files import write_private
 
 KEPT = {"database.sealed": "database url", "root.sealed": "root-credentials"}
@@ -29,6 +29,15 @@ class KeptUnderAnother(MasterKeyUnusable):
     """The file is of another master key."""
 
 
+class KeptDamaged(MasterKeyUnusable):
+    """The file is of this master key and does not open, or is no file."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(
+            f"{file} {why}; put it back from its backup, or remove it and start the server, which makes another"
+        )
+
+
 async def keep(file: Path, content: bytes, *masters: MasterKey) -> None:
     """Write the file, to be opened by any of the master keys. Raises MasterKeyUnusable."""
     wrappings = [
@@ -41,8 +50,13 @@ async def keep(file: Path, content: bytes, *masters: MasterKey) -> None:
 
 
 async def kept(file: Path, master: MasterKey) -> bytes:
-    """The content. Raises FileNotFoundError, KeptUnderAnother, MasterKeyUnusable."""
-    raw = file.read_bytes()  # noqa: ASYNC240 - some hundred bytes, once at a start
+    """The content. Raises FileNotFoundError, KeptUnderAnother, KeptDamaged, MasterKeyUnusable."""
+    try:
+        raw = file.read_bytes()  # noqa: ASYNC240 - some hundred bytes, once at a start
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise KeptDamaged(file, f"cannot be read: {error.strerror}") from error
     try:
         found = {each.master: each.wrapped for each in msgspec.json.decode(raw, type=_Kept).wrappings}
     except msgspec.DecodeError:
@@ -51,11 +65,21 @@ async def kept(file: Path, master: MasterKey) -> bytes:
             try:
                 return await master.unwrap(raw, KEPT[file.name])
             except MasterKeyUnusable as error:
-                raise KeptUnderAnother(f"{file} does not open with this master key ({master.name})") from error
+                raise KeptUnderAnother(_another(file, master)) from error
     wrapped = found.get(master.fingerprint)
     if wrapped is None:
-        raise KeptUnderAnother(f"{file} is not of this master key ({master.name})")
-    return await master.unwrap(base64.b64decode(wrapped), KEPT[file.name])
+        raise KeptUnderAnother(_another(file, master))
+    try:
+        return await master.unwrap(base64.b64decode(wrapped), KEPT[file.name])
+    except (WrappingBroken, ValueError) as error:
+        raise KeptDamaged(file, "is damaged") from error
+
+
+def _another(file: Path, master: MasterKey) -> str:
+    return (
+        f"{file} was not made under this master key, {master.name} (fingerprint {master.fingerprint[:8]}): "
+        "put the installation's own key back from its backup, or set master_key"
+    )
 
 
 async def rekeep(data: Path, old: MasterKey, masters: Sequence[MasterKey]) -> None:

@@ -42,6 +42,10 @@ class MasterKeyUnreachable(MasterKeyUnusable):
     """The place that keeps the master key does not answer now; it may later."""
 
 
+class WrappingBroken(MasterKeyUnusable):
+    """What is to be opened was altered, belongs to another place, or was wrapped by another key."""
+
+
 class MasterKey(Protocol):
     """Wraps and unwraps a few bytes. Calls may go over the network and are bounded in time."""
 
@@ -95,11 +99,11 @@ class LocalKey:
         elif form == _WRAPPED:
             cipher = self._cipher
         else:
-            raise MasterKeyUnusable(f"what the master key ({self.name}) is to open was not wrapped by one like it")
+            raise WrappingBroken(f"what the master key ({self.name}) is to open was not wrapped by one like it")
         try:
             return cipher.decrypt(wrapped[1 : 1 + _NONCE], wrapped[1 + _NONCE :], context.encode())
         except (InvalidTag, ValueError) as error:
-            raise MasterKeyUnusable(f"the master key ({self.name}) does not open what it is to open") from error
+            raise WrappingBroken(f"the master key ({self.name}) does not open what it is to open") from error
 
     async def rewrap(self, wrapped: bytes, context: str) -> bytes:
         return await self.wrap(await self.unwrap(wrapped, context), context)
@@ -133,7 +137,7 @@ def find_master(data: Path, setting: str = "", *, environment: Mapping[str, str]
     if setting == "environment" or (setting == "" and text is not None):
         return key_of_variable(environment, VARIABLE)
     file = data / FILE
-    return read_key(file) if file.exists() else None
+    return read_key(file) if os.path.lexists(file) else None  # a link to nothing is no invitation to make a key
 
 
 def key_of_variable(environment: Mapping[str, str], variable: str) -> LocalKey:

@@ -19,6 +19,7 @@ from pilothouse.crypto.master_key import (
     LocalKey,
     MasterKey,
     MasterKeyUnusable,
+    WrappingBroken,
     missing,
     new_key,
     save_key,
@@ -39,6 +40,7 @@ _SECONDS_BETWEEN: Final = 1.0
 """At most one look at the ring in this time: anybody can send a token that names a version out of the air."""
 _FILES_OF_AN_INSTALLATION: Final = ("root.sealed", "database.sealed", NEXT_FILE)
 _TABLES: Final = "crypto"
+_KEY_BYTES: Final = 32
 
 FindMaster = Callable[[], MasterKey | None]
 
@@ -148,7 +150,31 @@ async def unwrapped(state: State, master: MasterKey, versions: set[int] | None =
             f"this master key, {master.name} (fingerprint {master.fingerprint[:8]}), is not the one that the database "
             f"was sealed under; nothing was changed. It was sealed under {names}: put that key back, or set master_key."
         )
-    return {version: await master.unwrap(wrapped[version], root_context(version)) for version in sorted(wanted)}
+    roots: dict[int, bytes] = {}
+    for version in sorted(wanted):
+        try:
+            roots[version] = root = await master.unwrap(wrapped[version], root_context(version))
+        except WrappingBroken as error:
+            raise MasterKeyUnusable(
+                f"root key {version} in the database is damaged, or another was put in its place: the master key "
+                f"({master.name}) does not open it. Put the database back from its backup; nothing was changed"
+            ) from error
+        if len(root) != _KEY_BYTES:
+            raise MasterKeyUnusable(
+                f"{master.name} opened root key {version} to {len(root)} bytes instead of {_KEY_BYTES}: what answers "
+                "there is not what wrapped it; nothing was changed"
+            )
+    return roots
+
+
+async def checked(master: MasterKey, version: int, blob: bytes, root: bytes) -> Wrapping:
+    """The wrapping, once it was seen to open again: nothing is sealed under a root key that could not come back.
+
+    Raises MasterKeyUnusable.
+    """
+    if await master.unwrap(blob, root_context(version)) != root:
+        raise MasterKeyUnusable(f"{master.name} does not give back what it wrapped; nothing was changed")
+    return Wrapping(version=version, master=master.fingerprint, master_name=master.name, wrapped=blob)
 
 
 def settled(state: State, now: int) -> int:
@@ -224,7 +250,7 @@ async def _begin(
                 "Put the right master.key into the data directory or set PILOTHOUSE_MASTER_KEY."
             )
         root, origin = master.key, WAS_MASTER_KEY
-    wrapped = await master.wrap(root, root_context(1))
+    wrapping = await checked(master, 1, await master.wrap(root, root_context(1)), root)
     await database.migrate(migrations)
     now = clock.millis()
     async with database.transaction() as tx:
@@ -234,7 +260,7 @@ async def _begin(
             return  # another process was faster; its ring counts
         await store.set_fingerprint(master.fingerprint, now)
         await store.add_root(1, origin, now)
-        await store.wrap(Wrapping(version=1, master=master.fingerprint, master_name=master.name, wrapped=wrapped), now)
+        await store.wrap(wrapping, now)
 
 
 async def add_version(ring: Ring, ids: Ids) -> int:
@@ -247,7 +273,7 @@ async def add_version(ring: Ring, ids: Ids) -> int:
         )
     version = max(each.version for each in state.roots) + 1
     root = ids.random_bytes(32)
-    wrapped = await ring.master.wrap(root, root_context(version))
+    wrapping = await checked(ring.master, version, await ring.master.wrap(root, root_context(version)), root)
     now = ring.clock.millis()
     async with ring.database.transaction() as tx:
         store = RingStore(tx)
@@ -255,9 +281,6 @@ async def add_version(ring: Ring, ids: Ids) -> int:
         if await store.roots() != list(state.roots) or await store.wrappings() != list(state.wrappings):
             raise MasterKeyUnusable("somebody else changed the root keys at this moment; try again")
         await store.add_root(version, RANDOM, now)
-        await store.wrap(
-            Wrapping(version=version, master=ring.master.fingerprint, master_name=ring.master.name, wrapped=wrapped),
-            now,
-        )
+        await store.wrap(wrapping, now)
     await ring.reload()
     return version

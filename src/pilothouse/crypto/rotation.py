@@ -21,7 +21,7 @@ from pilothouse.crypto.master_key import (
     save_key,
 )
 from pilothouse.crypto.resealing import lying_under
-from pilothouse.crypto.ring import SETTLED_MS, Ring, root_context, state_of, unwrapped
+from pilothouse.crypto.ring import SETTLED_MS, Ring, checked, root_context, state_of, unwrapped
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.crypto.store import RingStore, Wrapping
 from pilothouse.runtime.files import sync_folder
@@ -42,7 +42,13 @@ def next_local_key(data: Path) -> LocalKey:
     """The key that is to follow: the one that a broken-off change has left, else a new one, kept durably beside."""
     file = data / NEXT_FILE
     if file.exists():
-        return read_key(file)
+        try:
+            return read_key(file)
+        except MasterKeyUnusable as error:
+            raise MasterKeyUnusable(
+                f"{file}, left by a change that was broken off, cannot be used. Remove it and run the command again: "
+                f"{FILE} opens everything"
+            ) from error
     made = new_key("file")
     save_key(file, made)
     return made
@@ -108,7 +114,7 @@ async def rewrap(ring: Ring) -> int:
     anew = []
     for version, wrapped in state.wrapped_by(ring.master).items():
         blob = await ring.master.rewrap(wrapped, root_context(version))
-        anew.append(await _checked(ring.master, version, blob, roots[version]))
+        anew.append(await checked(ring.master, version, blob, roots[version]))
     await _store(ring, anew)
     return len(anew)
 
@@ -118,15 +124,8 @@ async def _wrap_roots(ring: Ring, new: MasterKey) -> None:
     made = []
     for version in ring.vault.versions:
         root = ring.vault.root(version)
-        made.append(await _checked(new, version, await new.wrap(root, root_context(version)), root))
+        made.append(await checked(new, version, await new.wrap(root, root_context(version)), root))
     await _store(ring, made)
-
-
-async def _checked(master: MasterKey, version: int, blob: bytes, root: bytes) -> Wrapping:
-    """The wrapping, once it was seen to open again."""
-    if await master.unwrap(blob, root_context(version)) != root:
-        raise MasterKeyUnusable(f"{master.name} does not give back what it wrapped; nothing was changed")
-    return Wrapping(version=version, master=master.fingerprint, master_name=master.name, wrapped=blob)
 
 
 async def _store(ring: Ring, wrappings: Sequence[Wrapping]) -> None:

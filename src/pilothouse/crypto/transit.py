@@ -50,7 +50,10 @@ class TransitKey:
 
     async def unwrap(self, wrapped: bytes, context: str) -> bytes:
         text = await self._asked("decrypt", "plaintext", ciphertext=wrapped.decode("ascii", "replace"))
-        raw = base64.b64decode(text)
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except ValueError:
+            raise self._stranger() from None
         if raw[:32] != _digest(context):
             raise MasterKeyUnusable(f"what the master key ({self.name}) opened belongs to another place")
         return raw[32:]
@@ -87,11 +90,11 @@ class TransitKey:
         if status == 200:
             try:
                 found: Any = json.loads(body)["data"][member]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 found = None
-            if isinstance(found, str):
+            if isinstance(found, str) and found:
                 return found
-            raise MasterKeyUnusable(f"what answers at {self.name} is no transit engine")
+            raise self._stranger()
         if status in {429, 472, 473, 500, 502, 503, 504}:
             why = "is sealed or standing by; unseal it" if status == 503 else f"answers {status}; try again"
             raise MasterKeyUnreachable(f"the transit engine that keeps the master key ({self.name}) {why}")
@@ -103,6 +106,9 @@ class TransitKey:
         raise MasterKeyUnusable(
             f"the transit engine that keeps the master key ({self.name}) refuses ({status}): {what}"
         )
+
+    def _stranger(self) -> MasterKeyUnusable:
+        return MasterKeyUnusable(f"what answers at {self.name} is no transit engine; check the address")
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._address.hostname or "", self._address.port
