@@ -35,7 +35,7 @@ from pilothouse.crypto.resealing import lying_below, reseal
 from pilothouse.crypto.ring import Ring, knows_a_key, open_ring
 from pilothouse.crypto.rotation import alone_in_use, remove_retired
 from pilothouse.crypto.sealed import Sealed
-from pilothouse.gateway import control_channel, downloads
+from pilothouse.gateway import control_channel, downloads, presence
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
 from pilothouse.identity.principals import Principal
@@ -256,7 +256,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
         house = await opened_around(settings, ring)
         root = await access.ensure_root(house, ring.master, settings.data)
         authenticator = _authenticator(house)
-        house.process_id = _process_id(house)
+        house.process_id = await _process_id(house)
         edge = _edge(house, authenticator)
         streams = _streams(house, authenticator)
         jobs = [
@@ -305,12 +305,24 @@ def _streams(house: House, authenticator: Authenticator) -> Streams:
     return Streams(house, routes, authenticator, authorise, most=house.settings.events.streams)
 
 
-def _process_id(house: House) -> str:
-    """The same over restarts on a data directory, so that a server knows what a killed one of its name left behind."""
+async def _process_id(house: House) -> str:
+    """A new one for each start. What the last server on this data directory left behind is given free first.
+
+    So a killed server is known to be gone at its restart, and where a data directory was copied neither server takes the
+    other's work for its own. Raises StartFailed.
+    """
     file = house.settings.data / "process-id"
-    if not file.exists():
-        write_private(file, house.ids.uuid().encode())
-    return file.read_text("ascii")
+    try:
+        former = file.read_text("ascii") if file.exists() else ""
+        if former:
+            async with house.database.transaction() as tx:
+                await presence.process_stopped(tx, former)
+                await house.tell(tx, "process.ended", process_id=former)
+        made = house.ids.uuid()
+        write_private(file, made.encode())
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartFailed(f"{file} cannot be used: {error}; remove it") from error
+    return made
 
 
 def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Streams) -> Front:

@@ -43,7 +43,7 @@ class House:
     settings: "Settings"
     outbound: Outbound = field(default_factory=Outbound)
     process_id: str = ""
-    """A name that no other living process of the installation has, and that this one keeps over restarts."""
+    """A name that no other process of the installation has or had."""
     listeners: dict[str, list["Listener"]] = field(default_factory=dict)
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class House:
 
 
 Listener = Callable[[House, Transaction, Mapping[str, Any]], Awaitable[None]]
-"""Hears an event such as `node.deregistered` (facts: account_id, region, node_id)."""
+"""Hears an event such as `node.deregistered` (facts: account_id, region, node_id) or `process.ended` (process_id)."""
 
 FindResource = Callable[[Transaction, str, str, str], Awaitable[str | None]]
 """(transaction, account id, region, resource id as asked) to the id that tags hang on, or None if there is none."""

@@ -78,7 +78,7 @@ class Edge:
     async def running(self) -> AsyncIterator[None]:
         """Dispatch, store and keep presence true until the block ends; then close every channel."""
         async with self._house.database.transaction() as tx:
-            await presence.process_started(tx, self._process_id, self._house.clock.millis())
+            await presence.beat(tx, self._process_id, self._house.clock.millis())
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._intake.run(), name="intake"),

@@ -76,14 +76,8 @@ async def node_gone(tx: Transaction, node_id: str) -> None:
     await tx.execute("delete from control_channel_token where node_id = :node_id", node_id=node_id)
 
 
-async def process_started(tx: Transaction, process_id: str, now_ms: int) -> None:
-    """The process holds no channel yet, whatever an earlier life of it left in the table."""
-    await tx.execute("delete from node_channel where process_id = :process_id", process_id=process_id)
-    await beat(tx, process_id, now_ms)
-
-
 async def process_stopped(tx: Transaction, process_id: str) -> None:
-    """All channels of the process are closed."""
+    """All channels of the process are closed, or it is known to be gone."""
     await tx.execute("delete from node_channel where process_id = :process_id", process_id=process_id)
     await tx.execute("delete from gateway_process where process_id = :process_id", process_id=process_id)
 

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 @pytest.fixture
 def other(server: Server, database_url: str, tmp_path: Path) -> Iterator[Server]:
-    """A second server of the installation, with a data directory and a clock of its own."""
+    """A second server of the installation, with a clock of its own and a copy of the data directory."""
     data = tmp_path / "other"
-    shutil.copytree(server.settings.data, data, ignore=shutil.ignore_patterns("process-id"))
+    shutil.copytree(server.settings.data, data)  # with its process-id, as operators do
     opened = Server(
         Settings(data=data, database=database_url, outbound=OutboundSettings(allow=("127.0.0.1/32",))), TestClock()
     )

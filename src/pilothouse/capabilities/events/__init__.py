@@ -13,7 +13,7 @@ from pilothouse.capabilities.events.deliveries import deliver
 from pilothouse.capabilities.events.model import Event
 from pilothouse.capabilities.events.ordering import ORDERED, WRITTEN, keep_order
 from pilothouse.capabilities.events.sealed import SEALED
-from pilothouse.capabilities.events.store import EventStore, scope_key
+from pilothouse.capabilities.events.store import EventStore, release, scope_key
 from pilothouse.capabilities.events.streaming import stream_events
 from pilothouse.storage import Transaction
 
@@ -29,12 +29,17 @@ async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None
     tx.after_commit(lambda: house.bus.wake(topic, key))
 
 
+async def _ended(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """Others may deliver at once to the webhooks of a process that is gone."""
+    await release(tx, facts["process_id"])
+
+
 CAPABILITY = Capability.of(
     "events",
     operations,
     jobs,
     sealed=SEALED,
-    listeners={"event": _told},
+    listeners={"event": _told, "process.ended": _ended},
     lasting=(Lasting(name="events.order", run=keep_order), Lasting(name="events.webhooks", run=deliver)),
     streams=(stream_events,),
 )

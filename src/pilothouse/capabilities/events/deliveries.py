@@ -1,8 +1,8 @@
 """Delivering events to webhooks: one event after another for each webhook, many webhooks at once.
 
 A webhook's place moves after its receiver has answered. A process that dies in between delivers that event again. A
-process holds a webhook for HOLD_SECONDS at a time; when it dies, it knows its own again at its restart, and others take
-over when the time has passed.
+process holds a webhook for HOLD_SECONDS at a time; when it dies, others take over when the time has passed, or at once
+after its restart (`process.ended`).
 """
 
 import asyncio
