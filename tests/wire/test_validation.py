@@ -31,6 +31,19 @@ def violation(service: str, operation: str, **members: Any) -> str:
             "Member must satisfy enum value set: [SecureString, StringList, String]",
         ),
         (
+            "PutParameter",
+            {"Name": "a b", "Value": "", "Type": "String"},
+            "1 validation error detected: Value '' at 'value' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1.",
+        ),
+        (
+            "PutParameter",
+            {"Name": "a", "Value": "", "Type": "X"},
+            "2 validation errors detected: Value '' at 'value' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 1; Value 'X' at 'type' failed to satisfy constraint: "
+            "Member must satisfy enum value set: [SecureString, StringList, String]",
+        ),
+        (
             "LabelParameterVersion",
             {"Name": "a", "Labels": ["x" * 101]},
             f"1 validation error detected: Value '[{'x' * 101}]' at 'labels' failed to satisfy constraint: "

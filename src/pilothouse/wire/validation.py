@@ -34,6 +34,8 @@ WITH_FULL_STOP = frozenset(
     }
 )
 """(operation, path) whose single violation ends in a full stop in what is known of the real service."""
+_LEAST_LENGTHS = {"PSParameterValue": 1}
+"""Shapes that the real service does not take empty, though their model allows it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -64,6 +66,8 @@ class Violations:
             text += "."
         if self.count == 1 and operation == "GetParametersByPath" and " at 'maxResults' failed " in text:
             text = text.replace("'", "", 2)  # this one is known with its number unquoted
+        if operation == "PutParameter":
+            text = text.replace("Value at 'value' failed", "Value '' at 'value' failed")  # it is sensitive, and empty
         if self.count == 1 and operation == "UnlabelParameterVersion":
             text = text.replace("Value null at", "Value 'null' at")  # and this one with its null quoted
         return ValidationException(text)
@@ -225,6 +229,10 @@ def scalar_checks(name: str, shape: ShapeModel) -> list[Check]:
     if shape.type not in ("string", "blob"):
         return []
     checks = length_checks(shape)
+    if name in _LEAST_LENGTHS:
+        least = _LEAST_LENGTHS[name]
+        text = f"Member must have length greater than or equal to {least}"
+        checks.append(Check(lambda value: len(value) >= least, text))
     if shape.pattern is not None:
         text = f"Member must satisfy regular expression pattern: {printed_pattern(name, shape.pattern)}"
         checks.append(Check(full_match(shape.pattern), text))
