@@ -38,14 +38,16 @@ def test_an_event_has_the_envelope_that_subscribers_know(server: Server, told: C
 
 def test_a_path_and_kinds_select(server: Server, told: Callable[..., None]) -> None:
     below = Reader(server, path="/prod").ready()
+    plain = Reader(server, path="/plain").ready()
     none = Reader(server, detail_type="Parameter Store Policy Action").ready()
     every = Reader(server, path="/", source="aws.ssm").ready()
     for name in ("/prod", "/prod/a", "/production", "/dev/a", "plain"):
         told(name)
     assert every.names(5) == ["/prod", "/prod/a", "/production", "/dev/a", "plain"]
     assert below.names(2) == ["/prod", "/prod/a"]
+    assert plain.names(1) == ["plain"]
     assert none.events == []
-    for reader in (below, none, every):
+    for reader in (below, plain, none, every):
         reader.leave()
 
 

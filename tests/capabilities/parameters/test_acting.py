@@ -216,7 +216,7 @@ def test_rounds_at_once_and_after_a_death_act_once(
 
 def test_every_change_is_told_without_the_value(ssm: Any, told: list[dict[str, Any]]) -> None:
     ssm.put_parameter(Name="/x", Value="canary-1", Type="SecureString")
-    ssm.put_parameter(Name="/x", Value="canary-2", Overwrite=True)
+    ssm.put_parameter(Name="/x", Value="canary-2", Overwrite=True, Description="words")
     ssm.label_parameter_version(Name="/x", Labels=["l"])
     ssm.unlabel_parameter_version(Name="/x", ParameterVersion=2, Labels=["l"])
     ssm.delete_parameters(Names=["/x"])
@@ -229,6 +229,7 @@ def test_every_change_is_told_without_the_value(ssm: Any, told: list[dict[str, A
     ]
     assert {each["source"] for each in told} == {"aws.ssm"}
     assert told[0]["detail"] == {"operation": "Create", "name": "/x", "type": "SecureString"}
+    assert {each["detail"]["description"] for each in told[1:]} == {"words"}
     assert "canary" not in repr(told)
 
 
@@ -241,7 +242,13 @@ def test_each_tier_has_its_limit(ssm: Any, server: Any, monkeypatch: pytest.Monk
     limit(server, monkeypatch, standard_limit=3, advanced_limit=2)
     for number in range(3):
         put(ssm, f"/s/{number}")
-    assert code_of(put, ssm=ssm, name="/s/3") == "ParameterLimitExceeded"
+    with pytest.raises(ClientError) as refused:
+        put(ssm, "/s/3")
+    assert refused.value.response["Error"]["Code"] == "ParameterLimitExceeded"
+    assert refused.value.response["Error"]["Message"] == (
+        "You have reached the maximum number of standard parameters for this AWS account and Region (3). To add more "
+        "parameters, either delete existing parameters or upgrade to the advanced-parameter tier (charges apply)."
+    )
     assert put(ssm, "/s/0", Overwrite=True)["Version"] == 2
     assert put(ssm, "/i/0", Tier="Intelligent-Tiering")["Tier"] == "Advanced"
     assert put(ssm, "/s/1", Overwrite=True, Tier="Advanced")["Tier"] == "Advanced"

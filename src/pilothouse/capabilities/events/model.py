@@ -164,10 +164,15 @@ class Watch:
 
 
 def is_below(path: str, name: str) -> bool:
-    """Whether a parameter is at or below a path; every event is below the empty one, every parameter below `/`."""
+    """Whether a parameter is at or below a path; every event is below the empty one, every parameter below `/`.
+
+    A parameter `x` is at `/x`: both are its names.
+    """
     if not path:
         return True
     whole = path.rstrip("/")
+    if not name.startswith("/"):
+        name = name and f"/{name}"
     return bool(name) and (not whole or name == whole or name.startswith(f"{whole}/"))
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from pilothouse.call import House
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.parameters import trash
-from pilothouse.capabilities.parameters.model import Policy, Value, Version
+from pilothouse.capabilities.parameters.model import Policy, Version
 from pilothouse.capabilities.parameters.names import arn
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.storage import Transaction
@@ -31,11 +31,11 @@ async def remove(house: House, tx: Transaction, account_id: str, region: str, pa
 
 
 async def tell_change(
-    house: House, tx: Transaction, account_id: str, region: str, changed: Version | Value, what: What
+    house: House, tx: Transaction, account_id: str, region: str, changed: Version, what: What
 ) -> None:
     """A `Parameter Store Change` event; never with the value."""
     detail = {"operation": what, "name": changed.name, "type": changed.kind}
-    if isinstance(changed, Version) and changed.description:
+    if changed.description:
         detail["description"] = changed.description
     await house.tell(
         tx,

@@ -11,9 +11,9 @@ from pilothouse.capabilities.parameters.model import (
     ParameterNotFound,
     ParameterVersionLabelLimitExceeded,
     ParameterVersionNotFound,
-    Value,
+    Version,
 )
-from pilothouse.capabilities.parameters.names import plain_name, resource
+from pilothouse.capabilities.parameters.names import check_not_reserved, plain_name, resource
 from pilothouse.capabilities.parameters.store import ParameterStore
 
 LABELS: Final = 10
@@ -75,17 +75,18 @@ async def unlabel_parameter_version(call: Call, request: Shape) -> Shape:
     return {"RemovedLabels": removed, "InvalidLabels": invalid}
 
 
-async def _locked(store: ParameterStore, asked: str) -> Value:
-    """The newest version, kept from changing. Raises ParameterNotFound."""
+async def _locked(store: ParameterStore, asked: str) -> Version:
+    """The newest version, kept from changing. Raises ParameterNotFound, AccessDeniedException."""
+    check_not_reserved(asked)
     path = plain_name(asked).path
     await store.lock(path)
-    newest = await store.newest_value(path)
+    newest = await store.newest(path)
     if newest is None:
         raise ParameterNotFound.named(asked)
     return newest
 
 
-async def _check_version(store: ParameterStore, newest: Value, number: int, asked: str) -> None:
+async def _check_version(store: ParameterStore, newest: Version, number: int, asked: str) -> None:
     if number != newest.number and not await store.has_version(newest.path, number):
         raise ParameterVersionNotFound(
             f"Systems Manager could not find version {number} of {asked}. Verify the version and try again."

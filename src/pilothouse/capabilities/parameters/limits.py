@@ -57,7 +57,8 @@ async def _terms(
 
 
 def _exceeded(tier: str, limit: int) -> ParameterLimitExceeded:
+    way_out = " or upgrade to the advanced-parameter tier (charges apply)" if tier == "Standard" else ""
     return ParameterLimitExceeded(
-        f"You have exceeded the number of {tier.lower()} parameters for this account and region, {limit}. Delete "
-        "one or more parameters and try again."
+        f"You have reached the maximum number of {tier.lower()} parameters for this AWS account and Region ({limit}). "
+        f"To add more parameters, {'either ' if way_out else ''}delete existing parameters{way_out}."
     )
