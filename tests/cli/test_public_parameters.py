@@ -81,7 +81,8 @@ def test_one_bad_entry_changes_nothing(house: Installation, tmp_path: Path) -> N
         ("/aws/service/good: v\n/aws/service/number: 1\n", "/aws/service/number"),
         ("/aws/service/good: v\n/aws/service/x: v\n/aws/service/good: w\n", "line 3: /aws/service/good comes twice"),
         ("- no\n", "object"),
-        ("a: [", "cannot be read"),
+        ("a: b\nc: [", "cannot be read: line 2: "),
+        ("/aws/service/good: v\n/aws/service/a b: v\n", "letters"),
     ):
         file.write_text(text)
         assert named in one_sentence(pilothouse("public-parameters", "load", file, "--data", house.data)), text

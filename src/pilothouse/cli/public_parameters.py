@@ -13,6 +13,7 @@ from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import parameters
 from pilothouse.cli import global_infrastructure as infrastructure
 from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.errors import ValidationException
 
 app = typer.Typer(no_args_is_help=True, help="Public parameters: /aws/service/..., readable by every account and node.")
 
@@ -29,8 +30,7 @@ class _Loader(yaml.SafeLoader):
         names = set()
         for key, _ in node.value:
             if key.value in names:
-                line = key.start_mark.line + 1
-                raise yaml.constructor.ConstructorError(None, None, f"line {line}: {key.value} comes twice")
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} comes twice", key.start_mark)
             names.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -62,6 +62,9 @@ def load(
 def _read(file: Path) -> list[parameters.PublicParameter]:
     try:
         return entries_of(yaml.load(file.read_text("utf-8"), _Loader))  # noqa: S506 - it is a safe loader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Failed(f"{file} cannot be read: line {line}: {error.problem}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise Failed(f"{file} cannot be read: {error}") from error
 
@@ -104,7 +107,7 @@ def remove(
     count = _run(_remove(existing_data(data), region, name))
     if not count:
         raise Failed(f"there is no public parameter {name} and none below it")
-    typer.echo(f"{count} public parameters are removed.")
+    typer.echo(f"{count} public {'parameter is' if count == 1 else 'parameters are'} removed.")
 
 
 def entries_of(content: Any) -> list[parameters.PublicParameter]:
@@ -115,8 +118,10 @@ def entries_of(content: Any) -> list[parameters.PublicParameter]:
 
 
 def _entry(name: Any, value: Any) -> parameters.PublicParameter:
-    if not isinstance(name, str) or not name.startswith(_BEGINNING) or not parameters.is_name(name):
+    if not isinstance(name, str) or not name.startswith(_BEGINNING):
         raise Failed(f"{name!r} is no name of a public parameter: they begin with {_BEGINNING}")
+    if not parameters.is_name(name):
+        raise Failed(f"{name!r} is no name of a parameter: each level has letters, digits, '.', '-' and '_' only")
     members = value if isinstance(value, Mapping) else {"Value": value}
     if unknown := sorted(str(each) for each in set(members) - _MEMBERS):
         raise Failed(f"{name}: there is no member {unknown[0]}; use {', '.join(sorted(_MEMBERS))}")
@@ -124,13 +129,18 @@ def _entry(name: Any, value: Any) -> parameters.PublicParameter:
         raise Failed(f"{name}: the value and every other member must be a text that is not empty")
     if members.get("Type", "String") not in {"String", "StringList"}:
         raise Failed(f"{name}: the Type is String or StringList")
-    return parameters.PublicParameter(
+    entry = parameters.PublicParameter(
         name=name,
         value=members["Value"],
         kind=members.get("Type", "String"),
         data_type=members.get("DataType", "text"),
         description=members.get("Description"),
     )
+    try:
+        parameters.check_data_type(entry.data_type, entry.kind, entry.value)
+    except ValidationException as error:
+        raise Failed(f"{name}: {error.message}") from error
+    return entry
 
 
 def _run(work: Any) -> Any:

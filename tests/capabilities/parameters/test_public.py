@@ -71,6 +71,8 @@ def test_users_see_them_by_name_and_path_only_and_change_nothing(ssm: Any, serve
         lambda: ssm.put_parameter(Name="/aws/service/x", Value="w", Type="String", Overwrite=True),
         lambda: ssm.delete_parameter(Name="/aws/service/x"),
         lambda: ssm.delete_parameters(Names=["/aws/service/x"]),
+        lambda: ssm.label_parameter_version(Name="/aws/service/x", Labels=["l"]),
+        lambda: ssm.unlabel_parameter_version(Name="/aws/service/x", ParameterVersion=1, Labels=["l"]),
     ):
         with pytest.raises(ClientError, match="No access to reserved parameter name: /aws/service/x"):
             change()
@@ -103,6 +105,8 @@ def test_files_are_read_whole_or_refused_with_the_entry() -> None:
         ({"/aws/service/a": 1}, "/aws/service/a"),
         ({"/aws/service/a": {"Value": "1", "Wert": "1"}}, "Wert"),
         ({"/aws/service/a": {"Value": "1", "Type": "SecureString"}}, "Type"),
+        ({"/aws/service/a": {"Value": "1", "DataType": "Text"}}, "/aws/service/a: The following data type"),
+        ({"/aws/service/a": {"Value": "x", "DataType": "integer"}}, "/aws/service/a: The parameter value is not"),
         (["/aws/service/a"], "object"),
     ):
         with pytest.raises(Failed, match=named):

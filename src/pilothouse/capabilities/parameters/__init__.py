@@ -26,6 +26,7 @@ from pilothouse.capabilities.parameters.public import listed as listed_public
 from pilothouse.capabilities.parameters.public import load as load_public
 from pilothouse.capabilities.parameters.public import remove as remove_public
 from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.capabilities.parameters.values import check_data_type
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
 
@@ -33,6 +34,7 @@ __all__ = [
     "CAPABILITY",
     "PublicParameter",
     "PublicValue",
+    "check_data_type",
     "is_name",
     "kind_of",
     "listed_public",
