@@ -275,7 +275,7 @@ def test_another_account_needs_the_policy_or_a_grant(kms: Any, server: Any, key:
 
 
 def test_grants_are_made_once_listed_and_ended(kms: Any, server: Any, key: str) -> None:
-    who = "arn:aws:iam::123456789012:role/app"
+    who = f"arn:aws:iam::{server.application.root.account_id}:role/app"
     asked = {"KeyId": key, "GranteePrincipal": who, "Operations": ["Decrypt"], "Name": "n", "RetiringPrincipal": who}
     one, again = kms.create_grant(**asked), kms.create_grant(**asked)
     assert one["GrantId"] == again["GrantId"]

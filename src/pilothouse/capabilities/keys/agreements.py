@@ -56,6 +56,6 @@ def refuse_recipient(request: Shape) -> None:
 
 async def _holder(call: Call, request: Shape, name: str, usage: KeyUsage) -> tuple[Key, asymmetric.Private]:
     async with call.reading() as tx:
-        key = await finding.usable(call, tx, request["KeyId"], name, usage=usage)
+        key = await finding.usable(call, tx, request["KeyId"], name, request=request, usage=usage)
         private = await materials.opened(call.house, tx, key)
     return key, asymmetric.load(private)

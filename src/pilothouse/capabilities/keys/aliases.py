@@ -30,12 +30,12 @@ async def create_alias(call: Call, request: Shape) -> Shape:
     """Another name for a key."""
     alias = _checked(request["AliasName"])
     async with call.transaction() as tx:
-        key = await _target(call, tx, request["TargetKeyId"], "kms:CreateAlias")
+        key = await _target(call, tx, request, "kms:CreateAlias")
         store = KeyStore(tx, call.account_id, call.region)
         await store.lock_alias(alias)
         if await store.key_of(alias) is not None:
             raise AlreadyExistsException(f"An alias with the name {_arn(call, alias)} already exists")
-        await _check_count(store, key)
+        await _check_room(store, key)
         await store.add_alias(alias, key.key_id, at=call.clock.millis())
     return {}
 
@@ -50,7 +50,8 @@ async def update_alias(call: Call, request: Shape) -> Shape:
         old_id = await store.key_of(alias)
         if old_id is None:
             raise NotFoundException(f"Alias {_arn(call, alias)} is not found.")
-        key = await _target(call, tx, request["TargetKeyId"], "kms:UpdateAlias")
+        await finding.asked(call, tx, old_id, "kms:UpdateAlias", request)
+        key = await _target(call, tx, request, "kms:UpdateAlias")
         old = await store.key(old_id)
         if old is not None and (old.key_usage, _kind(old)) != (key.key_usage, _kind(key)):
             raise ValidationException(
@@ -58,7 +59,7 @@ async def update_alias(call: Call, request: Shape) -> Shape:
                 f"to {key.key_spec} {key.key_usage}."
             )
         if old_id != key.key_id:
-            await _check_count(store, key)
+            await _check_room(store, key)
         await store.move_alias(alias, key.key_id, at=call.clock.millis())
     return {}
 
@@ -73,7 +74,7 @@ async def delete_alias(call: Call, request: Shape) -> Shape:
         key_id = await store.key_of(alias)
         if key_id is None:
             raise NotFoundException(f"Alias {_arn(call, alias)} is not found.")
-        await finding.asked(call, tx, key_id, "kms:DeleteAlias")
+        await finding.asked(call, tx, key_id, "kms:DeleteAlias", request)
         await store.remove_alias(alias)
     return {}
 
@@ -87,27 +88,28 @@ async def list_aliases(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         key_id = None
         if "KeyId" in request:
-            key, _ = await finding.find(call.house, tx, call.account_id, call.region, request["KeyId"])
-            key_id = key.key_id
+            key_id = (await finding.of_the_account(call, tx, request["KeyId"], "kms:ListAliases")).key_id
         found = await KeyStore(tx, call.account_id, call.region).aliases(key_id, after, limit + 1)
     shown = [_told(call, each) for each in found[:limit]]
     return page(call, query, {"Aliases": shown}, found[limit - 1].alias if len(found) > limit else None)
 
 
-async def _target(call: Call, tx: Transaction, key_ref: str, action: str) -> Key:
+async def _target(call: Call, tx: Transaction, request: Shape, action: str) -> Key:
+    key_ref = request["TargetKeyId"]
     if key_ref.rpartition(":")[2].startswith(_PREFIX):
         raise ValidationException("Aliases must refer to keys. Not aliases")
-    key = await finding.locked(call, tx, key_ref, action)
-    if key.account_id != call.account_id:
-        raise NotFoundException(f"Invalid arn {key_ref}")
+    key = await finding.locked(call, tx, key_ref, action, request)
     if key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
         key.check_state()
     return key
 
 
-async def _check_count(store: KeyStore, key: Key) -> None:
+async def _check_room(store: KeyStore, key: Key) -> None:
     if len(await store.aliases(key.key_id, "", _MOST_OF_A_KEY)) >= _MOST_OF_A_KEY:
-        raise LimitExceededException(f"Key {key.arn} has {_MOST_OF_A_KEY} aliases, which is the most a key may have.")
+        raise LimitExceededException(
+            f"Aliases per key quota for this account in this region is {_MOST_OF_A_KEY}, "
+            f"current usage is {_MOST_OF_A_KEY}."
+        )
 
 
 def _checked(alias: str) -> str:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pilothouse.call import House
 from pilothouse.capabilities.keys import materials, permissions
 from pilothouse.capabilities.keys.errors import InvalidCiphertextException, NotFoundException
-from pilothouse.capabilities.keys.finding import find
+from pilothouse.capabilities.keys.finding import named
 from pilothouse.capabilities.keys.model import (
     Blob,
     Key,
@@ -30,6 +30,7 @@ from pilothouse.capabilities.keys.permissions import Use
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.errors import ApiError
+from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
@@ -86,9 +87,9 @@ async def encrypt(
     if sealer is not None:
         key, alias = sealer.key, sealer.alias
     else:
-        key, alias = await find(house, tx, account_id, region, key_ref, writes=True)
+        key, alias = await named(house, tx, account_id, region, key_ref, by=by, action=f"kms:{action}", writes=True)
     if by is not None:
-        use = Use(by=by, action=f"kms:{action}", context=context, via=via, alias=alias)
+        use = Use(by=by, action=f"kms:{action}", context=context, via=via, alias=alias, at=house.clock.millis())
         await permissions.check(house.vault, tx, key, use)
     if sealer is not None:
         return _blob(house, key, sealer.cipher, plaintext, context, place), key.key_id
@@ -183,8 +184,12 @@ class Decryption:
         by: Principal | None = None,
         via: str | None = None,
         action: str = "kms:Decrypt",
+        conditions: Mapping[str, Value] | None = None,
     ) -> None:
-        """`by` is for whom it is done, asked for `action`; without it nobody's permission is asked."""
+        """`by` is for whom it is done, asked for `action`; without it nobody's permission is asked.
+
+        `conditions` are condition keys of the request.
+        """
         self._house = house
         self._tx = tx
         self._account_id = account_id
@@ -192,6 +197,7 @@ class Decryption:
         self._by = by
         self._via = via
         self._action = action
+        self._conditions = conditions or {}
         self._ready: dict[tuple[str, str, int], Ready] = {}
 
     async def open(self, blob: bytes, context: Mapping[str, str], *, place: str | None = None) -> bytes:
@@ -215,7 +221,10 @@ class Decryption:
         if ready is None:
             ready = self._ready[used] = await self._found(*used)
         if self._by is not None and not permissions.is_open(ready.key, self._by.account_id, self._action):
-            use = Use(by=self._by, action=self._action, context=context, via=self._via, alias=alias)
+            use = Use(
+                by=self._by, action=self._action, context=context, via=self._via, alias=alias,
+                conditions=self._conditions, at=self._house.clock.millis(),
+            )  # fmt: skip
             await permissions.check(self._house.vault, self._tx, ready.key, use)
         return ready
 

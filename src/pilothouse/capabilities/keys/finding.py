@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from pilothouse.call import Call, House
-from pilothouse.capabilities.keys import materials, permissions
+from pilothouse.call import Call, House, Shape
+from pilothouse.capabilities.keys import conditions, materials, permissions, tokens
 from pilothouse.capabilities.keys.errors import DryRunOperationException, NotFoundException
+from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.model import (
     SERVICE_ALIASES,
     Key,
@@ -19,6 +20,9 @@ from pilothouse.capabilities.keys.model import (
 )
 from pilothouse.capabilities.keys.permissions import Use
 from pilothouse.capabilities.keys.store import KeyStore
+from pilothouse.errors import AccessDeniedException
+from pilothouse.identity.policy_patterns import Value
+from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 
 
@@ -50,29 +54,79 @@ async def asked(
     tx: Transaction,
     key_ref: str,
     action: str,
+    request: Shape,
     *,
     context: Mapping[str, str] | None = None,
     aliases: bool = False,
+    more: Mapping[str, Value] | None = None,
+    proposed: Grant | None = None,
 ) -> Key:
     """The key that a request names, if the caller may do `action` (`kms:Name`) with it.
 
     Operations that look after keys know them by id and ARN alone, those that use them by `aliases` as well.
-    Raises NotFoundException, AccessDeniedException.
+    `request` and `more` are what the conditions of policies are about; `proposed` is the grant that is to be made.
+    Raises NotFoundException, AccessDeniedException, InvalidGrantTokenException.
     """
     if not aliases:
         _refuse_other_names(key_ref)
-    key, alias = await find(call.house, tx, call.account_id, call.region, key_ref)
-    use = Use(by=call.principal, action=action, context=context or {}, alias=alias)
-    await permissions.check(call.house.vault, tx, key, use)
+    key, alias = await named(call.house, tx, call.account_id, call.region, key_ref, by=call.principal, action=action)
+    check_tokens(call.house, request)
+    if not permissions.is_open(key, call.account_id, action):
+        use = Use(
+            by=call.principal,
+            action=action,
+            context=context or {},
+            alias=alias,
+            conditions={**conditions.of_request(call, request), **(more or {})},
+            at=call.clock.millis(),
+            proposed=proposed,
+        )
+        await permissions.check(call.house.vault, tx, key, use)
     return key
 
 
-async def locked(call: Call, tx: Transaction, key_ref: str, action: str) -> Key:
+async def named(
+    house: House,
+    tx: Transaction,
+    account_id: str,
+    region: str,
+    key_ref: str,
+    *,
+    by: Principal | None,
+    action: str,
+    writes: bool = False,
+) -> tuple[Key, str | None]:
+    """As `find`, for somebody: what is missing in another account is refused as if it were there, and not for them."""
+    try:
+        return await find(house, tx, account_id, region, key_ref, writes=writes)
+    except NotFoundException as error:
+        if by is None or parse_reference(key_ref, account_id, region).account_id == by.account_id:
+            raise
+        raise AccessDeniedException(permissions.refused_elsewhere(by, action)) from error
+
+
+def check_tokens(house: House, request: Shape) -> None:
+    """Grants count without their tokens, which must be ours all the same. Raises InvalidGrantTokenException."""
+    for token in request.get("GrantTokens", ()):
+        tokens.read(house, token)
+
+
+async def locked(
+    call: Call, tx: Transaction, key_ref: str, action: str, request: Shape, *, proposed: Grant | None = None
+) -> Key:
     """As `asked`, for a request that changes the key: it and its relatives stay as they are read."""
     _refuse_other_names(key_ref)
-    key, _ = await find(call.house, tx, call.account_id, call.region, key_ref)
+    key, _ = await named(call.house, tx, call.account_id, call.region, key_ref, by=call.principal, action=action)
     await KeyStore(tx, key.account_id, key.region).lock(key.key_id)
-    return await asked(call, tx, key_ref, action)
+    return await asked(call, tx, key_ref, action, request, proposed=proposed)
+
+
+async def of_the_account(call: Call, tx: Transaction, key_ref: str, action: str) -> Key:
+    """A key of the caller's account by its id or ARN, where its policy is not asked."""
+    _refuse_other_names(key_ref)
+    if parse_reference(key_ref, call.account_id, call.region).account_id != call.account_id:
+        raise AccessDeniedException(permissions.refused_elsewhere(call.principal, action))
+    return (await find(call.house, tx, call.account_id, call.region, key_ref))[0]
 
 
 def _refuse_other_names(key_ref: str) -> None:
@@ -89,18 +143,20 @@ async def usable(
     key_ref: str,
     operation: str,
     *,
+    request: Shape,
     usage: KeyUsage,
     context: Mapping[str, str] | None = None,
-    named: str | None = None,
+    more: Mapping[str, Value] | None = None,
+    told_as: str | None = None,
 ) -> Key:
     """The key for a cryptographic operation (its wire name): there, allowed, enabled, and meant for it.
 
-    `named` is the operation's name in the text of a wrong usage, where it is another.
+    `told_as` is the operation's name in the text of a wrong usage, where it is another.
     Raises NotFoundException, AccessDeniedException, DisabledException, KMSInvalidStateException,
     InvalidKeyUsageException.
     """
-    key = await asked(call, tx, key_ref, f"kms:{operation}", context=context, aliases=True)
-    key.check_usage(usage, named or operation)
+    key = await asked(call, tx, key_ref, f"kms:{operation}", request, context=context, aliases=True, more=more)
+    key.check_usage(usage, told_as or operation)
     key.check_state()
     return key
 

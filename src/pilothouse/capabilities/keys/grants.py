@@ -1,19 +1,14 @@
 """CreateGrant, ListGrants, ListRetirableGrants, RetireGrant, RevokeGrant."""
 
-import base64
-import binascii
-import hmac
 import re
+from dataclasses import replace
 from typing import Final
 
-import msgspec
-
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import finding
+from pilothouse.capabilities.keys import finding, tokens
 from pilothouse.capabilities.keys.errors import (
     InvalidArnException,
     InvalidGrantIdException,
-    InvalidGrantTokenException,
     LimitExceededException,
     NotFoundException,
 )
@@ -21,7 +16,7 @@ from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.metadata import moment
 from pilothouse.capabilities.keys.model import Key, KeyState, KeyUsage
 from pilothouse.capabilities.keys.paging import page, position
-from pilothouse.capabilities.keys.permissions import is_principal
+from pilothouse.capabilities.keys.permissions import account_of, is_principal
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.storage import Transaction
@@ -31,7 +26,8 @@ _PRINCIPAL: Final = re.compile(
     r"|\d{12}|[a-z0-9.-]+\.amazonaws\.com(?:\.cn)?"
 )
 _MOST_OF_A_KEY: Final = 50_000
-_MAC: Final = 32
+_MOST_PAIRS: Final = 8
+_LONGEST_VALUE: Final = 384
 _ALWAYS: Final = frozenset({"CreateGrant", "RetireGrant", "DescribeKey"})
 _SYMMETRIC: Final = frozenset(
     {
@@ -58,36 +54,19 @@ _OPERATIONS: Final = {
 @operation("kms", "CreateGrant", writes=True)
 async def create_grant(call: Call, request: Shape) -> Shape:
     """Let a principal do some things with a key. The same grant under the same name is not made twice."""
-    grantee = request.get("GranteePrincipal") or request.get("GranteeServicePrincipal") or ""
+    grantee, retiring = _principal(request, "Grantee"), _principal(request, "Retiring")
     if not grantee:
         raise ValidationException("GranteePrincipal is required.")
-    retiring = request.get("RetiringPrincipal") or request.get("RetiringServicePrincipal") or ""
-    for principal in filter(None, (grantee, retiring)):
-        if not _PRINCIPAL.fullmatch(principal):
-            raise InvalidArnException(f"Invalid arn {principal}" if principal.startswith("arn:") else "Invalid ARN")
-    constraints = request.get("Constraints", {})
+    _check_constraints(request)
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:CreateGrant")
+        asked = _proposed(call, request, grantee, retiring)
+        key = await finding.locked(call, tx, request["KeyId"], "kms:CreateGrant", request, proposed=asked)
         key.check_state()
-        _check_operations(key, request["Operations"])
-        grant = Grant(
-            account_id=key.account_id,
-            region=key.region,
-            key_id=key.key_id,
-            grant_id=call.ids.random_bytes(32).hex(),
-            name=request.get("Name", ""),
-            grantee=grantee,
-            retiring=retiring,
-            issuing_account=f"arn:aws:iam::{call.account_id}:root",
-            operations=tuple(dict.fromkeys(request["Operations"])),
-            context_equals=constraints.get("EncryptionContextEquals"),
-            context_subset=constraints.get("EncryptionContextSubset"),
-            source_arn=constraints.get("SourceArn"),
-            created_at=call.clock.millis(),
-        )
+        _check_operations(key, asked)
+        grant = replace(asked, account_id=key.account_id, region=key.region, key_id=key.key_id)
         finding.check_dry_run(request.get("DryRun"))
         grant = await _added(GrantStore(tx, key.account_id, key.region), key, grant)
-    return {"GrantId": grant.grant_id, "GrantToken": _token(call, grant)}
+    return {"GrantId": grant.grant_id, "GrantToken": tokens.make(call.house, grant)}
 
 
 @operation("kms", "ListGrants")
@@ -96,9 +75,9 @@ async def list_grants(call: Call, request: Shape) -> Shape:
     query = f"ListGrants {request['KeyId']}"
     limit, after = request.get("Limit", 50), position(call, query, request)
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:ListGrants")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:ListGrants", request)
         found = await GrantStore(tx, key.account_id, key.region).of(key.key_id, after)
-    grantee = request.get("GranteePrincipal") or request.get("GranteeServicePrincipal")
+    grantee = _principal(request, "Grantee") or None
     wanted = request.get("GrantId")
     if wanted is not None and not any(each.grant_id == wanted for each in found):
         raise InvalidGrantIdException(f"Grant ID {wanted} not found")
@@ -109,9 +88,14 @@ async def list_grants(call: Call, request: Shape) -> Shape:
 @operation("kms", "ListRetirableGrants")
 async def list_retirable_grants(call: Call, request: Shape) -> Shape:
     """The grants that a principal may retire."""
-    principal = request.get("RetiringPrincipal") or request.get("RetiringServicePrincipal") or ""
+    principal = _principal(request, "Retiring")
     if not principal:
         raise ValidationException("RetiringPrincipal is required.")
+    if account_of(principal) != call.account_id:
+        raise AccessDeniedException(
+            f"User: {call.principal.arn} is not authorized to perform: kms:ListRetirableGrants on resource: "
+            f"{principal} because no resource-based policy allows the kms:ListRetirableGrants action"
+        )
     query = f"ListRetirableGrants {principal}"
     limit, after = request.get("Limit", 50), position(call, query, request)
     async with call.reading() as tx:
@@ -130,7 +114,7 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
             grant = await _named(call, tx, request["KeyId"], request["GrantId"])
         else:
             grant = await _of_token(call, tx, request["GrantToken"])
-        lets = is_principal(grant.grantee, call.principal) and "RetireGrant" in grant.operations
+        lets = is_principal(grant.grantee, call.principal) and grant.fits_retiring()
         of_account = call.principal.kind == "root" and call.account_id == grant.account_id
         if not (lets or of_account or is_principal(grant.retiring, call.principal)):
             raise AccessDeniedException(
@@ -146,7 +130,7 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
 async def revoke_grant(call: Call, request: Shape) -> Shape:
     """The grant ends at once."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:RevokeGrant")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:RevokeGrant", request)
         if key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
             key.check_state()
         store = GrantStore(tx, key.account_id, key.region)
@@ -169,12 +153,67 @@ async def _added(store: GrantStore, key: Key, grant: Grant) -> Grant:
     return grant
 
 
-def _check_operations(key: Key, operations: list[str]) -> None:
+def _principal(request: Shape, role: str) -> str:
+    """The grantee or retiring principal of a request, or nothing. Raises InvalidArnException, ValidationException."""
+    principal, service = request.get(f"{role}Principal", ""), request.get(f"{role}ServicePrincipal", "")
+    if principal and service:
+        raise ValidationException(f"{role}Principal and {role}ServicePrincipal cannot both be specified.")
+    if principal and not _PRINCIPAL.fullmatch(principal):
+        raise InvalidArnException(f"Invalid arn {principal}" if principal.startswith("arn:") else "Invalid ARN")
+    return str(principal or service)
+
+
+def _check_constraints(request: Shape) -> None:
+    constraints = request.get("Constraints", {})
+    contexts = [
+        constraints[name] for name in ("EncryptionContextEquals", "EncryptionContextSubset") if name in constraints
+    ]
+    if len(contexts) > 1:
+        raise ValidationException("More than one constraint supplied")
+    for context in contexts:
+        if len(context) > _MOST_PAIRS or any(len(value) > _LONGEST_VALUE for value in context.values()):
+            raise ValidationException(
+                f"A grant constraint has at most {_MOST_PAIRS} encryption context pairs with values of at most "
+                f"{_LONGEST_VALUE} characters."
+            )
+    if "GranteeServicePrincipal" in request and not (
+        "SourceArn" in constraints and ("RetiringPrincipal" in request or "RetiringServicePrincipal" in request)
+    ):
+        raise ValidationException("GranteeServicePrincipal needs a SourceArn constraint and a retiring principal.")
+
+
+def _proposed(call: Call, request: Shape, grantee: str, retiring: str) -> Grant:
+    """The grant that is asked for, as yet of no key."""
+    constraints = request.get("Constraints", {})
+    return Grant(
+        account_id="",
+        region="",
+        key_id="",
+        grant_id=call.ids.random_bytes(32).hex(),
+        name=request.get("Name", ""),
+        grantee=grantee,
+        retiring=retiring,
+        issuing_account=f"arn:aws:iam::{call.account_id}:root",
+        operations=tuple(dict.fromkeys(request["Operations"])),
+        context_equals=constraints.get("EncryptionContextEquals"),
+        context_subset=constraints.get("EncryptionContextSubset"),
+        source_arn=constraints.get("SourceArn"),
+        created_at=call.clock.millis(),
+    )
+
+
+def _check_operations(key: Key, grant: Grant) -> None:
     symmetric = key.algorithms == ("SYMMETRIC_DEFAULT",)
     fitting = _ALWAYS | (_SYMMETRIC if symmetric else _OPERATIONS[key.key_usage])
-    for each in operations:
+    for each in grant.operations:
         if each not in fitting:
             raise ValidationException(f"Operation {each} is not valid for key {key.arn} with KeyUsage {key.key_usage}.")
+    if set(grant.operations) == {"CreateGrant"}:
+        raise ValidationException("Grants must not contain only the CreateGrant operation.")
+    if not symmetric and (grant.context_equals or grant.context_subset):
+        raise ValidationException(
+            f"Encryption context constraints are not supported for key {key.arn} with KeyUsage {key.key_usage}."
+        )
 
 
 async def _named(call: Call, tx: Transaction, key_ref: str, grant_id: str) -> Grant:
@@ -186,31 +225,12 @@ async def _named(call: Call, tx: Transaction, key_ref: str, grant_id: str) -> Gr
     return grant
 
 
-def _token(call: Call, grant: Grant) -> str:
-    """Stands for a grant; another one at each call."""
-    nonce = call.ids.random_bytes(12).hex()
-    body = msgspec.msgpack.encode([nonce, grant.account_id, grant.region, grant.key_id, grant.grant_id])
-    return base64.b64encode(hmac.digest(_secrets(call)[0], body, "sha256") + body).decode()
-
-
 async def _of_token(call: Call, tx: Transaction, token: str) -> Grant:
-    try:
-        raw = base64.b64decode(token, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidGrantTokenException("The grant token is not valid.") from error
-    macs = (hmac.digest(secret, raw[_MAC:], "sha256") for secret in _secrets(call))
-    if not any(hmac.compare_digest(raw[:_MAC], mac) for mac in macs):
-        raise InvalidGrantTokenException("The grant token is not valid.")
-    _, account_id, region, key_id, grant_id = msgspec.msgpack.decode(raw[_MAC:], type=list[str])
-    grant = await GrantStore(tx, account_id, region).grant(key_id, grant_id)
+    named = tokens.read(call.house, token)
+    grant = await GrantStore(tx, named.account_id, named.region).grant(named.key_id, named.grant_id)
     if grant is None:
-        raise NotFoundException(f"Grant ID {grant_id} not found")
+        raise NotFoundException(f"Grant ID {named.grant_id} not found")
     return grant
-
-
-def _secrets(call: Call) -> tuple[bytes, ...]:
-    """First the one that signs, then those of other root keys that count."""
-    return call.house.vault.subkeys("kms grant tokens")
 
 
 def _page(call: Call, query: str, found: list[Grant], limit: int) -> Shape:
@@ -234,6 +254,12 @@ def _told(grant: Grant) -> Shape:
         "IssuingAccount": grant.issuing_account,
         "Operations": list(grant.operations),
     }
+    if _is_service(grant.grantee):
+        told["GranteeServicePrincipal"] = grant.grantee
     if grant.retiring:
-        told["RetiringPrincipal"] = grant.retiring
+        told["RetiringServicePrincipal" if _is_service(grant.retiring) else "RetiringPrincipal"] = grant.retiring
     return told | ({"Constraints": constraints} if constraints else {})
+
+
+def _is_service(principal: str) -> bool:
+    return not principal.startswith("arn:") and "." in principal

@@ -39,7 +39,7 @@ async def get_parameters_for_import(call: Call, request: Shape) -> Shape:
     """A wrapping key of its own, and the token that brings material wrapped with it home."""
     algorithm, wrapping_spec = request["WrappingAlgorithm"], request["WrappingKeySpec"]
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:GetParametersForImport")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:GetParametersForImport", request)
     _check_importable(key)
     imports.check_wrapping(key.key_spec, algorithm, wrapping_spec)
     private = await asyncio.to_thread(asymmetric.generate, wrapping_spec)
@@ -56,7 +56,7 @@ async def get_parameters_for_import(call: Call, request: Shape) -> Shape:
 async def _delivered(call: Call, request: Shape) -> tuple[str, bytes]:
     """The key's ARN and the material in the clear, unwrapped and checked beside the event loop."""
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:ImportKeyMaterial")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:ImportKeyMaterial", request)
     _check_importable(key)
     _expiration(call, request)
     try:
@@ -77,7 +77,7 @@ async def import_key_material(call: Call, request: Shape) -> Shape:
     arn, plaintext = call.prepared
     model, valid_to = _expiration(call, request)
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:ImportKeyMaterial")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:ImportKeyMaterial", request)
         if key.arn != arn:
             raise InvalidImportTokenException("The import token is not valid for this key.")
         _check_importable(key)
@@ -105,7 +105,7 @@ async def import_key_material(call: Call, request: Shape) -> Shape:
 async def delete_imported_key_material(call: Call, request: Shape) -> Shape:
     """The material goes at once; the same can be imported again."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:DeleteImportedKeyMaterial")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:DeleteImportedKeyMaterial", request)
         _check_importable(key)
         known = await KeyStore(tx, key.account_id, key.region).materials(key.key_id)
         wanted = request.get("KeyMaterialId")

@@ -5,10 +5,9 @@ from datetime import timedelta
 
 from pilothouse.call import House, job
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.keys.model import KeyState
+from pilothouse.capabilities.keys.model import RESOURCE_TYPE, KeyState
 from pilothouse.capabilities.keys.rotating import DAY_MS, rotate
 from pilothouse.capabilities.keys.store import KeyStore, due_for_deletion, due_for_rotation
-from pilothouse.capabilities.keys.tagging import RESOURCE_TYPE
 
 _BATCH = 100
 

@@ -25,7 +25,9 @@ async def verify_mac(call: Call, request: Shape) -> Shape:
 
 async def _authenticator(call: Call, request: Shape, name: str) -> tuple[Key, bytes]:
     async with call.reading() as tx:
-        key = await finding.usable(call, tx, request["KeyId"], name, usage=KeyUsage.GENERATE_VERIFY_MAC)
+        key = await finding.usable(
+            call, tx, request["KeyId"], name, request=request, usage=KeyUsage.GENERATE_VERIFY_MAC
+        )
         asymmetric.check_algorithm(request["MacAlgorithm"], key.key_spec, key.algorithms)
         secret = await materials.opened(call.house, tx, key)
     return key, secret

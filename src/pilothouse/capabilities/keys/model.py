@@ -77,6 +77,8 @@ class Origin(StrEnum):
     EXTERNAL_KEY_STORE = "EXTERNAL_KEY_STORE"
 
 
+RESOURCE_TYPE: Final = "kms-key"
+"""What the tags capability knows keys as."""
 SYMMETRIC: Final = "SYMMETRIC_DEFAULT"
 """The key spec of AES-256-GCM keys."""
 

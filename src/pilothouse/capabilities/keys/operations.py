@@ -90,7 +90,7 @@ async def describe_key(call: Call, request: Shape) -> Shape:
     """What is known of a key."""
     await finding.ensure_service_key(call, request["KeyId"])
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:DescribeKey", aliases=True)
+        key = await finding.asked(call, tx, request["KeyId"], "kms:DescribeKey", request, aliases=True)
         return {"KeyMetadata": await metadata(call.house, tx, key)}
 
 
@@ -109,7 +109,7 @@ async def list_keys(call: Call, request: Shape) -> Shape:
 async def update_key_description(call: Call, request: Shape) -> Shape:
     """Another description."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:UpdateKeyDescription")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:UpdateKeyDescription", request)
         _refuse_while_pending_deletion(key)
         await KeyStore(tx, key.account_id, key.region).save(replace(key, description=request["Description"]))
     return {}
@@ -118,20 +118,20 @@ async def update_key_description(call: Call, request: Shape) -> Shape:
 @operation("kms", "EnableKey", writes=True)
 async def enable_key(call: Call, request: Shape) -> Shape:
     """The key may be used again."""
-    await _switch(call, request["KeyId"], "kms:EnableKey", KeyState.ENABLED)
+    await _switch(call, request, "kms:EnableKey", KeyState.ENABLED)
     return {}
 
 
 @operation("kms", "DisableKey", writes=True)
 async def disable_key(call: Call, request: Shape) -> Shape:
     """The key is kept and may not be used."""
-    await _switch(call, request["KeyId"], "kms:DisableKey", KeyState.DISABLED)
+    await _switch(call, request, "kms:DisableKey", KeyState.DISABLED)
     return {}
 
 
-async def _switch(call: Call, key_ref: str, action: str, state: KeyState) -> None:
+async def _switch(call: Call, request: Shape, action: str, state: KeyState) -> None:
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, key_ref, action)
+        key = await finding.locked(call, tx, request["KeyId"], action, request)
         if key.state not in (KeyState.ENABLED, KeyState.DISABLED):
             key.check_state()
         await KeyStore(tx, key.account_id, key.region).save(replace(key, state=state))
@@ -144,7 +144,7 @@ async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
     if not 7 <= days <= 30:
         raise ValidationException("PendingWindowInDays must be between 7 and 30.")
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:ScheduleKeyDeletion")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:ScheduleKeyDeletion", request)
         _refuse_while_pending_deletion(key)
         store = KeyStore(tx, key.account_id, key.region)
         waits = key.is_primary and len(await store.in_all_regions(key.key_id)) > 1
@@ -161,7 +161,7 @@ async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
 async def cancel_key_deletion(call: Call, request: Shape) -> Shape:
     """The key stays; it is disabled."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:CancelKeyDeletion")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:CancelKeyDeletion", request)
         if key.state not in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
             raise KMSInvalidStateException(f"{key.arn} is not pending deletion.")
         kept = replace(key, state=KeyState.DISABLED, deletion_at=None, pending_days=None)

@@ -16,7 +16,7 @@ from pilothouse.storage import Transaction
 async def get_public_key(call: Call, request: Shape) -> Shape:
     """The public half of an asymmetric key, and what it is for."""
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:GetPublicKey", aliases=True)
+        key = await finding.asked(call, tx, request["KeyId"], "kms:GetPublicKey", request, aliases=True)
         if key.key_usage is KeyUsage.GENERATE_VERIFY_MAC:
             raise InvalidKeyUsageException(
                 f"{key.arn} key usage is {key.key_usage} which is not valid for GetPublicKey."
@@ -76,7 +76,9 @@ async def _pair(call: Call, request: Shape, name: str) -> tuple[bytes, Shape]:
 
 async def _encrypting(call: Call, tx: Transaction, request: Shape, name: str) -> Key:
     context = request.get("EncryptionContext", {})
-    key = await finding.usable(call, tx, request["KeyId"], name, usage=KeyUsage.ENCRYPT_DECRYPT, context=context)
+    key = await finding.usable(
+        call, tx, request["KeyId"], name, request=request, usage=KeyUsage.ENCRYPT_DECRYPT, context=context
+    )
     if key.key_spec != SYMMETRIC:
         raise InvalidKeyUsageException(f"{key.arn} key spec is {key.key_spec} which is not valid for {name}.")
     return key

@@ -1,22 +1,28 @@
 """May a principal use a key: its key policy, and beside it the grants. `check` is the one place that decides.
 
 An explicit deny of the key policy holds for everybody. The default policy lets the account of the key; another
-account's principals need the key policy or a grant.
+account's principals need the key policy or a grant, and only for what is done across accounts at all. They are refused
+with the same words whether the key is there or not.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.keys import conditions
 from pilothouse.capabilities.keys.granting import Grant
-from pilothouse.capabilities.keys.model import Key
-from pilothouse.capabilities.keys.store import GrantStore
+from pilothouse.capabilities.keys.model import RESOURCE_TYPE, Key
+from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.policy import Ask, MalformedPolicy, Verdict, parse
+from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
@@ -24,6 +30,36 @@ from pilothouse.storage.remembered import Remembered
 _REMEMBERED: Final = 4096
 _MANAGED_USES: Final = frozenset({"kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"})
 """What services do for users with the keys behind `alias/aws/...`, as the default policy of those keys lets them."""
+_ACROSS_ACCOUNTS: Final = frozenset(
+    {
+        "kms:CreateGrant",
+        "kms:Decapsulate",
+        "kms:Decrypt",
+        "kms:DeriveSharedSecret",
+        "kms:DescribeKey",
+        "kms:Encapsulate",
+        "kms:Encrypt",
+        "kms:GenerateDataKey",
+        "kms:GenerateDataKeyPair",
+        "kms:GenerateDataKeyPairWithoutPlaintext",
+        "kms:GenerateDataKeyWithoutPlaintext",
+        "kms:GenerateMac",
+        "kms:GetKeyRotationStatus",
+        "kms:GetPublicKey",
+        "kms:ListGrants",
+        "kms:ReEncryptFrom",
+        "kms:ReEncryptTo",
+        "kms:RetireGrant",
+        "kms:RevokeGrant",
+        "kms:Sign",
+        "kms:Verify",
+        "kms:VerifyMac",
+    }
+)
+"""What the API reference lets be done with a key of another account."""
+_MOST_ALIASES: Final = 1000
+_TIMES: Final = re.compile("aws:(?:currenttime|epochtime)")
+"""What a policy that speaks of the time has in it; its decisions are not remembered."""
 _decisions: Final[WeakKeyDictionary[Vault, Remembered[tuple[object, ...], bool]]] = WeakKeyDictionary()
 """Of each vault's house what was allowed, while nothing changes."""
 
@@ -41,6 +77,12 @@ class Use:
     """The service that asks for the principal, such as `ssm.eu-west-1.amazonaws.com`."""
     alias: str | None = None
     """The alias by which the key was named."""
+    conditions: Mapping[str, Value] = field(default_factory=dict)
+    """Condition keys of the request."""
+    at: int | None = None
+    """When it is asked, in epoch milliseconds, for conditions on the time."""
+    proposed: Grant | None = None
+    """The grant that is to be made."""
 
 
 def is_open(key: Key, account_id: str, action: str) -> bool:
@@ -55,28 +97,58 @@ async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
     known = _decisions.get(vault)
     if known is None:
         known = _decisions[vault] = Remembered(_REMEMBERED)
-    stamp = await tx.stamp()
-    place = (use.by.arn, key.arn, use.action, use.via, use.alias, tuple(sorted(use.context.items())))
+    foreign = use.by.account_id != key.account_id
+    if foreign and use.action not in _ACROSS_ACCOUNTS:
+        raise AccessDeniedException(refused_elsewhere(use.by, use.action))
+    speaks_of = key.policy.lower()
+    stamp = None if use.proposed is not None or _TIMES.search(speaks_of) else await tx.stamp()
+    place = (
+        use.by.arn, key.arn, use.action, use.via, use.alias,
+        tuple(sorted(use.context.items())), tuple(sorted(use.conditions.items())),
+    )  # fmt: skip
     if known.get(stamp, place):
         return
-    verdict = policy_verdict(key, use)
+    verdict = policy_verdict(key, use, of_key=await _of_key(tx, key, speaks_of))
+    if verdict is Verdict.ALLOW or (verdict is Verdict.NEUTRAL and await _granted(tx, key, use)):
+        known.put(stamp, place, True)
+        return
+    if foreign:
+        raise AccessDeniedException(refused_elsewhere(use.by, use.action))
     if verdict is Verdict.DENY:
         raise AccessDeniedException(_refused(key, use, "with an explicit deny in a resource-based policy"))
-    if verdict is Verdict.NEUTRAL and not await _granted(tx, key, use):
-        raise AccessDeniedException(
-            _refused(key, use, f"because no resource-based policy allows the {use.action} action")
-        )
-    known.put(stamp, place, True)
+    raise AccessDeniedException(_refused(key, use, f"because no resource-based policy allows the {use.action} action"))
 
 
-def policy_verdict(key: Key, use: Use, policy: str | None = None) -> Verdict:
-    """What the key's policy, or another one in its place, says of the use."""
+def refused_elsewhere(by: Principal, action: str) -> str:
+    """What principals of another account hear of a key that is not there, or not for them."""
+    return (
+        f"User: {by.arn} is not authorized to perform: {action} on this resource because the resource does not exist "
+        "in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+    )
+
+
+async def _of_key(tx: Transaction, key: Key, speaks_of: str) -> dict[str, Value]:
+    """Condition keys that must be read, of those that the policy (lower case) speaks of."""
+    found: dict[str, Value] = {}
+    if "kms:resourcealiases" in speaks_of:
+        aliases = await KeyStore(tx, key.account_id, key.region).aliases(key.key_id, "", _MOST_ALIASES)
+        found["kms:ResourceAliases"] = tuple(each.alias for each in aliases)
+    if "aws:resourcetag/" in speaks_of:
+        hanging = await tags.of(tx, key.account_id, key.region, RESOURCE_TYPE, key.key_id)
+        found |= {f"aws:ResourceTag/{name}": value for name, value in hanging.items()}
+    return found
+
+
+def policy_verdict(
+    key: Key, use: Use, policy: str | None = None, *, of_key: Mapping[str, Value] | None = None
+) -> Verdict:
+    """What the key's policy, or another one in its place, says of the use. `of_key`: conditions that were read."""
     default = default_policy(key.account_id, managed=key.manager == "AWS")
     try:
         compiled = parse(policy or key.policy or default, kind="resource")
     except MalformedPolicy:  # only a server with --dev takes such texts
         compiled = parse(default, kind="resource")
-    return compiled.verdict(_ask(key, use))
+    return compiled.verdict(_ask(key, use, of_key or {}))
 
 
 @lru_cache(maxsize=64)
@@ -124,8 +196,11 @@ def default_policy(account_id: str, *, managed: bool = False) -> str:
     return json.dumps(document, indent=2).replace('": ', '" : ')
 
 
-def _ask(key: Key, use: Use) -> Ask:
-    context: dict[str, str | tuple[str, ...]] = {
+def _ask(key: Key, use: Use, of_key: Mapping[str, Value]) -> Ask:
+    context: dict[str, Value] = {
+        **conditions.of_action(use.action),
+        **use.conditions,
+        **of_key,
         "kms:CallerAccount": use.by.account_id,
         "kms:KeySpec": key.key_spec,
         "kms:KeyUsage": key.key_usage.value,
@@ -134,6 +209,11 @@ def _ask(key: Key, use: Use) -> Ask:
         "aws:ResourceAccount": key.account_id,
         "aws:RequestedRegion": key.region,
     }
+    if key.multi_region:
+        context["kms:MultiRegionKeyType"] = "PRIMARY" if key.is_primary else "REPLICA"
+    if use.at is not None:
+        context["aws:CurrentTime"] = datetime.fromtimestamp(use.at / 1000, UTC).isoformat(timespec="seconds")
+        context["aws:EpochTime"] = str(use.at // 1000)
     if use.via:
         context["kms:ViaService"] = use.via
     if use.alias:
@@ -161,6 +241,7 @@ def _lets(grant: Grant, use: Use) -> bool:
         is_principal(grant.grantee, use.by)
         and use.action.removeprefix("kms:") in grant.operations
         and grant.fits(use.action.removeprefix("kms:"), use.context)
+        and (use.proposed is None or grant.covers(use.proposed))
     )
 
 
@@ -170,6 +251,13 @@ def is_principal(arn: str, who: Principal) -> bool:
         return True
     kind, _, rest = who.arn.partition(":assumed-role/")
     return bool(rest) and arn == f"{kind.replace(':sts:', ':iam:')}:role/{rest.rpartition('/')[0]}"
+
+
+def account_of(principal: str) -> str | None:
+    """The account of a grant's principal; None for a service."""
+    if principal.isdecimal():
+        return principal
+    return principal.split(":")[4] if principal.startswith("arn:") else None
 
 
 def _refused(key: Key, use: Use, why: str) -> str:

@@ -20,7 +20,7 @@ async def put_key_policy(call: Call, request: Shape) -> Shape:
     """Another key policy."""
     _check_name(request)
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:PutKeyPolicy")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:PutKeyPolicy", request)
         bypass = request.get("BypassPolicyLockoutSafetyCheck", False)
         policy = checked(call, key, request["Policy"], bypass=bypass)
         await KeyStore(tx, key.account_id, key.region).save(replace(key, policy=policy))
@@ -31,7 +31,7 @@ async def put_key_policy(call: Call, request: Shape) -> Shape:
 async def get_key_policy(call: Call, request: Shape) -> Shape:
     """The key policy as it was put."""
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyPolicy")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyPolicy", request)
     if request.get("PolicyName", _NAME) != _NAME:
         raise NotFoundException("No such policy exists")
     return {"Policy": text_of(key), "PolicyName": _NAME}
@@ -41,7 +41,7 @@ async def get_key_policy(call: Call, request: Shape) -> Shape:
 async def list_key_policies(call: Call, request: Shape) -> Shape:
     """The names of a key's policies: there is one."""
     async with call.reading() as tx:
-        await finding.asked(call, tx, request["KeyId"], "kms:ListKeyPolicies")
+        await finding.asked(call, tx, request["KeyId"], "kms:ListKeyPolicies", request)
     return {"PolicyNames": [_NAME], "Truncated": False}
 
 

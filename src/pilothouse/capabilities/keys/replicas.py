@@ -20,7 +20,7 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
     """The key in one more region."""
     region = request["ReplicaRegion"]
     async with call.transaction() as tx:
-        primary = await finding.locked(call, tx, request["KeyId"], "kms:ReplicateKey")
+        primary = await finding.locked(call, tx, request["KeyId"], "kms:ReplicateKey", request)
         if not primary.multi_region or not primary.is_primary:
             raise UnsupportedOperationException(f"{primary.arn} is not a multi-region primary key.")
         if not _REGION.fullmatch(region) or region == primary.region:
@@ -69,7 +69,7 @@ async def update_primary_region(call: Call, request: Shape) -> Shape:
     """A replica becomes the primary, which becomes a replica. What rotates the key goes with it."""
     region = request["PrimaryRegion"]
     async with call.transaction() as tx:
-        primary = await finding.locked(call, tx, request["KeyId"], "kms:UpdatePrimaryRegion")
+        primary = await finding.locked(call, tx, request["KeyId"], "kms:UpdatePrimaryRegion", request)
         if not primary.multi_region or not primary.is_primary:
             raise UnsupportedOperationException(f"{primary.arn} is not a multi-region primary key.")
         if region == primary.region:

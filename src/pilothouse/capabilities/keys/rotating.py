@@ -30,7 +30,7 @@ async def enable_key_rotation(call: Call, request: Shape) -> Shape:
     if days is not None and not 90 <= days <= 2560:
         raise ValidationException("RotationPeriodInDays must be between 90 and 2560.")
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:EnableKeyRotation")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:EnableKeyRotation", request)
         _check_rotates(key)
         key.check_state()
         period = days or key.rotation_days or _DEFAULT_DAYS
@@ -45,7 +45,7 @@ async def enable_key_rotation(call: Call, request: Shape) -> Shape:
 async def disable_key_rotation(call: Call, request: Shape) -> Shape:
     """The key rotates no more by itself."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:DisableKeyRotation")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:DisableKeyRotation", request)
         _check_rotates(key)
         key.check_state()
         await KeyStore(tx, key.account_id, key.region).save(replace(key, rotation_days=None, next_rotation_at=None))
@@ -56,7 +56,7 @@ async def disable_key_rotation(call: Call, request: Shape) -> Shape:
 async def get_key_rotation_status(call: Call, request: Shape) -> Shape:
     """Whether and when the key rotates by itself."""
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyRotationStatus")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyRotationStatus", request)
     status: Shape = {"KeyId": key.arn, "KeyRotationEnabled": key.rotation_days is not None}
     if key.rotation_days is not None and key.next_rotation_at is not None:
         status["RotationPeriodInDays"] = key.rotation_days
@@ -71,7 +71,7 @@ async def list_key_rotations(call: Call, request: Shape) -> Shape:
     limit = request.get("Limit", 100)
     after = int(position(call, query, request) or 0)
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:ListKeyRotations")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:ListKeyRotations", request)
         if key.key_spec != SYMMETRIC:
             raise UnsupportedOperationException
         found = await KeyStore(tx, key.account_id, key.region).materials(key.key_id)
@@ -85,7 +85,7 @@ async def list_key_rotations(call: Call, request: Shape) -> Shape:
 async def rotate_key_on_demand(call: Call, request: Shape) -> Shape:
     """Other material from now on, a limited number of times; the rotations by themselves keep their dates."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:RotateKeyOnDemand")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:RotateKeyOnDemand", request)
         key.check_state()
         if key.key_spec != SYMMETRIC:
             raise UnsupportedOperationException

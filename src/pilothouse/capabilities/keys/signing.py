@@ -32,7 +32,7 @@ async def verify(call: Call, request: Shape) -> Shape:
 
 async def _signer(call: Call, request: Shape, name: str) -> tuple[Key, asymmetric.Private]:
     async with call.reading() as tx:
-        key = await finding.usable(call, tx, request["KeyId"], name, usage=KeyUsage.SIGN_VERIFY)
+        key = await finding.usable(call, tx, request["KeyId"], name, request=request, usage=KeyUsage.SIGN_VERIFY)
         asymmetric.check_algorithm(request["SigningAlgorithm"], key.key_spec, key.algorithms)
         private = await materials.opened(call.house, tx, key)
     return key, asymmetric.load(private)

@@ -6,18 +6,16 @@ from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.keys import finding
 from pilothouse.capabilities.keys.errors import KMSInvalidStateException, TagException
-from pilothouse.capabilities.keys.model import Key, KeyState
+from pilothouse.capabilities.keys.model import RESOURCE_TYPE, Key, KeyState
 from pilothouse.capabilities.keys.paging import page, position
 from pilothouse.storage import Transaction
-
-RESOURCE_TYPE = "kms-key"
 
 
 @operation("kms", "TagResource", writes=True)
 async def tag_resource(call: Call, request: Shape) -> Shape:
     """Add tags to a key; one with the same key is overwritten."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:TagResource")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:TagResource", request)
         _refuse_while_pending_deletion(key)
         await put(tx, key, request["Tags"])
     return {}
@@ -27,7 +25,7 @@ async def tag_resource(call: Call, request: Shape) -> Shape:
 async def untag_resource(call: Call, request: Shape) -> Shape:
     """Remove tags by key; one that is not there is no error."""
     async with call.transaction() as tx:
-        key = await finding.locked(call, tx, request["KeyId"], "kms:UntagResource")
+        key = await finding.locked(call, tx, request["KeyId"], "kms:UntagResource", request)
         _refuse_while_pending_deletion(key)
         kept = await tags.of(tx, key.account_id, key.region, RESOURCE_TYPE, key.key_id)
         await tags.remove_all(tx, key.account_id, key.region, RESOURCE_TYPE, key.key_id)
@@ -42,7 +40,7 @@ async def list_resource_tags(call: Call, request: Shape) -> Shape:
     from_here = position(call, f"ListResourceTags {request['KeyId']}", request)
     limit = request.get("Limit", 50)
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:ListResourceTags")
+        key = await finding.asked(call, tx, request["KeyId"], "kms:ListResourceTags", request)
         found = sorted((await tags.of(tx, key.account_id, key.region, RESOURCE_TYPE, key.key_id)).items())
     found = [(name, value) for name, value in found if name > from_here]
     shown = [{"TagKey": name, "TagValue": value} for name, value in found[:limit]]

@@ -4,17 +4,20 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, materials
+from pilothouse.capabilities.keys import asymmetric, conditions, finding, materials
 from pilothouse.capabilities.keys.encryption import Decryption, sealed
 from pilothouse.capabilities.keys.errors import (
+    CustomKeyStoreNotFoundException,
+    DryRunOperationException,
     IncorrectKeyException,
     InvalidCiphertextException,
     InvalidKeyUsageException,
     NotFoundException,
     UnsupportedOperationException,
 )
-from pilothouse.capabilities.keys.model import SYMMETRIC, Key, KeyUsage, take_apart
-from pilothouse.errors import AccessDeniedException, ValidationException
+from pilothouse.capabilities.keys.model import SYMMETRIC, Blob, Key, KeyUsage, is_key_id, key_arn, take_apart
+from pilothouse.errors import AccessDeniedException, ApiError, ValidationException
+from pilothouse.identity.policy_patterns import Value
 from pilothouse.storage import Transaction
 
 _DATA_KEY_BYTES: Final = {"AES_128": 16, "AES_256": 32}
@@ -22,6 +25,21 @@ _NO_SUCH_KEY: Final = (
     "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
     "or you are not allowed to access."
 )
+
+
+class _Source(NamedTuple):
+    """What a request wants opened."""
+
+    action: str
+    """What policies are asked for, without `kms:`."""
+    name: str
+    """The operation."""
+    algorithm: str
+    blob: bytes
+    context: Mapping[str, str]
+    key_ref: str | None
+    more: Mapping[str, Value]
+    """Condition keys that are not members of the request."""
 
 
 class _Opened(NamedTuple):
@@ -37,7 +55,7 @@ async def encrypt(call: Call, request: Shape) -> Shape:
     context = request.get("EncryptionContext", {})
     async with call.reading() as tx:
         key = await finding.usable(
-            call, tx, request["KeyId"], "Encrypt", usage=KeyUsage.ENCRYPT_DECRYPT, context=context
+            call, tx, request["KeyId"], "Encrypt", request=request, usage=KeyUsage.ENCRYPT_DECRYPT, context=context
         )
         algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
         blob = await _encrypted(call, tx, key, algorithm, request["Plaintext"], context)
@@ -49,14 +67,16 @@ async def encrypt(call: Call, request: Shape) -> Shape:
 async def decrypt(call: Call, request: Shape) -> Shape:
     """The plaintext of a ciphertext; a symmetric one names its key itself."""
     _refuse_attestation(request)
-    if "CiphertextBlob" not in request:
-        raise ValidationException("CiphertextBlob is required.")
     algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
-    context = request.get("EncryptionContext", {})
+    context, key_ref = request.get("EncryptionContext", {}), request.get("KeyId")
     async with call.reading() as tx:
-        opened = await _opened(
-            call, tx, "Decrypt", "Decrypt", algorithm, request["CiphertextBlob"], context, request.get("KeyId")
-        )
+        if _without_ciphertext(request):
+            await _try_permission(
+                call, tx, request, _Source("Decrypt", "Decrypt", algorithm, b"", context, key_ref, {})
+            )
+            raise DryRunOperationException
+        source = _Source("Decrypt", "Decrypt", algorithm, request["CiphertextBlob"], context, key_ref, {})
+        opened = await _opened(call, tx, request, source)
     finding.check_dry_run(request.get("DryRun"))
     answer = {"KeyId": opened.key.arn, "Plaintext": opened.plaintext, "EncryptionAlgorithm": algorithm}
     return answer if opened.material_id is None else answer | {"KeyMaterialId": opened.material_id}
@@ -65,20 +85,22 @@ async def decrypt(call: Call, request: Shape) -> Shape:
 @operation("kms", "ReEncrypt")
 async def re_encrypt(call: Call, request: Shape) -> Shape:
     """The same plaintext under another key or another context; it does not leave the server."""
-    if "CiphertextBlob" not in request:
-        raise ValidationException("CiphertextBlob is required.")
+    no_ciphertext = _without_ciphertext(request)
     await finding.ensure_service_key(call, request["DestinationKeyId"])
-    source = request.get("SourceEncryptionAlgorithm", SYMMETRIC)
+    algorithm = request.get("SourceEncryptionAlgorithm", SYMMETRIC)
     target = request.get("DestinationEncryptionAlgorithm", SYMMETRIC)
     before, after = request.get("SourceEncryptionContext", {}), request.get("DestinationEncryptionContext", {})
+    blob, source_ref = request.get("CiphertextBlob", b""), request.get("SourceKeyId")
     async with call.reading() as tx:
-        opened = await _opened(
-            call, tx, "ReEncryptFrom", "ReEncrypt", source, request["CiphertextBlob"], before,
-            request.get("SourceKeyId"),
+        on_same = {"kms:ReEncryptOnSameKey": str(await _on_same_key(call, tx, request)).lower()}
+        source = _Source(
+            "ReEncryptFrom", "ReEncrypt", algorithm, blob, before, source_ref,
+            {"kms:EncryptionAlgorithm": algorithm, **on_same},
         )  # fmt: skip
+        opened = await (_try_permission if no_ciphertext else _opened)(call, tx, request, source)
         key = await finding.usable(
-            call, tx, request["DestinationKeyId"], "ReEncryptTo",
-            usage=KeyUsage.ENCRYPT_DECRYPT, context=after, named="ReEncrypt",
+            call, tx, request["DestinationKeyId"], "ReEncryptTo", request=request, usage=KeyUsage.ENCRYPT_DECRYPT,
+            context=after, told_as="ReEncrypt", more={"kms:EncryptionAlgorithm": target, **on_same},
         )  # fmt: skip
         blob = await _encrypted(call, tx, key, target, opened.plaintext, after)
         destination_material = (await materials.cipher(call.house, tx, key))[1] if target == SYMMETRIC else None
@@ -87,7 +109,7 @@ async def re_encrypt(call: Call, request: Shape) -> Shape:
         "CiphertextBlob": blob,
         "SourceKeyId": opened.key.arn,
         "KeyId": key.arn,
-        "SourceEncryptionAlgorithm": source,
+        "SourceEncryptionAlgorithm": algorithm,
         "DestinationEncryptionAlgorithm": target,
         "SourceKeyMaterialId": opened.material_id,
         "DestinationKeyMaterialId": destination_material,
@@ -114,8 +136,8 @@ async def generate_data_key_without_plaintext(call: Call, request: Shape) -> Sha
 async def generate_random(call: Call, request: Shape) -> Shape:
     """Random bytes."""
     _refuse_attestation(request)
-    if request.get("CustomKeyStoreId"):
-        raise UnsupportedOperationException("There are no custom key stores here.")
+    if store := request.get("CustomKeyStoreId"):
+        raise CustomKeyStoreNotFoundException(f"Custom key store {store} is not found.")
     if "NumberOfBytes" not in request:
         raise ValidationException("NumberOfBytes is required.")
     return {"Plaintext": call.ids.random_bytes(request["NumberOfBytes"])}
@@ -128,7 +150,9 @@ async def _data_key(call: Call, request: Shape, name: str) -> tuple[bytes, Shape
     await finding.ensure_service_key(call, request["KeyId"])
     context = request.get("EncryptionContext", {})
     async with call.reading() as tx:
-        key = await finding.usable(call, tx, request["KeyId"], name, usage=KeyUsage.ENCRYPT_DECRYPT, context=context)
+        key = await finding.usable(
+            call, tx, request["KeyId"], name, request=request, usage=KeyUsage.ENCRYPT_DECRYPT, context=context
+        )
         if key.key_spec != SYMMETRIC:
             raise InvalidKeyUsageException(f"{key.arn} key spec is {key.key_spec} which is not valid for {name}.")
         plaintext = call.ids.random_bytes(size if size is not None else _DATA_KEY_BYTES[spec or ""])
@@ -149,69 +173,109 @@ async def _encrypted(
     return asymmetric.encrypt(private, key.key_spec, algorithm, plaintext)
 
 
-async def _opened(
-    call: Call,
-    tx: Transaction,
-    action: str,
-    name: str,
-    algorithm: str,
-    blob: bytes,
-    context: Mapping[str, str],
-    key_ref: str | None,
-) -> _Opened:
-    """A ciphertext of a request opened; `action` is what policies are asked for, `name` the operation."""
-    if algorithm == SYMMETRIC:
-        return await _opened_symmetric(call, tx, action, name, blob, context, key_ref)
-    if key_ref is None:
-        raise ValidationException("KeyId is required for asymmetric encryption algorithms.")
-    _refuse_context(context)
-    key = await finding.usable(call, tx, key_ref, action, usage=KeyUsage.ENCRYPT_DECRYPT, named=name)
-    _check_algorithm(key, algorithm)
+async def _opened(call: Call, tx: Transaction, request: Shape, source: _Source) -> _Opened:
+    """A ciphertext of a request opened."""
+    if source.algorithm == SYMMETRIC:
+        return await _opened_symmetric(call, tx, request, source)
+    key = await _named_pair(call, tx, request, source)
     private = asymmetric.load(await materials.opened(call.house, tx, key))
-    return _Opened(key, asymmetric.decrypt(private, algorithm, blob), None)
+    return _Opened(key, asymmetric.decrypt(private, source.algorithm, source.blob), None)
 
 
-async def _opened_symmetric(
-    call: Call,
-    tx: Transaction,
-    action: str,
-    name: str,
-    blob: bytes,
-    context: Mapping[str, str],
-    key_ref: str | None,
-) -> _Opened:
-    if key_ref is not None:
-        await _check_named(call, tx, action, name, blob, context, key_ref)
-    parts = take_apart(blob)
-    decryption = Decryption(call.house, tx, call.account_id, call.region, by=call.principal, action=f"kms:{action}")
-    alias = key_ref.rpartition(":")[2] if key_ref is not None and "alias/" in key_ref else None
+async def _named_pair(call: Call, tx: Transaction, request: Shape, source: _Source) -> Key:
+    if source.key_ref is None:
+        raise ValidationException("KeyId is required for asymmetric encryption algorithms.")
+    _refuse_context(source.context)
+    key = await finding.usable(
+        call, tx, source.key_ref, source.action, request=request, usage=KeyUsage.ENCRYPT_DECRYPT, more=source.more,
+        told_as=source.name,
+    )  # fmt: skip
+    _check_algorithm(key, source.algorithm)
+    return key
+
+
+async def _opened_symmetric(call: Call, tx: Transaction, request: Shape, source: _Source) -> _Opened:
+    if source.key_ref is not None:
+        await _check_named(call, tx, request, source)
+    parts = take_apart(source.blob)
+    finding.check_tokens(call.house, request)
+    decryption = Decryption(
+        call.house, tx, call.account_id, call.region, by=call.principal, action=f"kms:{source.action}",
+        conditions={**conditions.of_request(call, request), **source.more},
+    )  # fmt: skip
+    named = source.key_ref or ""
+    alias = named.rpartition(":")[2] if "alias/" in named else None
     try:
-        ready = await decryption.ready(parts, context, alias)
-    except NotFoundException as error:
+        ready = await decryption.ready(parts, source.context, alias)
+    except (NotFoundException, AccessDeniedException) as error:
+        if isinstance(error, AccessDeniedException) and (named or parts.account_id == call.account_id):
+            raise
         raise AccessDeniedException(_NO_SUCH_KEY) from error
-    return _Opened(ready.key, decryption.unsealed(parts, ready, context), ready.material_id)
+    return _Opened(ready.key, decryption.unsealed(parts, ready, source.context), ready.material_id)
 
 
-async def _check_named(
-    call: Call,
-    tx: Transaction,
-    action: str,
-    name: str,
-    blob: bytes,
-    context: Mapping[str, str],
-    key_ref: str,
-) -> None:
+async def _check_named(call: Call, tx: Transaction, request: Shape, source: _Source) -> None:
     """A ciphertext of another key is told before what is wrong with the named one."""
-    key = await finding.asked(call, tx, key_ref, f"kms:{action}", context=context, aliases=True)
     try:
-        parts = take_apart(blob)
+        parts = take_apart(source.blob)
     except InvalidCiphertextException:
         parts = None
+    key = await finding.asked(
+        call, tx, _full_name(call, source.key_ref or "", parts), f"kms:{source.action}", request,
+        context=source.context, aliases=True, more=source.more,
+    )  # fmt: skip
     if parts is not None and (key.account_id, key.key_id) != (parts.account_id or call.account_id, parts.key_id):
         raise IncorrectKeyException
+    _check_symmetric(key, source.name)
+
+
+def _check_symmetric(key: Key, name: str) -> None:
     key.check_usage(KeyUsage.ENCRYPT_DECRYPT, name)
     _check_algorithm(key, SYMMETRIC)
     key.check_state()
+
+
+def _full_name(call: Call, key_ref: str, parts: Blob | None) -> str:
+    """The id of a key of another account is enough, where the ciphertext tells whose it is."""
+    if parts is None or not is_key_id(key_ref) or key_ref.lower() != parts.key_id:
+        return key_ref
+    return key_arn(parts.account_id or call.account_id, call.region, parts.key_id)
+
+
+def _without_ciphertext(request: Shape) -> bool:
+    """Whether only permission is tried. Raises ValidationException where a ciphertext is needed and missing."""
+    if request.get("DryRun") and "IGNORE_CIPHERTEXT" in request.get("DryRunModifiers", ()):
+        return True
+    if "CiphertextBlob" not in request:
+        raise ValidationException("CiphertextBlob is required.")
+    return False
+
+
+async def _try_permission(call: Call, tx: Transaction, request: Shape, source: _Source) -> _Opened:
+    """As `_opened`, without a ciphertext: whether the named key might be used so. The plaintext is a byte."""
+    if source.key_ref is None:
+        raise ValidationException("KeyId is required when DryRunModifiers is IGNORE_CIPHERTEXT.")
+    if source.algorithm != SYMMETRIC:
+        return _Opened(await _named_pair(call, tx, request, source), b"\0", None)
+    key = await finding.asked(
+        call, tx, source.key_ref, f"kms:{source.action}", request, context=source.context, aliases=True,
+        more=source.more,
+    )  # fmt: skip
+    _check_symmetric(key, source.name)
+    return _Opened(key, b"\0", None)
+
+
+async def _on_same_key(call: Call, tx: Transaction, request: Shape) -> bool:
+    """Whether ReEncrypt stays with one key, as far as can be told before anything is checked."""
+    try:
+        after, _ = await finding.find(call.house, tx, call.account_id, call.region, request["DestinationKeyId"])
+        if "SourceKeyId" in request:
+            before, _ = await finding.find(call.house, tx, call.account_id, call.region, request["SourceKeyId"])
+            return before.arn == after.arn
+        parts = take_apart(request["CiphertextBlob"])
+    except (ApiError, KeyError):
+        return False
+    return (parts.account_id or call.account_id, parts.key_id) == (after.account_id, after.key_id)
 
 
 def _check_algorithm(key: Key, algorithm: str) -> None:
