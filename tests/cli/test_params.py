@@ -89,6 +89,14 @@ def test_diff_copy_move_restore(house: Installation) -> None:
     assert "could not find version 9" in params(house, "diff", "/d/a:1", "/d/a:9", code=2).stderr
     params(house, "copy", "/d", "/e", "--recursive")
     params(house, "diff", "/d", "/e")
+    ssm.put_parameter(Name="/e/a", Value="three", Overwrite=True)
+    taken = params(house, "copy", "/d", "/e", "--recursive", code=1).stderr
+    assert taken == (
+        "pilothouse: /e/a: it exists with another content; add --overwrite, or choose another destination "
+        "(ParameterAlreadyExists). Nothing was copied.\n"
+    )
+    params(house, "copy", "/d", "/e", "--recursive", "--overwrite")
+    assert "no parameters at /no/1 and none at /no/2" in params(house, "diff", "/no/1", "/no/2", code=2).stderr
     moved = json.loads(params(house, "move", "/e", "/f", "--recursive", "--output", "json").stdout)
     assert moved == [{"Source": "/e/a", "Destination": "/f/a"}]
     ssm.delete_parameter(Name="/f/a")
@@ -96,6 +104,21 @@ def test_diff_copy_move_restore(house: Installation) -> None:
     assert "is back" in params(house, "trash", "restore", "/f/a").stderr
     assert ssm.get_parameter(Name="/f/a", WithDecryption=True)["Parameter"]["Value"] == "two"
     assert "1 newer" in params(house, "restore", "--path", "/f", "--as-of", "2 days ago", "--dry-run").stderr
+
+
+def test_the_region_is_that_of_aws_region(house: Installation) -> None:
+    house.boto("ssm").put_parameter(Name="/r/a", Value="one", Type="String")
+    params(house, "export", "--path", "/r")
+    known = dict(_ENVIRONMENTS[house.data])
+    try:
+        _ENVIRONMENTS[house.data] = {name: value for name, value in known.items() if name != "AWS_DEFAULT_REGION"}
+        params(house, "export", "--path", "/r")
+        _ENVIRONMENTS[house.data] |= {"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": known["AWS_DEFAULT_REGION"]}
+        assert "no parameters at /r" in params(house, "export", "--path", "/r", code=1).stderr
+        del _ENVIRONMENTS[house.data]["AWS_REGION"], _ENVIRONMENTS[house.data]["AWS_DEFAULT_REGION"]
+        assert "add --region, or set AWS_REGION" in params(house, "export", "--path", "/r", code=1).stderr
+    finally:
+        _ENVIRONMENTS[house.data] = known
 
 
 def test_no_server_is_one_sentence(house: Installation) -> None:
@@ -139,6 +162,11 @@ def test_values_come_back_from_every_form(value: str) -> None:
         tree = parse(written([entry], form, path="/p"))
         assert tree.value["parameters"].value[0].value["value"].value == value
     assert list(parse_env(written([entry], "env", path="/p"))) == [("x", value, 1)]
+
+
+def test_a_parameter_at_the_path_itself_has_its_whole_name_in_the_environment() -> None:
+    entry = {"name": "/prod/app", "type": "String", "value": "v"}
+    assert written([entry], "env", path="/prod/app") == 'prod_app="v"\n'
 
 
 def test_moments() -> None:

@@ -45,6 +45,7 @@ class Clients:
                 self._values |= {
                     name: value for name, value in _of_data(side.data).items() if not self._values.get(name)
                 }
+            self._values["region_name"] = self._values["region_name"] or os.environ.get("AWS_REGION")
         except BotoCoreError as error:
             raise Failed(str(error)) from error
 

@@ -423,7 +423,7 @@ def written(parameters: Sequence[Mapping[str, Any]], form: str, *, path: str) ->
         return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1_000_000)
     lines: dict[str, str] = {}
     for each in parameters:
-        below = each["name"].removeprefix("/").removeprefix(path.strip("/")).strip("/") or each["name"]
+        below = each["name"].removeprefix("/").removeprefix(path.strip("/")).strip("/") or each["name"].strip("/")
         name = re.sub(r"[^A-Za-z0-9_]", "_", below)
         name = f"_{name}" if name[0].isdigit() else name
         if name in lines:

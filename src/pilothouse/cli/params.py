@@ -32,6 +32,7 @@ Recursive = Annotated[bool, typer.Option("--recursive", help="With all that lies
 
 _UNITS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "week": 604_800}
 _MOST: Final = 10_000
+_WAYS_OUT: Final = "add --overwrite, or choose another destination"
 
 
 @contextmanager
@@ -165,6 +166,8 @@ def _imported(clients: Clients, entries: Sequence[Entry], file: str, *, mode: st
         entry = entries[number - 1]
         sentence = text.removeprefix(f"Entry {number} ({entry.members['Name']}): ")
         code = error.response["Error"]["Code"]
+        if code == "ParameterAlreadyExists":
+            sentence = "it exists with another content; add --overwrite, or --on-existing skip"
         place = re.search(r"^Version (\d+) of its history: |'entries\.\d+\.member\.history\.(\d+)\.", sentence)
         version = int(place[1] or place[2]) if place else 0
         line = entry.history[version - 1] if 0 < version <= len(entry.history) else entry.line
@@ -193,6 +196,8 @@ def diff(
     try:
         with _asking(output):
             left, right = _side(Clients(here), one), _side(Clients(there), other)
+            if not left and not right:
+                raise Failed(f"there are no parameters at {one} and none at {other}; check paths, accounts and regions")
             found = _differences(left, right)
     except Failed as failed:
         say(f"pilothouse: {failed}")
@@ -285,10 +290,22 @@ def copy(
         mode = "overwrite" if overwrite else "fail"
         own = Clients(there).service("pilothouse")
         with waiting(f"Writing {counted(len(members))}"):
-            changes = own.import_parameters(Entries=members, OnExisting=mode, DryRun=dry_run)["Changes"]
+            changes = _written(own, members, mode, dry_run=dry_run)
     show_changes(changes, output, dry_run=dry_run)
     if any(each["Change"] == "Conflict" for each in changes):
-        raise Failed("some destinations exist with another content; add --overwrite, or choose another destination")
+        raise Failed(f"some destinations exist with another content; {_WAYS_OUT}")
+
+
+def _written(own: Any, members: Sequence[Mapping[str, Any]], mode: str, *, dry_run: bool) -> Any:
+    try:
+        return own.import_parameters(Entries=members, OnExisting=mode, DryRun=dry_run)["Changes"]
+    except ClientError as error:
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        match = re.match(r"Entry \d+ \(([^)]*)\): (.*)", text, re.DOTALL)
+        if match is None:
+            raise
+        why = f"it exists with another content; {_WAYS_OUT}" if code == "ParameterAlreadyExists" else cut(match[2])
+        raise Failed(f"{match[1]}: {why} ({code}). Nothing was copied.") from error
 
 
 def _copied(
