@@ -221,7 +221,7 @@ def test_deletion_waits_can_be_cancelled_and_destroys(kms: Any, server: Any) -> 
     kept, lost = made(kms), made(kms)
     blob = kms.encrypt(KeyId=lost, Plaintext=b"gone")["CiphertextBlob"]
     kms.create_alias(AliasName="alias/lost", TargetKeyId=lost)
-    with refused("ValidationException"):
+    with refused("ValidationException", "PendingWindowInDays must be between 7 and 30"):
         kms.schedule_key_deletion(KeyId=lost, PendingWindowInDays=6)
     for key in (kept, lost):
         assert kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)["KeyState"] == "PendingDeletion"
@@ -240,8 +240,28 @@ def test_deletion_waits_can_be_cancelled_and_destroys(kms: Any, server: Any) -> 
         "or you are not allowed to access.",
     ):
         kms.decrypt(CiphertextBlob=blob)
-    assert kms.list_aliases()["Aliases"] == []
+    assert [each["AliasName"] for each in kms.list_aliases()["Aliases"] if "TargetKeyId" in each] == []
     assert [each["KeyId"] for each in kms.list_keys()["Keys"]] == [kept]
+
+
+def test_a_key_that_waits_to_be_deleted_does_not_rotate(kms: Any) -> None:
+    key = made(kms)
+    kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=90)
+    kms.schedule_key_deletion(KeyId=key)
+    status = kms.get_key_rotation_status(KeyId=key)
+    status.pop("ResponseMetadata")
+    assert status == {"KeyId": _arn(kms, key), "KeyRotationEnabled": False}
+    kms.cancel_key_deletion(KeyId=key)
+    assert kms.get_key_rotation_status(KeyId=key)["RotationPeriodInDays"] == 90
+
+
+def test_a_key_without_its_material_waits_for_it_again_after_a_cancelled_deletion(kms: Any) -> None:
+    key = made(kms, Origin="EXTERNAL")
+    kms.schedule_key_deletion(KeyId=key)
+    kms.cancel_key_deletion(KeyId=key)
+    assert kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "PendingImport"
+    with refused("KMSInvalidStateException", f"{_arn(kms, key)} is pending import."):
+        kms.enable_key(KeyId=key)
 
 
 def test_a_key_is_the_same_in_several_regions(kms: Any, aws: Any, server: Any) -> None:

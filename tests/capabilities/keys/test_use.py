@@ -140,6 +140,37 @@ def test_random_bytes_and_dry_runs(kms: Any, key: str) -> None:
     assert code_of(kms.encrypt, KeyId=key, Plaintext=b"x", DryRun=True) == "DisabledException"
 
 
+def test_permission_is_tried_without_a_ciphertext(kms: Any, key: str) -> None:
+    blob = kms.encrypt(KeyId=key, Plaintext=b"x")["CiphertextBlob"]
+    tried = {"DryRun": True, "DryRunModifiers": ["IGNORE_CIPHERTEXT"]}
+    for more in ({}, {"CiphertextBlob": b"nonsense"}):
+        assert code_of(kms.decrypt, KeyId=key, **tried, **more) == "DryRunOperationException"
+        asked = {"SourceKeyId": key, "DestinationKeyId": key, **tried, **more}
+        assert code_of(kms.re_encrypt, **asked) == "DryRunOperationException"
+    assert code_of(kms.decrypt, CiphertextBlob=blob, **tried) == "ValidationException"  # which key, it must be told
+    assert code_of(kms.decrypt, KeyId=key, DryRunModifiers=["IGNORE_CIPHERTEXT"]) == "ValidationException"
+    mac_key = kms.create_key(KeySpec="HMAC_256", KeyUsage="GENERATE_VERIFY_MAC")["KeyMetadata"]["KeyId"]
+    assert code_of(kms.decrypt, KeyId=mac_key, **tried) == "InvalidKeyUsageException"
+    pair = kms.create_key(KeySpec="RSA_2048", KeyUsage="ENCRYPT_DECRYPT")["KeyMetadata"]["KeyId"]
+    oaep = {"EncryptionAlgorithm": "RSAES_OAEP_SHA_256"}
+    assert code_of(kms.decrypt, KeyId=pair, **oaep, **tried) == "DryRunOperationException"
+    kms.disable_key(KeyId=key)
+    assert code_of(kms.decrypt, KeyId=key, **tried) == "DisabledException"
+
+
+def test_there_are_no_custom_key_stores(kms: Any) -> None:
+    asked = {"NumberOfBytes": 1, "CustomKeyStoreId": "cks-1"}
+    assert code_of(kms.generate_random, **asked) == "CustomKeyStoreNotFoundException"
+
+
+def test_policies_that_cannot_be_are_refused_with_the_services_words(kms: Any, key: str) -> None:
+    code, text = "MalformedPolicyDocumentException", "Policy contains a statement with one or more invalid principals."
+    wrong = {"KeyId": key, "Policy": policy(allow("nobody", "kms:*"))}
+    assert (code_of(kms.put_key_policy, **wrong), text_of(kms.put_key_policy, **wrong)) == (code, text)
+    long = {"KeyId": key, "Policy": policy(allow("123456789012", "kms:*", Sid="x" * 32768))}
+    assert code_of(kms.put_key_policy, **long) == "LimitExceededException"
+
+
 def test_rotation_keeps_what_was_encrypted(kms: Any, server: Any, key: str) -> None:
     blobs = [kms.encrypt(KeyId=key, Plaintext=b"0")["CiphertextBlob"]]
     first = kms.describe_key(KeyId=key)["KeyMetadata"]["CurrentKeyMaterialId"]

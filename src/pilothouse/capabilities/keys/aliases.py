@@ -13,8 +13,8 @@ from pilothouse.capabilities.keys.errors import (
     NotFoundException,
 )
 from pilothouse.capabilities.keys.metadata import moment
-from pilothouse.capabilities.keys.model import Key, KeyState, alias_arn
-from pilothouse.capabilities.keys.paging import page, position
+from pilothouse.capabilities.keys.model import SERVICE_ALIASES, Key, KeyState, alias_arn
+from pilothouse.capabilities.keys.paging import at_most, page, position
 from pilothouse.capabilities.keys.store import Alias, KeyStore
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
@@ -81,15 +81,18 @@ async def delete_alias(call: Call, request: Shape) -> Shape:
 
 @operation("kms", "ListAliases")
 async def list_aliases(call: Call, request: Shape) -> Shape:
-    """The names of one key, or of all keys of the account in the region."""
+    """The names of one key, or of all keys of the account in the region, and those kept for services."""
     query = f"ListAliases {request.get('KeyId', '')}"
-    limit = request.get("Limit", 50)
+    limit = at_most(100, request.get("Limit", 50))
     after = position(call, query, request)
     async with call.reading() as tx:
         key_id = None
         if "KeyId" in request:
             key_id = (await finding.of_the_account(call, tx, request["KeyId"], "kms:ListAliases")).key_id
-        found = await KeyStore(tx, call.account_id, call.region).aliases(key_id, after, limit + 1)
+        store = KeyStore(tx, call.account_id, call.region)
+        found = await store.aliases(key_id, after, limit + 1)
+        if key_id is None:
+            found = sorted([*found, *await _without_key(store, after)])
     shown = [_told(call, each) for each in found[:limit]]
     return page(call, query, {"Aliases": shown}, found[limit - 1].alias if len(found) > limit else None)
 
@@ -110,6 +113,11 @@ async def _check_room(store: KeyStore, key: Key) -> None:
             f"Aliases per key quota for this account in this region is {_MOST_OF_A_KEY}, "
             f"current usage is {_MOST_OF_A_KEY}."
         )
+
+
+async def _without_key(store: KeyStore, after: str) -> list[Alias]:
+    """The services' aliases whose key was not needed yet."""
+    return [Alias(alias, "", 0, 0) for alias in SERVICE_ALIASES if alias > after and await store.key_of(alias) is None]
 
 
 def _checked(alias: str) -> str:
@@ -142,6 +150,8 @@ def _arn(call: Call, alias: str) -> str:
 
 
 def _told(call: Call, alias: Alias) -> Shape:
+    if not alias.key_id:
+        return {"AliasName": alias.alias, "AliasArn": _arn(call, alias.alias)}
     return {
         "AliasName": alias.alias,
         "AliasArn": _arn(call, alias.alias),

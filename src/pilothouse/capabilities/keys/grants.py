@@ -15,7 +15,7 @@ from pilothouse.capabilities.keys.errors import (
 from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.metadata import moment
 from pilothouse.capabilities.keys.model import Key, KeyState, KeyUsage
-from pilothouse.capabilities.keys.paging import page, position
+from pilothouse.capabilities.keys.paging import at_most, page, position
 from pilothouse.capabilities.keys.permissions import account_of, is_principal
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.errors import AccessDeniedException, ValidationException
@@ -73,7 +73,7 @@ async def create_grant(call: Call, request: Shape) -> Shape:
 async def list_grants(call: Call, request: Shape) -> Shape:
     """The grants on a key: all, one, or those of one grantee."""
     query = f"ListGrants {request['KeyId']}"
-    limit, after = request.get("Limit", 50), position(call, query, request)
+    limit, after = at_most(100, request.get("Limit", 50)), position(call, query, request)
     async with call.reading() as tx:
         key = await finding.asked(call, tx, request["KeyId"], "kms:ListGrants", request)
         found = await GrantStore(tx, key.account_id, key.region).of(key.key_id, after)
@@ -97,7 +97,7 @@ async def list_retirable_grants(call: Call, request: Shape) -> Shape:
             f"{principal} because no resource-based policy allows the kms:ListRetirableGrants action"
         )
     query = f"ListRetirableGrants {principal}"
-    limit, after = request.get("Limit", 50), position(call, query, request)
+    limit, after = at_most(100, request.get("Limit", 50)), position(call, query, request)
     async with call.reading() as tx:
         found = await GrantStore(tx, call.account_id, call.region).retirable(principal, after, limit + 1)
     return _page(call, query, found, limit)

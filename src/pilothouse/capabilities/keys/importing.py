@@ -135,6 +135,15 @@ async def activate(tx: Transaction, key: Key, at: int) -> Key:
     return await _settle(tx, rotated)
 
 
+async def lacks_material(tx: Transaction, key: Key) -> bool:
+    """Whether the key is one that waits for material to be imported before it can be used."""
+    if key.origin is not Origin.EXTERNAL:
+        return False
+    known = await KeyStore(tx, key.account_id, key.region).materials(key.key_id)
+    needed = [each for each in known if each.version <= max(key.material_version, 1)]
+    return not needed or any(each.import_state == _MISSING for each in needed)
+
+
 @job("keys.expire_material", every=timedelta(minutes=1))
 async def expire_material(house: House) -> None:
     """Imported material whose time is over goes, and its key waits for it."""

@@ -28,8 +28,8 @@ from pilothouse.capabilities.keys.errors import (
 from pilothouse.errors import ValidationException
 
 SERVICE_ALIASES: Final = {
-    "alias/aws/ssm": "Default key that protects SecureString parameters when no other key is given",
-    "alias/aws/secretsmanager": "Default key that protects secrets when no other key is given",
+    "alias/aws/ssm": "Default key that protects my SSM parameters when no other key is defined",
+    "alias/aws/secretsmanager": "Default key that protects my Secrets Manager data when no other key is defined",
 }
 """Aliases whose key is made at first use, and the key's description."""
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, materials, policies, tagging
+from pilothouse.capabilities.keys import asymmetric, finding, importing, materials, policies, tagging
 from pilothouse.capabilities.keys.errors import (
     CustomKeyStoreNotFoundException,
     KMSInvalidStateException,
@@ -96,13 +96,17 @@ async def describe_key(call: Call, request: Shape) -> Shape:
 
 @operation("kms", "ListKeys")
 async def list_keys(call: Call, request: Shape) -> Shape:
-    """Every key of the account in the region, by id."""
+    """Every key of the account in the region, by id. Keys are not shared by way of RAM here."""
+    owners = request.get("ResourceOwners", ["SELF"])
+    query = f"ListKeys {' '.join(sorted(set(owners)))}"
     limit = request.get("Limit", 100)
-    after = position(call, "ListKeys", request)
+    after = position(call, query, request)
+    if "SELF" not in owners:
+        return page(call, query, {"Keys": []}, None)
     async with call.reading() as tx:
         found = await KeyStore(tx, call.account_id, call.region).keys(after, limit + 1)
     keys = [{"KeyId": each, "KeyArn": key_arn(call.account_id, call.region, each)} for each in found[:limit]]
-    return page(call, "ListKeys", {"Keys": keys}, found[limit - 1] if len(found) > limit else None)
+    return page(call, query, {"Keys": keys}, found[limit - 1] if len(found) > limit else None)
 
 
 @operation("kms", "UpdateKeyDescription", writes=True)
@@ -142,7 +146,7 @@ async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
     """The key goes after a waiting time, the primary of a multi-region key not before its replicas."""
     days = request.get("PendingWindowInDays", 30)
     if not 7 <= days <= 30:
-        raise ValidationException("PendingWindowInDays must be between 7 and 30.")
+        raise ValidationException("PendingWindowInDays must be between 7 and 30")
     async with call.transaction() as tx:
         key = await finding.locked(call, tx, request["KeyId"], "kms:ScheduleKeyDeletion", request)
         _refuse_while_pending_deletion(key)
@@ -159,12 +163,14 @@ async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
 
 @operation("kms", "CancelKeyDeletion", writes=True)
 async def cancel_key_deletion(call: Call, request: Shape) -> Shape:
-    """The key stays; it is disabled."""
+    """The key stays; it is disabled, or waits again for the material that it has not."""
     async with call.transaction() as tx:
         key = await finding.locked(call, tx, request["KeyId"], "kms:CancelKeyDeletion", request)
         if key.state not in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
             raise KMSInvalidStateException(f"{key.arn} is not pending deletion.")
-        kept = replace(key, state=KeyState.DISABLED, deletion_at=None, pending_days=None)
+        waits = await importing.lacks_material(tx, key)
+        state = KeyState.PENDING_IMPORT if waits else KeyState.DISABLED
+        kept = replace(key, state=state, deletion_at=None, pending_days=None)
         await KeyStore(tx, key.account_id, key.region).save(kept)
     return {"KeyId": key.arn}
 

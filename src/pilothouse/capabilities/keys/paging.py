@@ -17,6 +17,11 @@ def position(call: Call, query: str, request: Shape) -> str:
     return str(after)
 
 
+def at_most(most: int, limit: int) -> int:
+    """How many a page holds where the service gives fewer than its model lets be asked for."""
+    return min(most, limit)
+
+
 def page(call: Call, query: str, answer: Shape, last: str | None) -> Shape:
     """An answer of a list; `last` is the last key of a page that others follow."""
     if last is None:

@@ -4,7 +4,11 @@ from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.keys import finding
-from pilothouse.capabilities.keys.errors import MalformedPolicyDocumentException, NotFoundException
+from pilothouse.capabilities.keys.errors import (
+    LimitExceededException,
+    MalformedPolicyDocumentException,
+    NotFoundException,
+)
 from pilothouse.capabilities.keys.model import Key
 from pilothouse.capabilities.keys.permissions import Use, default_policy, policy_verdict
 from pilothouse.capabilities.keys.store import KeyStore
@@ -13,6 +17,7 @@ from pilothouse.identity.policy import MalformedPolicy, Verdict, parse
 
 _NAME = "default"
 _MOST_BYTES = 32768
+_INVALID_PRINCIPALS = "Policy contains a statement with one or more invalid principals."
 
 
 @operation("kms", "PutKeyPolicy", writes=True)
@@ -51,7 +56,7 @@ def text_of(key: Key) -> str:
 
 
 def checked(call: Call, key: Key, policy: str, *, bypass: bool) -> str:
-    """A policy that a key may have. Raises MalformedPolicyDocumentException.
+    """A policy that a key may have. Raises MalformedPolicyDocumentException, LimitExceededException.
 
     Unless `bypass`, it must leave the caller the right to change it again. With `--dev` any text is taken, as emulators
     do: one that is no policy stands for the default one.
@@ -59,10 +64,12 @@ def checked(call: Call, key: Key, policy: str, *, bypass: bool) -> str:
     if call.house.settings.dev:
         return policy
     if len(policy.encode()) > _MOST_BYTES:
-        raise MalformedPolicyDocumentException("The policy is too long.")
+        raise LimitExceededException(f"A key policy has at most {_MOST_BYTES} bytes.")
     try:
         parse(policy, kind="resource")
     except MalformedPolicy as error:
+        if error.reason.startswith("Invalid principal"):
+            raise MalformedPolicyDocumentException(_INVALID_PRINCIPALS) from error
         raise MalformedPolicyDocumentException(str(error)) from error
     use = Use(by=call.principal, action="kms:PutKeyPolicy")
     if not bypass and policy_verdict(key, use, policy) is not Verdict.ALLOW:

@@ -54,11 +54,13 @@ async def disable_key_rotation(call: Call, request: Shape) -> Shape:
 
 @operation("kms", "GetKeyRotationStatus")
 async def get_key_rotation_status(call: Call, request: Shape) -> Shape:
-    """Whether and when the key rotates by itself."""
+    """Whether and when the key rotates by itself; not while it waits to be deleted."""
     async with call.reading() as tx:
         key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyRotationStatus", request)
-    status: Shape = {"KeyId": key.arn, "KeyRotationEnabled": key.rotation_days is not None}
-    if key.rotation_days is not None and key.next_rotation_at is not None:
+    pending = key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION)
+    rotates = key.rotation_days is not None and not pending
+    status: Shape = {"KeyId": key.arn, "KeyRotationEnabled": rotates}
+    if rotates and key.next_rotation_at is not None:
         status["RotationPeriodInDays"] = key.rotation_days
         status["NextRotationDate"] = moment(key.next_rotation_at)
     return status

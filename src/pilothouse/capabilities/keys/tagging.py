@@ -7,7 +7,7 @@ from pilothouse.capabilities import tags
 from pilothouse.capabilities.keys import finding
 from pilothouse.capabilities.keys.errors import KMSInvalidStateException, TagException
 from pilothouse.capabilities.keys.model import RESOURCE_TYPE, Key, KeyState
-from pilothouse.capabilities.keys.paging import page, position
+from pilothouse.capabilities.keys.paging import at_most, page, position
 from pilothouse.storage import Transaction
 
 
@@ -38,7 +38,7 @@ async def untag_resource(call: Call, request: Shape) -> Shape:
 async def list_resource_tags(call: Call, request: Shape) -> Shape:
     """The tags of a key, by tag key. Pages hold up to `Limit` of them."""
     from_here = position(call, f"ListResourceTags {request['KeyId']}", request)
-    limit = request.get("Limit", 50)
+    limit = at_most(50, request.get("Limit", 50))
     async with call.reading() as tx:
         key = await finding.asked(call, tx, request["KeyId"], "kms:ListResourceTags", request)
         found = sorted((await tags.of(tx, key.account_id, key.region, RESOURCE_TYPE, key.key_id)).items())
