@@ -218,6 +218,7 @@ def test_every_change_is_told_without_the_value(ssm: Any, told: list[dict[str, A
     ssm.put_parameter(Name="/x", Value="canary-1", Type="SecureString")
     ssm.put_parameter(Name="/x", Value="canary-2", Overwrite=True, Description="words")
     ssm.label_parameter_version(Name="/x", Labels=["l"])
+    ssm.label_parameter_version(Name="/x", Labels=["1"])  # no label: nothing happens
     ssm.unlabel_parameter_version(Name="/x", ParameterVersion=2, Labels=["l"])
     ssm.delete_parameters(Names=["/x"])
     assert [each["detail"]["operation"] for each in told] == [

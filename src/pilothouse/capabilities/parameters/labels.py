@@ -49,7 +49,8 @@ async def label_parameter_version(call: Call, request: Shape) -> Shape:
             )
         for label in wanted:
             await store.set_label(newest.path, label, number)
-        await tell_change(call.house, tx, call.account_id, call.region, newest, "LabelParameterVersion")
+        if wanted:
+            await tell_change(call.house, tx, call.account_id, call.region, newest, "LabelParameterVersion")
     return {"InvalidLabels": [label for label in asked if not is_label(label)], "ParameterVersion": number}
 
 
