@@ -308,8 +308,8 @@ def _streams(house: House, authenticator: Authenticator) -> Streams:
 async def _process_id(house: House) -> str:
     """A new one for each start. What the last server on this data directory left behind is given free first.
 
-    So a killed server is known to be gone at its restart, and where a data directory was copied neither server takes the
-    other's work for its own. Raises StartFailed.
+    So a killed server is known to be gone at its restart, and where a data directory was copied neither server takes
+    the other's work for its own. Raises StartFailed.
     """
     file = house.settings.data / "process-id"
     try:
