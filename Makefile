@@ -6,6 +6,7 @@ HTTP ?= 127.0.0.1:7700
 HTTPS ?= 127.0.0.1:7743
 OUT ?= dist/pilothouse-agent.pyz
 ARGS ?=
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench agent lock clean
@@ -19,8 +20,8 @@ setup: ## Make .venv with everything: .venv/bin/pilothouse, .venv/bin/pilothouse
 demo: setup ## Start the server and one node on this machine, run a command on it (DATA=directory, default: data)
 	@exec $(BIN)/python scripts/demo.py --data "$(DATA)" --http "$(HTTP)" --https "$(HTTPS)"
 
-test: lint ## Lint, then run all tests (ARGS="-k name" for some)
-	@exec $(BIN)/python scripts/with_postgresql.py $(BIN)/python -m pytest $(ARGS)
+test: lint ## Lint, then run all tests (ARGS="-k name" for some, WORKERS=0 for one process)
+	@exec $(BIN)/python scripts/with_postgresql.py $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: setup ## ruff, mypy --strict, the import contract
 	$(BIN)/ruff check .
