@@ -73,9 +73,9 @@ _BY_REASON: dict[tuple[str, str], str] = {
         PutResourcePolicy RemoveRegionsFromReplication ReplicateSecretToRegions RotateSecret
         StopReplicationToReplica ValidateResourcePolicy
     """,
-    ("kms", "keys: custom key stores, and when a key was last used"): """
+    ("kms", "keys: custom key stores"): """
         ConnectCustomKeyStore CreateCustomKeyStore DeleteCustomKeyStore DescribeCustomKeyStores
-        DisconnectCustomKeyStore GetKeyLastUsage UpdateCustomKeyStore
+        DisconnectCustomKeyStore UpdateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
         AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage

@@ -1,10 +1,10 @@
 """Keys: the accounts' KMS keys, under which users' values are encrypted.
 
-Owns the tables kms_key, kms_material, kms_alias, kms_grant and kms_key_use. Material never leaves: it is wrapped by the
-installation's master key at rest, and other capabilities hand in plaintexts and blobs.
+Owns the tables kms_key, kms_material, kms_alias, kms_grant, kms_key_use and kms_key_use_kept. Material never leaves: it
+is wrapped by the installation's master key at rest, and other capabilities hand in plaintexts and blobs.
 """
 
-from pilothouse.call import Capability
+from pilothouse.call import Capability, Lasting
 from pilothouse.capabilities.keys import (
     agreements,
     aliases,
@@ -19,6 +19,7 @@ from pilothouse.capabilities.keys import (
     rotating,
     signing,
     tagging,
+    uses,
     using,
 )
 from pilothouse.capabilities.keys.encryption import Decryption, Sealer, data_key, decrypt, encrypt, sealer_of
@@ -61,6 +62,8 @@ CAPABILITY = Capability.of(
     rotating,
     signing,
     tagging,
+    uses,
     using,
     sealed=(SEALED,),
+    lasting=(Lasting(name="keys.uses", run=uses.keep),),
 )

@@ -1,7 +1,7 @@
 """Secrets shared with the holder of another key: DeriveSharedSecret, Encapsulate, Decapsulate."""
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, materials
+from pilothouse.capabilities.keys import asymmetric, finding, materials, uses
 from pilothouse.capabilities.keys.errors import UnsupportedOperationException
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
@@ -13,6 +13,7 @@ async def derive_shared_secret(call: Call, request: Shape) -> Shape:
     key, private = await _holder(call, request, "DeriveSharedSecret", KeyUsage.KEY_AGREEMENT)
     secret = asymmetric.agree(private, request["PublicKey"])
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "DeriveSharedSecret", call.request_id)
     return {
         "KeyId": key.arn,
         "SharedSecret": secret,
@@ -27,6 +28,7 @@ async def encapsulate(call: Call, request: Shape) -> Shape:
     key, private = await _holder(call, request, "Encapsulate", KeyUsage.ENCAPSULATE_DECAPSULATE)
     finding.check_dry_run(request.get("DryRun"))
     secret, encapsulated = asymmetric.encapsulate(private)
+    uses.note(call.house, key, "Encapsulate", call.request_id)
     return {
         "KeyId": key.arn,
         "SharedSecret": secret,
@@ -41,6 +43,7 @@ async def decapsulate(call: Call, request: Shape) -> Shape:
     key, private = await _holder(call, request, "Decapsulate", KeyUsage.ENCAPSULATE_DECAPSULATE)
     secret = asymmetric.decapsulate(private, request["SharedSecretCiphertextBlob"])
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "Decapsulate", call.request_id)
     return {
         "KeyId": key.arn,
         "SharedSecret": secret,

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilothouse.call import House
-from pilothouse.capabilities.keys import materials, permissions
+from pilothouse.capabilities.keys import materials, permissions, uses
 from pilothouse.capabilities.keys.errors import InvalidCiphertextException, NotFoundException
 from pilothouse.capabilities.keys.finding import named
 from pilothouse.capabilities.keys.model import (
@@ -73,6 +73,7 @@ async def encrypt(
     via: str | None = None,
     action: str = "Encrypt",
     sealer: Sealer | None = None,
+    request_id: str = "",
 ) -> tuple[bytes, str]:
     """A ciphertext blob, and the id of the key that made it.
 
@@ -80,7 +81,8 @@ async def encrypt(
     must be one that writes. `context` is the encryption context that decryption must repeat. `place` names the row and
     version that the blob is for; `Decryption.open` refuses it elsewhere. `by` is for whom it is done, asked for
     kms:Encrypt or another `action`; without it nobody's permission is asked. `via` is the service that does it.
-    `sealer` is the key of `key_ref` where it was looked up since the request came (`sealer_of`).
+    `sealer` is the key of `key_ref` where it was looked up since the request came (`sealer_of`). `request_id` names
+    that request.
     Raises NotFoundException, DisabledException, KMSInvalidStateException, InvalidKeyUsageException,
     AccessDeniedException.
     """
@@ -92,10 +94,13 @@ async def encrypt(
         use = Use(by=by, action=f"kms:{action}", context=context, via=via, alias=alias, at=house.clock.millis())
         await permissions.check(house.vault, tx, key, use)
     if sealer is not None:
-        return _blob(house, key, sealer.cipher, plaintext, context, place), key.key_id
-    key.check_usage(KeyUsage.ENCRYPT_DECRYPT, action)
-    key.check_state()
-    return await sealed(house, tx, key, plaintext, context, place=place), key.key_id
+        blob = _blob(house, key, sealer.cipher, plaintext, context, place)
+    else:
+        key.check_usage(KeyUsage.ENCRYPT_DECRYPT, action)
+        key.check_state()
+        blob = await sealed(house, tx, key, plaintext, context, place=place)
+    uses.note(house, key, action, request_id)
+    return blob, key.key_id
 
 
 async def sealer_of(house: House, tx: Transaction, account_id: str, region: str, key_ref: str) -> Sealer | None:
@@ -128,6 +133,7 @@ async def data_key(
     via: str | None = None,
     size: int = 32,
     sealer: Sealer | None = None,
+    request_id: str = "",
 ) -> tuple[bytes, bytes, str]:
     """A new data key of `size` bytes in the clear, the same as a ciphertext blob, and the id of the key that made it.
 
@@ -136,7 +142,7 @@ async def data_key(
     plaintext = house.ids.random_bytes(size)
     blob, key_id = await encrypt(
         house, tx, account_id, region, key_ref, plaintext, context,
-        place=place, by=by, via=via, action="GenerateDataKey", sealer=sealer,
+        place=place, by=by, via=via, action="GenerateDataKey", sealer=sealer, request_id=request_id,
     )  # fmt: skip
     return plaintext, blob, key_id
 
@@ -152,9 +158,11 @@ async def decrypt(
     place: str | None = None,
     by: Principal | None = None,
     via: str | None = None,
+    request_id: str = "",
 ) -> bytes:
     """The plaintext of one blob; see `Decryption.open`."""
-    return await Decryption(house, tx, account_id, region, by=by, via=via).open(blob, context, place=place)
+    decryption = Decryption(house, tx, account_id, region, by=by, via=via, request_id=request_id)
+    return await decryption.open(blob, context, place=place)
 
 
 async def sealed(
@@ -185,10 +193,11 @@ class Decryption:
         via: str | None = None,
         action: str = "kms:Decrypt",
         conditions: Mapping[str, Value] | None = None,
+        request_id: str = "",
     ) -> None:
         """`by` is for whom it is done, asked for `action`; without it nobody's permission is asked.
 
-        `conditions` are condition keys of the request.
+        `conditions` are condition keys of the request; `request_id` names it.
         """
         self._house = house
         self._tx = tx
@@ -198,6 +207,7 @@ class Decryption:
         self._via = via
         self._action = action
         self._conditions = conditions or {}
+        self._request_id = request_id
         self._ready: dict[tuple[str, str, int], Ready] = {}
 
     async def open(self, blob: bytes, context: Mapping[str, str], *, place: str | None = None) -> bytes:
@@ -210,7 +220,10 @@ class Decryption:
         parts = take_apart(blob)
         if place is not None and parts.place != digest(place):
             raise InvalidCiphertextException
-        return self.unsealed(parts, await self.ready(parts, context), context)
+        ready = await self.ready(parts, context)
+        plaintext = self.unsealed(parts, ready, context)
+        uses.note(self._house, ready.key, "Decrypt", self._request_id)
+        return plaintext
 
     async def ready(self, parts: Blob, context: Mapping[str, str], alias: str | None = None) -> Ready:
         """The key of a blob, allowed and enabled, with its cipher. Raises as `open` does."""

@@ -1,7 +1,7 @@
 """GenerateMac, VerifyMac."""
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, mac, materials
+from pilothouse.capabilities.keys import asymmetric, finding, mac, materials, uses
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
 
@@ -10,6 +10,7 @@ async def generate_mac(call: Call, request: Shape) -> Shape:
     """The MAC of a message."""
     key, secret = await _authenticator(call, request, "GenerateMac")
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "GenerateMac", call.request_id)
     made = mac.authenticate(secret, request["MacAlgorithm"], request["Message"])
     return {"Mac": made, "MacAlgorithm": request["MacAlgorithm"], "KeyId": key.arn}
 
@@ -20,6 +21,7 @@ async def verify_mac(call: Call, request: Shape) -> Shape:
     key, secret = await _authenticator(call, request, "VerifyMac")
     mac.verify(secret, request["MacAlgorithm"], request["Message"], request["Mac"])
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "VerifyMac", call.request_id)
     return {"KeyId": key.arn, "MacValid": True, "MacAlgorithm": request["MacAlgorithm"]}
 
 

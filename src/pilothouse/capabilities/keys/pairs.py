@@ -3,7 +3,7 @@
 import asyncio
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, materials
+from pilothouse.capabilities.keys import asymmetric, finding, materials, uses
 from pilothouse.capabilities.keys.agreements import refuse_recipient
 from pilothouse.capabilities.keys.encryption import sealed
 from pilothouse.capabilities.keys.errors import InvalidKeyUsageException, UnsupportedOperationException
@@ -65,6 +65,7 @@ async def _pair(call: Call, request: Shape, name: str) -> tuple[bytes, Shape]:
         key = await _encrypting(call, tx, request, name)
         _, material_id = await materials.cipher(call.house, tx, key)
         blob = await sealed(call.house, tx, key, private, request.get("EncryptionContext", {}))
+    uses.note(call.house, key, name, call.request_id)
     return private, {
         "PrivateKeyCiphertextBlob": blob,
         "PublicKey": asymmetric.public_bytes(asymmetric.load(private)),

@@ -3,7 +3,7 @@
 import asyncio
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, materials
+from pilothouse.capabilities.keys import asymmetric, finding, materials, uses
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
 
@@ -16,6 +16,7 @@ async def sign(call: Call, request: Shape) -> Shape:
     asymmetric.check_message(algorithm, message, message_type)
     finding.check_dry_run(request.get("DryRun"))
     signature = await asyncio.to_thread(asymmetric.sign, private, algorithm, message, message_type)
+    uses.note(call.house, key, "Sign", call.request_id)
     return {"KeyId": key.arn, "Signature": signature, "SigningAlgorithm": algorithm}
 
 
@@ -27,6 +28,7 @@ async def verify(call: Call, request: Shape) -> Shape:
     key, private = await _signer(call, request, "Verify")
     asymmetric.verify(private, algorithm, message, message_type, request["Signature"])
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "Verify", call.request_id)
     return {"KeyId": key.arn, "SignatureValid": True, "SigningAlgorithm": algorithm}
 
 

@@ -1,4 +1,4 @@
-"""SQL of kms_key, kms_material, kms_alias and kms_grant."""
+"""SQL of kms_key, kms_material, kms_alias, kms_grant and kms_key_use."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,14 @@ _MATERIAL = """version, created_at, wrapped, material_id, rotation_type, rotated
 
 _GRANT = """account_id, region, key_id, grant_id, name, grantee, retiring, issuing_account, operations, context_equals,
             context_subset, source_arn, created_at"""
+
+
+class LastUse(NamedTuple):
+    """A cryptographic operation (its wire name), when it was done in epoch milliseconds, and by which request."""
+
+    operation: str
+    used_at: int
+    request_id: str
 
 
 class Alias(NamedTuple):
@@ -307,6 +315,45 @@ class GrantStore:
             """delete from kms_grant
                where account_id = :account_id and region = :region and key_id = :key_id and grant_id = :grant_id""",
             **self._scope, key_id=key_id, grant_id=grant_id,
+        )  # fmt: skip
+
+
+class UseStore:
+    """The last use of each key."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+
+    async def since(self) -> int | None:
+        """Since when uses are kept, in epoch milliseconds."""
+        found: int | None = await self._tx.value("select since from kms_key_use_kept")
+        return found
+
+    async def begin(self, at: int) -> None:
+        """Uses are kept from now on, unless they were before."""
+        await self._tx.execute(
+            "insert into kms_key_use_kept (one, since) values (1, :at) on conflict (one) do nothing", at=at
+        )
+
+    async def last(self, account_id: str, region: str, key_id: str) -> LastUse | None:
+        """The last use of a key that was written."""
+        row = await self._tx.row(
+            """select operation, used_at, request_id from kms_key_use
+               where account_id = :account_id and region = :region and key_id = :key_id""",
+            account_id=account_id, region=region, key_id=key_id,
+        )  # fmt: skip
+        return None if row is None else LastUse(**row)
+
+    async def put(self, account_id: str, region: str, key_id: str, use: LastUse) -> None:
+        """Write a use, unless a later one is written or the key is gone."""
+        await self._tx.execute(
+            """insert into kms_key_use (account_id, region, key_id, operation, used_at, request_id)
+                 select account_id, region, key_id, :operation, cast(:used_at as bigint), :request_id from kms_key
+                 where account_id = :account_id and region = :region and key_id = :key_id
+               on conflict (account_id, region, key_id) do update set
+                 operation = excluded.operation, used_at = excluded.used_at, request_id = excluded.request_id
+                 where excluded.used_at > kms_key_use.used_at""",
+            account_id=account_id, region=region, key_id=key_id, **use._asdict(),
         )  # fmt: skip
 
 

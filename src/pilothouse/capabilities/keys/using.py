@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, conditions, finding, materials
+from pilothouse.capabilities.keys import asymmetric, conditions, finding, materials, uses
 from pilothouse.capabilities.keys.encryption import Decryption, sealed
 from pilothouse.capabilities.keys.errors import (
     CustomKeyStoreNotFoundException,
@@ -60,6 +60,7 @@ async def encrypt(call: Call, request: Shape) -> Shape:
         algorithm = request.get("EncryptionAlgorithm", SYMMETRIC)
         blob = await _encrypted(call, tx, key, algorithm, request["Plaintext"], context)
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, "Encrypt", call.request_id)
     return {"CiphertextBlob": blob, "KeyId": key.arn, "EncryptionAlgorithm": algorithm}
 
 
@@ -78,6 +79,7 @@ async def decrypt(call: Call, request: Shape) -> Shape:
         source = _Source("Decrypt", "Decrypt", algorithm, request["CiphertextBlob"], context, key_ref, {})
         opened = await _opened(call, tx, request, source)
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, opened.key, "Decrypt", call.request_id)
     answer = {"KeyId": opened.key.arn, "Plaintext": opened.plaintext, "EncryptionAlgorithm": algorithm}
     return answer if opened.material_id is None else answer | {"KeyMaterialId": opened.material_id}
 
@@ -105,6 +107,8 @@ async def re_encrypt(call: Call, request: Shape) -> Shape:
         blob = await _encrypted(call, tx, key, target, opened.plaintext, after)
         destination_material = (await materials.cipher(call.house, tx, key))[1] if target == SYMMETRIC else None
     finding.check_dry_run(request.get("DryRun"))
+    for each in (opened.key, key):
+        uses.note(call.house, each, "ReEncrypt", call.request_id)
     answer = {
         "CiphertextBlob": blob,
         "SourceKeyId": opened.key.arn,
@@ -159,6 +163,7 @@ async def _data_key(call: Call, request: Shape, name: str) -> tuple[bytes, Shape
         blob = await sealed(call.house, tx, key, plaintext, context)
         _, material = await materials.cipher(call.house, tx, key)
     finding.check_dry_run(request.get("DryRun"))
+    uses.note(call.house, key, name, call.request_id)
     return plaintext, {"CiphertextBlob": blob, "KeyId": key.arn, "KeyMaterialId": material}
 
 

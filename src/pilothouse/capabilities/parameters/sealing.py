@@ -41,10 +41,13 @@ async def seal(call: Call, tx: Transaction, version: Version, sealer: keys.Seale
     asker, via = call.principal, _via(call)
     try:
         if version.tier != "Advanced":
-            sealed, _ = await keys.encrypt(*where, plaintext, context, place=place, by=asker, via=via, sealer=sealer)
+            sealed, _ = await keys.encrypt(
+                *where, plaintext, context,
+                place=place, by=asker, via=via, sealer=sealer, request_id=call.request_id,
+            )  # fmt: skip
             return sealed
         data_key, encrypted, key_id = await keys.data_key(
-            *where, context, place=place, by=asker, via=via, sealer=sealer
+            *where, context, place=place, by=asker, via=via, sealer=sealer, request_id=call.request_id
         )
     except (*_KEY_UNUSABLE, AccessDeniedException) as error:
         raise InvalidKeyId(error.message) from error
@@ -62,8 +65,9 @@ class Opener:
         self._decryption = None
         if decrypt:
             self._decryption = keys.Decryption(
-                call.house, tx, call.account_id, call.region, by=call.principal, via=_via(call)
-            )
+                call.house, tx, call.account_id, call.region, by=call.principal, via=_via(call),
+                request_id=call.request_id,
+            )  # fmt: skip
 
     async def text(self, stored: Value | Version) -> str:
         """The value in the clear; a SecureString's ciphertext as base64 unless the call decrypts.

@@ -46,6 +46,7 @@ async def seal(
             by=call.principal,
             via=_via(call),
             action="GenerateDataKey",
+            request_id=call.request_id,
         )
     except AccessDeniedException as error:
         raise AccessDeniedException(_NOT_ALLOWED) from error
@@ -73,6 +74,7 @@ async def unseal(call: Call, tx: Transaction, secret_arn: str, version: Version)
             place=_place(version.version_id),
             by=call.principal,
             via=_via(call),
+            request_id=call.request_id,
         )
     except AccessDeniedException as error:
         raise AccessDeniedException(_NOT_ALLOWED) from error
