@@ -29,6 +29,7 @@ from pilothouse.capabilities import (
     tags,
 )
 from pilothouse.crypto.certificates import ensure_certificates
+from pilothouse.crypto.following import Follower
 from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
 from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable, find_master, missing
 from pilothouse.crypto.resealing import lying_below, reseal
@@ -220,6 +221,17 @@ def ring_job(ring: Ring) -> Job:
     return keep_up
 
 
+def follow_job(ring: Ring, data: Path) -> Job:
+    """Keep this data directory as the master key in place wants it."""
+    follower = Follower(ring, data)
+
+    @job("crypto.master_key", every=timedelta(seconds=5))
+    async def follow(house: House) -> None:
+        await follower.look()
+
+    return follow
+
+
 @dataclass(frozen=True, slots=True)
 class Application:
     """A house with both of its edges, ready to be driven by listeners or by tests."""
@@ -261,6 +273,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
         streams = _streams(house, authenticator)
         jobs = [
             ring_job(ring),
+            follow_job(ring, settings.data),
             replay.forget_replays,
             *edge.jobs,
             *(job for capability in CAPABILITIES for job in capability.jobs),

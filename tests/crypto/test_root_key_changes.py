@@ -1,6 +1,7 @@
 """A new root key, as clients see it: tokens made before go on to count, and other processes read what lies under it."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 import pilothouse.wire
 from pilothouse.app import opened_ring, sealed_in_the_house
 from pilothouse.capabilities import access
+from pilothouse.crypto.kept import KEPT, kept_under
+from pilothouse.crypto.master_key import LocalKey, read_key
 from pilothouse.crypto.ring import add_version
-from pilothouse.crypto.rotation import change_steps, next_local_key, place_local_key, retire
+from pilothouse.crypto.rotation import change_steps, finish_steps, next_local_key, place_local_key, retire
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import OutboundSettings, Settings
@@ -200,3 +203,41 @@ def test_what_clients_hold_from_before_goes_on_to_count(server: Server, machine:
 def machine(server: Server) -> Machine:
     """One with a key of its own, not yet a node."""
     return Machine(server, generate_private_key(65537, 2048))
+
+
+def test_a_server_follows_a_master_key_that_was_changed_beside_another(server: Server, tmp_path: Path) -> None:
+    data = tmp_path / "other"
+    data.mkdir(mode=0o700)
+    shutil.copy2(server.settings.data / "master.key", data)
+    other = Server(replace(server.settings, data=data), TestClock())
+    old, root = read_key(data / "master.key"), other.application.root
+
+    async def rotate(*, finish: bool) -> None:
+        async with opened_ring(server.settings, create=True, clock=server.clock) as ring:
+            steps = finish_steps(ring, server.settings.data, ring.master)
+            if not finish:
+                place, made = server.settings.data, next_local_key(server.settings.data)
+                steps = change_steps(ring, place, made, lambda: place_local_key(place), keep_old=True)
+            for _, step in steps:
+                await step()
+
+    def followed(*masters: LocalKey) -> None:
+        wanted = {each.fingerprint for each in masters}
+        end = time.monotonic() + 30
+        while not all(kept_under(data / name) == wanted for name in KEPT):
+            assert time.monotonic() < end, "the other server does not follow"
+            other.advance(seconds=5)
+            time.sleep(0.02)
+
+    try:
+        server.run(rotate(finish=False))
+        shutil.copy2(server.settings.data / "master.key", data)
+        new = read_key(data / "master.key")
+        followed(old, new)
+        server.run(rotate(finish=True))
+        followed(new)
+    finally:
+        other.close()
+    again = Server(replace(server.settings, data=data), TestClock())
+    assert again.application.root == root
+    again.close()

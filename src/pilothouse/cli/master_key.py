@@ -1,11 +1,10 @@
 """`pilothouse master-key`: look at the keys that everything is sealed under, and change them while the server runs."""
 
 import asyncio
-import fcntl
 import json
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from rich.progress import Progress
 from pilothouse.app import StartFailed, opened_ring, sealed_in_the_house
 from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
 from pilothouse.crypto import rotation
+from pilothouse.crypto.following import one_change
 from pilothouse.crypto.master_key import FILE, MasterKey, MasterKeyUnusable, find_master, new_key_of_environment
 from pilothouse.crypto.resealing import lying_below, lying_under, reseal
 from pilothouse.crypto.ring import SETTLED_MS, WAS_MASTER_KEY, Ring, add_version, state_of
@@ -27,6 +27,7 @@ app = typer.Typer(no_args_is_help=True, help="The keys that everything is sealed
 
 OutputOption = Annotated[str, typer.Option(help="text or json.")]
 Work = Callable[[Ring, Path], Any]
+_LOCK_SECONDS = 3
 
 
 @app.callback()
@@ -105,25 +106,25 @@ def _run(data: Path | None, output: str, work: Work) -> dict[str, Any]:
     if output not in {"text", "json"}:
         raise Failed(f"--output {output}: use text or json")
     directory = existing_data(data)
-    held = _hold(directory)
-    try:
-        found: dict[str, Any] = asyncio.run(_worked(directory, work))
-    except (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, rotation.CannotRetire) as error:
-        raise Failed(str(error)) from error
-    finally:
-        os.close(held)
+    with _held(directory):
+        try:
+            found: dict[str, Any] = asyncio.run(_worked(directory, work))
+        except (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, rotation.CannotRetire) as error:
+            raise Failed(str(error)) from error
     return found
 
 
-def _hold(data: Path) -> int:
-    """One change of keys at a time in a data directory. The lock goes with the process."""
-    descriptor = os.open(data / "master-key.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise Failed(f"another pilothouse master-key works on {data}; wait for it") from error
-    return descriptor
+@contextmanager
+def _held(data: Path) -> Iterator[None]:
+    """One change at a time. The server too holds the lock now and then, for a moment."""
+    with ExitStack() as held:
+        end = time.monotonic() + _LOCK_SECONDS
+        while not held.enter_context(one_change(data)):
+            if time.monotonic() > end:
+                raise Failed(f"another pilothouse master-key works on {data}; wait for it")
+            held.close()
+            time.sleep(0.05)
+        yield
 
 
 async def _worked(directory: Path, work: Work) -> dict[str, Any]:

@@ -82,6 +82,14 @@ def _another(file: Path, master: MasterKey) -> str:
     )
 
 
+def kept_under(file: Path) -> set[str]:
+    """The fingerprints of the master keys that open the file; none where it is not of this form."""
+    try:
+        return {each.master for each in msgspec.json.decode(file.read_bytes(), type=_Kept).wrappings}
+    except (OSError, msgspec.DecodeError):
+        return set()
+
+
 async def rekeep(data: Path, old: MasterKey, masters: Sequence[MasterKey]) -> None:
     """Write every kept file that `old` opens anew for these master keys. Raises MasterKeyUnusable."""
     for name in KEPT:
