@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import pilothouse.wire
 from tests.acceptance.installation import Installation
 
-KILLS = 10
+KILLS = 5
 PARAMETERS = 150
 VERSIONS = 3
 
