@@ -74,8 +74,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         StopReplicationToReplica ValidateResourcePolicy
     """,
     ("kms", "keys: custom key stores"): """
-        ConnectCustomKeyStore CreateCustomKeyStore DeleteCustomKeyStore DescribeCustomKeyStores
-        DisconnectCustomKeyStore UpdateCustomKeyStore
+        CreateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
         AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage

@@ -131,3 +131,17 @@ def test_a_grant_token_must_be_one(world: World) -> None:
     ):
         assert refused(ask, **members, GrantTokens=["bm9uc2Vuc2U="])[0] == "InvalidGrantTokenException"
         assert refused(ask, **members, GrantTokens=["no base64"])[0] == "InvalidGrantTokenException"
+
+
+@pytest.mark.parametrize("state", ["Disabled", "PendingDeletion"])
+def test_grants_end_in_every_state_of_the_key(world: World, state: str) -> None:
+    by_id, by_token = world.grant("Decrypt"), world.grant("Encrypt")
+    if state == "Disabled":
+        world.kms.disable_key(KeyId=world.key)
+    else:
+        world.kms.schedule_key_deletion(KeyId=world.key)
+    members = {"KeyId": world.key, "GranteePrincipal": world.other, "Operations": ["Decrypt"]}
+    assert refused(world.kms.create_grant, **members)[0] in ("DisabledException", "KMSInvalidStateException")
+    world.kms.revoke_grant(KeyId=world.key, GrantId=by_id["GrantId"])
+    world.kms.retire_grant(GrantToken=by_token["GrantToken"])
+    assert world.kms.list_grants(KeyId=world.key)["Grants"] == []

@@ -161,6 +161,14 @@ def test_permission_is_tried_without_a_ciphertext(kms: Any, key: str) -> None:
 def test_there_are_no_custom_key_stores(kms: Any) -> None:
     asked = {"NumberOfBytes": 1, "CustomKeyStoreId": "cks-1"}
     assert code_of(kms.generate_random, **asked) == "CustomKeyStoreNotFoundException"
+    told = kms.describe_custom_key_stores()
+    assert (told["CustomKeyStores"], told["Truncated"]) == ([], False)
+    for name in ("connect", "disconnect", "update", "delete"):
+        ask = getattr(kms, f"{name}_custom_key_store")
+        assert code_of(ask, CustomKeyStoreId="cks-1") == "CustomKeyStoreNotFoundException"
+    for named in ({"CustomKeyStoreId": "cks-1"}, {"CustomKeyStoreName": "mine"}):
+        assert code_of(kms.describe_custom_key_stores, **named) == "CustomKeyStoreNotFoundException"
+    assert code_of(kms.describe_custom_key_stores, Marker="x") == "InvalidMarkerException"
 
 
 def test_policies_that_cannot_be_are_refused_with_the_services_words(kms: Any, key: str) -> None:

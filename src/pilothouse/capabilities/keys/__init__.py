@@ -8,6 +8,7 @@ from pilothouse.call import Capability, Lasting
 from pilothouse.capabilities.keys import (
     agreements,
     aliases,
+    custom_stores,
     grants,
     importing,
     jobs,
@@ -51,6 +52,7 @@ CAPABILITY = Capability.of(
     "keys",
     agreements,
     aliases,
+    custom_stores,
     grants,
     importing,
     jobs,

@@ -14,7 +14,7 @@ from pilothouse.capabilities.keys.errors import (
 )
 from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.metadata import moment
-from pilothouse.capabilities.keys.model import Key, KeyState, KeyUsage
+from pilothouse.capabilities.keys.model import Key, KeyUsage
 from pilothouse.capabilities.keys.paging import at_most, page, position
 from pilothouse.capabilities.keys.permissions import account_of, is_principal
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
@@ -131,8 +131,6 @@ async def revoke_grant(call: Call, request: Shape) -> Shape:
     """The grant ends at once."""
     async with call.transaction() as tx:
         key = await finding.locked(call, tx, request["KeyId"], "kms:RevokeGrant", request)
-        if key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION):
-            key.check_state()
         store = GrantStore(tx, key.account_id, key.region)
         if await store.grant(key.key_id, request["GrantId"]) is None:
             raise NotFoundException(f"Grant ID {request['GrantId']} not found")

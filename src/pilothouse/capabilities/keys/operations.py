@@ -3,11 +3,8 @@
 from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, finding, importing, materials, policies, tagging
-from pilothouse.capabilities.keys.errors import (
-    CustomKeyStoreNotFoundException,
-    KMSInvalidStateException,
-)
+from pilothouse.capabilities.keys import asymmetric, custom_stores, finding, importing, materials, policies, tagging
+from pilothouse.capabilities.keys.errors import KMSInvalidStateException
 from pilothouse.capabilities.keys.metadata import metadata, moment
 from pilothouse.capabilities.keys.model import (
     SYMMETRIC,
@@ -78,7 +75,7 @@ def _check_store(request: Shape, origin: Origin) -> None:
     """There are no custom key stores here."""
     store = request.get("CustomKeyStoreId")
     if store is not None:
-        raise CustomKeyStoreNotFoundException(f"Custom key store {store} is not found.")
+        raise custom_stores.not_found(store)
     if origin in (Origin.AWS_CLOUDHSM, Origin.EXTERNAL_KEY_STORE):
         raise ValidationException(f"A CustomKeyStoreId is required when the Origin is {origin}.")
     if "XksKeyId" in request:

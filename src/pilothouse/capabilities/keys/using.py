@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, conditions, finding, materials, uses
+from pilothouse.capabilities.keys import asymmetric, conditions, custom_stores, finding, materials, uses
 from pilothouse.capabilities.keys.encryption import Decryption, sealed
 from pilothouse.capabilities.keys.errors import (
-    CustomKeyStoreNotFoundException,
     DryRunOperationException,
     IncorrectKeyException,
     InvalidCiphertextException,
@@ -141,7 +140,7 @@ async def generate_random(call: Call, request: Shape) -> Shape:
     """Random bytes."""
     _refuse_attestation(request)
     if store := request.get("CustomKeyStoreId"):
-        raise CustomKeyStoreNotFoundException(f"Custom key store {store} is not found.")
+        raise custom_stores.not_found(store)
     if "NumberOfBytes" not in request:
         raise ValidationException("NumberOfBytes is required.")
     return {"Plaintext": call.ids.random_bytes(request["NumberOfBytes"])}
