@@ -158,3 +158,18 @@ def test_a_first_start_that_gets_strange_answers_leaves_nothing(settings: Settin
     for stranger.status, stranger.body in STRANGE:
         assert stranger.url in refused(settings)
     assert (files_of(settings.data), tables_of(settings.database)) == ({}, before)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=",
+        "file:c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2U=",
+        "transit:https://me:c2VjcmV0@keeper.example,key=k",
+        "aws-kms:alias/a,endpoint=https://me:c2VjcmV0@keeper.example,region=us-east-1",
+    ],
+)
+def test_a_secret_in_the_setting_is_not_repeated(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(MasterKeyUnusable, match="master_key") as caught:
+        find_master(tmp_path, setting, environment={})
+    assert "c2VjcmV0" not in str(caught.value)

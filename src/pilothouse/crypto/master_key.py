@@ -129,9 +129,9 @@ def find_master(data: Path, setting: str = "", *, environment: Mapping[str, str]
     if kind in {"aws-kms", "transit"} and rest:
         return _outside(kind, rest, setting, environment)
     if setting not in {"", "file", "environment"}:
-        raise MasterKeyUnusable(
-            f"master_key = {setting!r}: use file, environment, aws-kms:KEY[,endpoint=URL][,region=REGION] "
-            "or transit:ADDRESS,key=NAME[,mount=PATH][,token-file=FILE][,ca=FILE]"
+        raise MasterKeyUnusable(  # without its text: somebody may have put the key itself there
+            "master_key names no place that is known: use file, environment, aws-kms:KEY[,endpoint=URL]"
+            "[,region=REGION] or transit:ADDRESS,key=NAME[,mount=PATH][,token-file=FILE][,ca=FILE]"
         )
     text = environment.get(VARIABLE)
     if setting == "environment" or (setting == "" and text is not None):

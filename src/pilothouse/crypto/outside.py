@@ -41,7 +41,9 @@ async def ask(where: str, call: Callable[[], T]) -> T:
 def checked_address(text: str) -> SplitResult:
     """An `https://` address, or an `http://` one on loopback. Raises MasterKeyUnusable."""
     split = urlsplit(text)
-    if split.scheme not in {"https", "http"} or not split.hostname or split.username or split.query or split.fragment:
+    if "@" in split.netloc:
+        raise MasterKeyUnusable("master_key: the address holds a name or a password; leave them out")
+    if split.scheme not in {"https", "http"} or not split.hostname or split.query or split.fragment:
         raise MasterKeyUnusable(f"master_key: {text!r} is no https:// address")
     if split.scheme == "http" and not _is_loopback(split.hostname):
         raise MasterKeyUnusable(f"master_key: {text!r} is not on this machine; use https:// for it")
