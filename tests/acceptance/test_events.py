@@ -85,6 +85,12 @@ class StreamReader(threading.Thread):
             connection.close()
 
 
+def numbers(events: list[dict[str, Any]], lane: int) -> list[int]:
+    """Of the parameters that a lane put one after another, in the order in which their events came."""
+    names = [event["detail"]["name"].split("/") for event in list(events) if "name" in event["detail"]]
+    return [int(name[3]) for name in names if name[1:3] == ["kill", str(lane)]]
+
+
 def test_nothing_is_lost_on_the_way_while_the_server_is_killed(house: Installation) -> None:
     receiver = Receiver()
     stop, stop_reading = threading.Event(), threading.Event()
@@ -113,6 +119,10 @@ def test_nothing_is_lost_on_the_way_while_the_server_is_killed(house: Installati
 
         eventually(lambda: acknowledged <= seen(receiver.events), within=120, what="every event at the webhook")
         eventually(lambda: acknowledged <= seen(reader.events), within=60, what="every event on the stream")
+        for lane in range(4):
+            assert numbers(reader.events, lane) == sorted(set(numbers(reader.events, lane))), "lost its order"
+            came = list(dict.fromkeys(numbers(receiver.events, lane)))  # at a kill some may come twice
+            assert came == sorted(came)
         before = len(receiver.events)
         said = [webhooks(house, *words) for words in (
             ("list",), ("rotate-secret", webhook_id), ("redeliver", webhook_id, "--since", "1 hour ago"),
