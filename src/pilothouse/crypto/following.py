@@ -52,7 +52,7 @@ class Follower:
             with one_change(self._data) as alone:
                 if alone:
                     await self._follow()
-        except MasterKeyUnusable as error:
+        except (MasterKeyUnusable, OSError) as error:
             said = str(error)
             if said != self._said:
                 log.error("master_key.unusable", error=said)
