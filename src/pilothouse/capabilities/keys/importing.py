@@ -3,6 +3,7 @@
 A key of origin EXTERNAL has the materials that were imported, one version each. A symmetric key can get a further one,
 which waits as the version after the current until `activate` makes it current. A version that was deleted or has
 expired keeps its row, so that only the same material can take its place; while one is missing, the key waits for it.
+Replicas of a multi-region key have a row for each version of the primary, and take no other material.
 """
 
 import asyncio
@@ -87,13 +88,15 @@ async def import_key_material(call: Call, request: Shape) -> Shape:
             raise IncorrectKeyMaterialException("The key material is not the one that KeyMaterialId names.")
         kind = request.get("ImportType") or (_EXISTING if known else _NEW)
         at = call.clock.millis()
-        if kind == _NEW and (key.key_spec == SYMMETRIC or not known):
-            place = Material(version=_next(key, known, name), created_at=at)
-        else:
-            place = _before(known, name)
+        replica = key.multi_region and not key.is_primary
+        fresh = kind == _NEW and not replica and (key.key_spec == SYMMETRIC or not known)
+        place = Material(version=_next(key, known, name), created_at=at) if fresh else _before(known, name)
         description = request.get("KeyMaterialDescription", place.description)
         kept = replace(place, import_state=_HERE, expiration_model=model, valid_to=valid_to, description=description)
-        await materials.put(call.house, tx, key, plaintext, kept)
+        kept = await materials.put(call.house, tx, key, plaintext, kept)
+        if fresh:
+            for each in await _replicas(tx, key):
+                await expect(call.house, tx, each, kept)
         await _settle(tx, key)
     answer: Shape = {"KeyId": key.arn}
     if key.key_spec == SYMMETRIC:
@@ -122,17 +125,60 @@ async def delete_imported_key_material(call: Call, request: Shape) -> Shape:
 
 
 async def activate(tx: Transaction, key: Key, at: int) -> Key:
-    """Rotate a key to the material that waits; the key as it is kept. Take its lock before.
+    """Rotate a key and its replicas to the material that waits; the key as it is kept. Take its lock before.
 
-    Raises KMSInvalidStateException where none waits.
+    Raises KMSInvalidStateException where none waits, or not in every region.
     """
+    known = await KeyStore(tx, key.account_id, key.region).materials(key.key_id)
+    if not await _ready_everywhere(tx, key, known):
+        raise KMSInvalidStateException(f"No available key material pending rotation for the key: {key.arn}.")
+    for each in await _replicas(tx, key):
+        await _activated(tx, each, at)
+    return await _activated(tx, key, at)
+
+
+async def _activated(tx: Transaction, key: Key, at: int) -> Key:
     store = KeyStore(tx, key.account_id, key.region)
     waiting = _waiting(key, await store.materials(key.key_id))
-    if waiting is None or waiting.import_state != _HERE:
-        raise KMSInvalidStateException(f"No available key material pending rotation for the key: {key.arn}.")
+    if waiting is None:
+        return key
     await store.put_material(key.key_id, replace(waiting, rotation_type="ON_DEMAND", rotated_at=at))
-    rotated = replace(key, material_version=waiting.version, rotated_at=at)
-    return await _settle(tx, rotated)
+    return await _settle(tx, replace(key, material_version=waiting.version, rotated_at=at))
+
+
+async def expect(house: House, tx: Transaction, replica: Key, material: Material) -> None:
+    """Let a replica wait for a material of its primary."""
+    waits = replace(material, import_state=_MISSING, expiration_model=None, valid_to=None, wrapped=b"")
+    await materials.put(house, tx, replica, b"", waits)
+
+
+async def waits_for_regions(tx: Transaction, key: Key, known: Sequence[Material]) -> bool:
+    """Whether the material to which a multi-region key will rotate is not in every region yet."""
+    return key.multi_region and _waiting(key, known) is not None and not await _ready_everywhere(tx, key, known)
+
+
+async def _ready_everywhere(tx: Transaction, key: Key, known: Sequence[Material]) -> bool:
+    """Whether the next material is here, and with every relative that does not wait to be deleted."""
+    waiting = _waiting(key, known)
+    if waiting is None or waiting.import_state != _HERE:
+        return False
+    for each in await _relatives(tx, key):
+        if each.state is KeyState.PENDING_DELETION:
+            continue
+        theirs = await KeyStore(tx, each.account_id, each.region).materials(each.key_id)
+        if not any(one.version == waiting.version and one.import_state == _HERE for one in theirs):
+            return False
+    return True
+
+
+async def _replicas(tx: Transaction, key: Key) -> list[Key]:
+    return [each for each in await _relatives(tx, key) if not each.is_primary]
+
+
+async def _relatives(tx: Transaction, key: Key) -> list[Key]:
+    if not key.multi_region:
+        return []
+    return finding.relatives(await KeyStore(tx, key.account_id, key.region).in_all_regions(key.key_id), key)
 
 
 async def lacks_material(tx: Transaction, key: Key) -> bool:

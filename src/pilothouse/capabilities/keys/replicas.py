@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import finding, materials, policies, tagging
+from pilothouse.capabilities.keys import finding, importing, materials, policies, tagging
 from pilothouse.capabilities.keys.errors import AlreadyExistsException, UnsupportedOperationException
 from pilothouse.capabilities.keys.metadata import metadata
 from pilothouse.capabilities.keys.model import Key, KeyState, Origin, key_arn
@@ -35,7 +35,6 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
             region=region,
             state=KeyState.PENDING_IMPORT if external else KeyState.ENABLED,
             description=request.get("Description", ""),
-            material_version=0 if external else primary.material_version,
             created_at=call.clock.millis(),
             deletion_at=None,
             pending_days=None,
@@ -50,10 +49,12 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
             bypass = request.get("BypassPolicyLockoutSafetyCheck", False)
             replica = replace(replica, policy=policies.checked(call, replica, policy, bypass=bypass))
         await store.add(replica)
-        if not external:
-            for material in await KeyStore(tx, primary.account_id, primary.region).materials(primary.key_id):
-                plaintext = await materials.opened(call.house, tx, primary, material.version)
-                await materials.put(call.house, tx, replica, plaintext, material)
+        for material in await KeyStore(tx, primary.account_id, primary.region).materials(primary.key_id):
+            if external:
+                await importing.expect(call.house, tx, replica, material)
+                continue
+            plaintext = await materials.opened(call.house, tx, primary, material.version)
+            await materials.put(call.house, tx, replica, plaintext, material)
         await tagging.put(tx, replica, request.get("Tags", []))
         told = await metadata(call.house, tx, replica)
         tags = request.get("Tags", [])

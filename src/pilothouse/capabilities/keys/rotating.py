@@ -79,7 +79,8 @@ async def list_key_rotations(call: Call, request: Shape) -> Shape:
         found = await KeyStore(tx, key.account_id, key.region).materials(key.key_id)
         everything = request.get("IncludeKeyMaterial") == "ALL_KEY_MATERIAL"
         listed = [each for each in found if each.version > after and (everything or each.rotated_at is not None)]
-        shown = [await _told(call.house, tx, key, each) for each in listed[:limit]]
+        waits = await importing.waits_for_regions(tx, key, found)
+        shown = [await _told(call.house, tx, key, each, waits=waits) for each in listed[:limit]]
     return page(call, query, {"Rotations": shown}, str(listed[limit - 1].version) if len(listed) > limit else None)
 
 
@@ -133,13 +134,16 @@ def _check_rotates(key: Key) -> None:
         key.check_state()
 
 
-async def _told(house: House, tx: Transaction, key: Key, material: Material) -> Shape:
+async def _told(house: House, tx: Transaction, key: Key, material: Material, *, waits: bool) -> Shape:
+    """One entry of the list; `waits`: the next material is not in every region yet."""
     name = material.material_id or (await materials.cipher(house, tx, key, material.version))[1]
     state = "CURRENT" if material.version == key.material_version else "NON_CURRENT"
+    if material.version > key.material_version:
+        state = "PENDING_MULTI_REGION_IMPORT_AND_ROTATION" if waits else "PENDING_ROTATION"
     told: Shape = {
         "KeyId": key.arn,
         "KeyMaterialId": name,
-        "KeyMaterialState": "PENDING_ROTATION" if material.version > key.material_version else state,
+        "KeyMaterialState": state,
     }
     optional = {
         "KeyMaterialDescription": material.description or None,
