@@ -56,6 +56,15 @@ def test_an_unwritable_directory(tmp_path: Path) -> None:
     assert str(file) in one_sentence(pilothouse("serve", "--data", file / "below"))
 
 
+def test_a_data_directory_in_which_nothing_can_be_changed(tmp_path: Path) -> None:
+    (tmp_path / "root.sealed").touch()
+    (tmp_path / "master-key.lock").mkdir()
+    for words in (("status",), ("rotate",)):
+        said = one_sentence(pilothouse("master-key", *words, "--data", tmp_path))
+        assert "master-key.lock" in said
+        assert "run the command again" in said
+
+
 def test_a_listener_that_is_no_address(tmp_path: Path) -> None:
     assert "HOST:PORT" in one_sentence(pilothouse("serve", "--data", tmp_path / "d", "--http", "7700"))
 

@@ -106,11 +106,16 @@ def _run(data: Path | None, output: str, work: Work) -> dict[str, Any]:
     if output not in {"text", "json"}:
         raise Failed(f"--output {output}: use text or json")
     directory = existing_data(data)
-    with _held(directory):
-        try:
+    try:
+        with _held(directory):
             found: dict[str, Any] = asyncio.run(_worked(directory, work))
-        except (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, rotation.CannotRetire) as error:
-            raise Failed(str(error)) from error
+    except (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, rotation.CannotRetire) as error:
+        raise Failed(str(error)) from error
+    except OSError as error:
+        raise Failed(
+            f"{error.filename or directory}: {error.strerror or error}; everything that was sealed still opens. "
+            "Mend that and run the command again"
+        ) from error
     return found
 
 
