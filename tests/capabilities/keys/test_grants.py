@@ -145,3 +145,23 @@ def test_grants_end_in_every_state_of_the_key(world: World, state: str) -> None:
     world.kms.revoke_grant(KeyId=world.key, GrantId=by_id["GrantId"])
     world.kms.retire_grant(GrantToken=by_token["GrantToken"])
     assert world.kms.list_grants(KeyId=world.key)["Grants"] == []
+
+
+def test_grants_are_listed_by_id_by_grantee_and_by_page(world: World) -> None:
+    made = [world.grant("Decrypt", Name=f"n{number}")["GrantId"] for number in range(4)]
+    mine = world.grant("Encrypt", GranteePrincipal=world.me)["GrantId"]
+    listed = [each["GrantId"] for page in world.kms.get_paginator("list_grants").paginate(
+        KeyId=world.key, PaginationConfig={"PageSize": 2}) for each in page["Grants"]]  # fmt: skip
+    assert listed == sorted([*made, mine])
+    theirs = world.kms.list_grants(KeyId=world.key, GranteePrincipal=world.other, Limit=3)
+    rest = world.kms.list_grants(KeyId=world.key, GranteePrincipal=world.other, Marker=theirs["NextMarker"])
+    assert [each["GrantId"] for each in theirs["Grants"] + rest["Grants"]] == sorted(made)
+    assert [each["GrantId"] for each in world.kms.list_grants(KeyId=world.key, GrantId=mine)["Grants"]] == [mine]
+    both = {"GrantId": mine, "GranteePrincipal": world.other}
+    assert world.kms.list_grants(KeyId=world.key, **both)["Grants"] == []
+    assert refused(world.kms.list_grants, KeyId=world.key, GrantId="0" * 64)[0] == "InvalidGrantIdException"
+
+
+def test_an_account_is_meant_by_its_number_too(world: World) -> None:
+    world.grant("Encrypt", GranteePrincipal=world.other.split(":")[4])
+    world.theirs.encrypt(KeyId=world.key, Plaintext=b"x")

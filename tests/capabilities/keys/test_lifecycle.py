@@ -274,6 +274,10 @@ def test_a_key_is_the_same_in_several_regions(kms: Any, aws: Any, server: Any) -
     kms.rotate_key_on_demand(KeyId=key)
     blob = kms.encrypt(KeyId=key, Plaintext=b"everywhere")["CiphertextBlob"]
     assert elsewhere.decrypt(CiphertextBlob=blob)["Plaintext"] == b"everywhere"
+    kms.enable_key_rotation(KeyId=key, RotationPeriodInDays=90)
+    statuses = [each.get_key_rotation_status(KeyId=key) for each in (kms, elsewhere)]
+    assert [each["RotationPeriodInDays"] for each in statuses] == [90, 90]
+    assert statuses[0]["NextRotationDate"] == statuses[1]["NextRotationDate"]
     with refused("UnsupportedOperationException"):
         elsewhere.replicate_key(KeyId=key, ReplicaRegion="us-west-2")
     with refused("AlreadyExistsException"):

@@ -74,15 +74,16 @@ async def list_grants(call: Call, request: Shape) -> Shape:
     """The grants on a key: all, one, or those of one grantee."""
     query = f"ListGrants {request['KeyId']}"
     limit, after = at_most(100, request.get("Limit", 50)), position(call, query, request)
+    grantee, wanted = _principal(request, "Grantee") or None, request.get("GrantId")
     async with call.reading() as tx:
         key = await finding.asked(call, tx, request["KeyId"], "kms:ListGrants", request)
-        found = await GrantStore(tx, key.account_id, key.region).of(key.key_id, after)
-    grantee = _principal(request, "Grantee") or None
-    wanted = request.get("GrantId")
-    if wanted is not None and not any(each.grant_id == wanted for each in found):
+        store = GrantStore(tx, key.account_id, key.region)
+        if wanted is None:
+            return _page(call, query, await store.of(key.key_id, after, limit + 1, grantee), limit)
+        grant = await store.grant(key.key_id, wanted)
+    if grant is None:
         raise InvalidGrantIdException(f"Grant ID {wanted} not found")
-    found = [each for each in found if wanted in (None, each.grant_id) and grantee in (None, each.grantee)]
-    return _page(call, query, found, limit)
+    return _page(call, query, [grant] if grantee in (None, grant.grantee) else [], limit)
 
 
 @operation("kms", "ListRetirableGrants")
@@ -140,12 +141,11 @@ async def revoke_grant(call: Call, request: Shape) -> Shape:
 
 
 async def _added(store: GrantStore, key: Key, grant: Grant) -> Grant:
-    existing = await store.of(key.key_id)
     if grant.name:
-        for each in existing:
+        for each in await store.named(key.key_id, grant.name):
             if each.same_as(grant):
                 return each
-    if len(existing) >= _MOST_OF_A_KEY:
+    if await store.count(key.key_id) >= _MOST_OF_A_KEY:
         raise LimitExceededException(f"Key {key.arn} has {_MOST_OF_A_KEY} grants, which is the most a key may have.")
     await store.add(grant)
     return grant

@@ -58,6 +58,7 @@ _ACROSS_ACCOUNTS: Final = frozenset(
 )
 """What the API reference lets be done with a key of another account."""
 _MOST_ALIASES: Final = 1000
+_GRANTS_AT_ONCE: Final = 500
 _TIMES: Final = re.compile("aws:(?:currenttime|epochtime)")
 """What a policy that speaks of the time has in it; its decisions are not remembered."""
 _decisions: Final[WeakKeyDictionary[Vault, Remembered[tuple[object, ...], bool]]] = WeakKeyDictionary()
@@ -232,25 +233,36 @@ def _ask(key: Key, use: Use, of_key: Mapping[str, Value]) -> Ask:
 
 
 async def _granted(tx: Transaction, key: Key, use: Use) -> bool:
-    grants = await GrantStore(tx, key.account_id, key.region).of(key.key_id)
-    return any(_lets(grant, use) for grant in grants)
+    store = GrantStore(tx, key.account_id, key.region)
+    for grantee in names_of(use.by):
+        after = ""
+        while grants := await store.of(key.key_id, after, _GRANTS_AT_ONCE, grantee):
+            if any(_lets(grant, use) for grant in grants):
+                return True
+            after = grants[-1].grant_id
+    return False
 
 
 def _lets(grant: Grant, use: Use) -> bool:
     return (
-        is_principal(grant.grantee, use.by)
-        and use.action.removeprefix("kms:") in grant.operations
+        use.action.removeprefix("kms:") in grant.operations
         and grant.fits(use.action.removeprefix("kms:"), use.context)
         and (use.proposed is None or grant.covers(use.proposed))
     )
 
 
-def is_principal(arn: str, who: Principal) -> bool:
-    """Whether the ARN of a grant means the principal: its own, its role's, or its account's."""
-    if arn == who.arn or arn == f"arn:aws:iam::{who.account_id}:root":
-        return True
+def names_of(who: Principal) -> tuple[str, ...]:
+    """By what a grant can mean the principal: its own ARN, its account, of a session its role."""
+    names = [who.arn, f"arn:aws:iam::{who.account_id}:root", who.account_id]
     kind, _, rest = who.arn.partition(":assumed-role/")
-    return bool(rest) and arn == f"{kind.replace(':sts:', ':iam:')}:role/{rest.rpartition('/')[0]}"
+    if rest:
+        names.append(f"{kind.replace(':sts:', ':iam:')}:role/{rest.rpartition('/')[0]}")
+    return tuple(dict.fromkeys(names))
+
+
+def is_principal(name: str, who: Principal) -> bool:
+    """Whether the principal of a grant is this one."""
+    return name in names_of(who)
 
 
 def account_of(principal: str) -> str | None:

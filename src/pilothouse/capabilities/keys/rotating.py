@@ -54,15 +54,18 @@ async def disable_key_rotation(call: Call, request: Shape) -> Shape:
 
 @operation("kms", "GetKeyRotationStatus")
 async def get_key_rotation_status(call: Call, request: Shape) -> Shape:
-    """Whether and when the key rotates by itself; not while it waits to be deleted."""
+    """Whether and when the key rotates by itself, a replica with its primary; not while it waits to be deleted."""
     async with call.reading() as tx:
-        key = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyRotationStatus", request)
+        key = leading = await finding.asked(call, tx, request["KeyId"], "kms:GetKeyRotationStatus", request)
+        if key.multi_region and not key.is_primary:
+            relatives = await KeyStore(tx, key.account_id, key.region).in_all_regions(key.key_id)
+            leading = next((each for each in relatives if each.is_primary), key)
     pending = key.state in (KeyState.PENDING_DELETION, KeyState.PENDING_REPLICA_DELETION)
-    rotates = key.rotation_days is not None and not pending
+    rotates = leading.rotation_days is not None and not pending
     status: Shape = {"KeyId": key.arn, "KeyRotationEnabled": rotates}
-    if rotates and key.next_rotation_at is not None:
-        status["RotationPeriodInDays"] = key.rotation_days
-        status["NextRotationDate"] = moment(key.next_rotation_at)
+    if rotates and leading.next_rotation_at is not None:
+        status["RotationPeriodInDays"] = leading.rotation_days
+        status["NextRotationDate"] = moment(leading.next_rotation_at)
     return status
 
 

@@ -267,15 +267,35 @@ class GrantStore:
         self._tx = tx
         self._scope = {"account_id": account_id, "region": region}
 
-    async def of(self, key_id: str, after: str = "", limit: int = 50_000) -> list[Grant]:
-        """Grants on a key in the order of their ids, those that follow `after`."""
+    async def of(self, key_id: str, after: str, limit: int, grantee: str | None = None) -> list[Grant]:
+        """Grants on a key, of one grantee or all, in the order of their ids, those that follow `after`."""
+        to_one = "" if grantee is None else "and grantee = :grantee"
         rows = await self._tx.rows(
             f"""select {_GRANT} from kms_grant
-                where account_id = :account_id and region = :region and key_id = :key_id and grant_id > :after
+                where account_id = :account_id and region = :region and key_id = :key_id and grant_id > :after {to_one}
                 order by grant_id limit :limit""",  # noqa: S608
             **self._scope, key_id=key_id, after=after, limit=limit,
+            **({} if grantee is None else {"grantee": grantee}),
         )  # fmt: skip
         return [_grant(row) for row in rows]
+
+    async def named(self, key_id: str, name: str) -> list[Grant]:
+        """Grants on a key that have one name."""
+        rows = await self._tx.rows(
+            f"""select {_GRANT} from kms_grant
+                where account_id = :account_id and region = :region and key_id = :key_id and name = :name""",  # noqa: S608
+            **self._scope, key_id=key_id, name=name,
+        )  # fmt: skip
+        return [_grant(row) for row in rows]
+
+    async def count(self, key_id: str) -> int:
+        """How many grants a key has."""
+        found: int = await self._tx.value(
+            """select count(*) from kms_grant
+               where account_id = :account_id and region = :region and key_id = :key_id""",
+            **self._scope, key_id=key_id,
+        )  # fmt: skip
+        return found
 
     async def retirable(self, principal: str, after: str, limit: int) -> list[Grant]:
         """Grants on keys of any account in the region that the principal may retire, in the order of their ids."""
