@@ -204,7 +204,12 @@ def aws(server: Server) -> Aws:
     session._loader.search_paths.append(str(Path(pilothouse.wire.__path__[0]) / "own-models"))
 
     def client(
-        service: str, *, region: str = "eu-west-1", access_key: str | None = None, secret: str | None = None
+        service: str,
+        *,
+        region: str = "eu-west-1",
+        access_key: str | None = None,
+        secret: str | None = None,
+        token: str | None = None,
     ) -> Any:
         made = session.client(
             service,
@@ -212,6 +217,7 @@ def aws(server: Server) -> Aws:
             endpoint_url="http://pilothouse.test",
             aws_access_key_id=access_key or root.access_key_id,
             aws_secret_access_key=secret or root.secret,
+            aws_session_token=token,
             config=Config(retries={"max_attempts": 1}),
         )
         made.meta.events.register(f"before-send.{service}", server.answer)

@@ -77,6 +77,19 @@ def test_dev_keys_work_in_dev_mode_only(aws: Aws, server: Server, tmp_path: Path
         sts.meta.events.unregister("before-send.sts", server.answer)
         sts.meta.events.register("before-send.sts", dev.answer)
         assert sts.get_caller_identity()["Arn"] == "arn:aws:iam::111122223333:root"
+        for key, secret, token, account_id in (
+            ("test", "test", None, "000000000000"),
+            ("testing", "testing", "testing", "123456789012"),
+        ):
+            habit = aws("sts", access_key=key, secret=secret, token=token)
+            assert _code(habit.get_caller_identity) == "InvalidClientTokenId"
+            habit.meta.events.unregister("before-send.sts", server.answer)
+            habit.meta.events.register("before-send.sts", dev.answer)
+            assert habit.get_caller_identity()["Account"] == account_id
+        wrong = aws("sts", access_key="test", secret="another")
+        wrong.meta.events.unregister("before-send.sts", server.answer)
+        wrong.meta.events.register("before-send.sts", dev.answer)
+        assert _code(wrong.get_caller_identity) == "SignatureDoesNotMatch"
     finally:
         dev.close()
 
