@@ -196,7 +196,7 @@ def _described_shape(call: Call, version: Version) -> Shape:
     return {
         **metadata_shape(version, version.name),
         "ARN": arn(call.account_id, call.region, version.path),
-        "Policies": policies_shape(version.policies) or None,
+        "Policies": policies_shape(version.policies),  # also when empty, as recordings of the real service have it
     }
 
 
