@@ -50,7 +50,7 @@ def test_the_install_script_and_the_ca_are_there(house: Installation) -> None:
     assert _fetch(house, "/ca.pem")[1] == (house.data / "ca.pem").read_bytes()
 
 
-@pytest.mark.parametrize("path", ["/agent/", "/agent/../master.key", "/agent/%2e%2e/master.key", "/agent/x.pyz"])
-def test_nothing_else_is_there(house: Installation, path: str) -> None:
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        _fetch(house, path)
+def test_nothing_else_is_there(house: Installation) -> None:
+    for path in ("/agent/", "/agent/../master.key", "/agent/%2e%2e/master.key", "/agent/x.pyz"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            _fetch(house, path)

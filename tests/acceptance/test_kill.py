@@ -12,6 +12,7 @@ from tests.acceptance.installation import Installation, eventually
 
 KILLS = 10
 WRITERS = 4
+COMMANDS = 4
 
 
 class Writer(threading.Thread):
@@ -79,7 +80,7 @@ def test_a_command_in_flight_finishes_once_over_kills_of_the_server(house: Insta
     ran = tmp_path / "ran"
     ssm = house.boto("ssm")
     ids = []
-    for index in range(6):
+    for index in range(COMMANDS):
         sent = ssm.send_command(
             InstanceIds=[node.node_id],
             DocumentName="AWS-RunShellScript",
@@ -92,7 +93,7 @@ def test_a_command_in_flight_finishes_once_over_kills_of_the_server(house: Insta
     for index, command_id in enumerate(ids):
         got = house.finished(command_id, node.node_id, within=120)
         assert (got["Status"], got["StandardOutputContent"]) == ("Success", f"done-{index}\n")
-    assert sorted(ran.read_text().split()) == [str(index) for index in range(6)]
+    assert sorted(ran.read_text().split()) == [str(index) for index in range(COMMANDS)]
 
 
 def test_a_command_in_flight_finishes_once_over_a_kill_of_the_agent(house: Installation, tmp_path: Path) -> None:
