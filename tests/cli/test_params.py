@@ -106,6 +106,28 @@ def test_diff_copy_move_restore(house: Installation) -> None:
     assert "1 newer" in params(house, "restore", "--path", "/f", "--as-of", "2 days ago", "--dry-run").stderr
 
 
+def test_a_dry_run_shows_what_is_there_and_what_would_be(house: Installation, tmp_path: Path) -> None:
+    ssm = house.boto("ssm")
+    ssm.put_parameter(Name="/w/plain", Value="one", Type="String", Description="was")
+    ssm.put_parameter(Name="w-secret", Value="canary-1", Type="SecureString", Tags=[{"Key": "k", "Value": "v"}])
+    file = tmp_path / "w.json"
+    entries = [
+        {"name": "/w/plain", "type": "String", "value": "two", "description": "is"},
+        {"name": "/w-secret", "type": "SecureString", "value": "canary-2", "tags": {"k": "w"}},
+        {"name": "/w/new", "type": "String", "value": "three"},
+    ]
+    file.write_text(json.dumps({"format": FORMAT, "parameters": entries}))
+    shown = params(house, "import", file, "--dry-run", "--overwrite")
+    rows = [" ".join(line.split()) for line in shown.stdout.splitlines()]
+    assert "Changed /w/plain 2 Value: one → two; Description: was → is" in rows
+    assert "Changed /w-secret 2 Value: •••••• → ••••••; Tags" in rows
+    assert "Added /w/new 1 = three" in rows
+    assert "canary" not in shown.stdout
+    told = params(house, "import", file, "--dry-run", "--overwrite", "--show-secrets").stdout
+    assert "Value: canary-1 → canary-2" in told
+    assert params(house, "import", file, "--dry-run", code=1).stderr.startswith("Dry run, nothing was changed: ")
+
+
 def test_the_region_is_that_of_aws_region(house: Installation) -> None:
     house.boto("ssm").put_parameter(Name="/r/a", Value="one", Type="String")
     params(house, "export", "--path", "/r")

@@ -86,9 +86,13 @@ def show_changes(
     *,
     dry_run: bool,
     values: Mapping[str, Mapping[str, Any]] | None = None,
+    there: Mapping[str, Mapping[str, Any]] | None = None,
     show_secrets: bool = False,
 ) -> None:
-    """What an import, a copy or a restore did, or with `dry_run` would do; `values` are the entries by name."""
+    """What an import, a copy or a restore did, or with `dry_run` would do.
+
+    `values` are the entries by name, `there` what is there now in place of some of them.
+    """
     if output == "json":
         typer.echo(json.dumps(changes, indent=2))
         return
@@ -102,14 +106,29 @@ def show_changes(
             about = f"content of version {each['From']}"
         members = (values or {}).get(each["Name"])
         if members and each["Change"] in {"Added", "Changed", "Conflict"}:
-            hidden = members.get("Type") == "SecureString" and not show_secrets
-            about = f"{about} = {MASK if hidden else _short(members['Value'])}".strip()
+            now = (there or {}).get(each["Name"])
+            secret = "SecureString" in (members.get("Type"), (now or {}).get("Type"))
+            hidden = secret and not show_secrets
+            if now is None:
+                about = f"{about} = {MASK if hidden else _short(members['Value'])}".strip()
+            else:
+                about = "; ".join(_differing(member, now, members, hidden=hidden) for member in each["Members"])
         rows.add_row(Text(each["Change"], style=colour), Text(each["Name"]), str(each["Version"]), Text(about))
     if rows.row_count:
         print_table(rows)
     kinds = [f"{sum(each['Change'] == kind for each in changes)} {kind.lower()}" for kind in _COLOURS]
     told = ", ".join(text for text in kinds if not text.startswith("0 ")) or "nothing to do"
     say(f"{'Dry run, nothing was changed: ' if dry_run else ''}{told}.")
+
+
+def _differing(member: str, now: Mapping[str, Any], then: Mapping[str, Any], *, hidden: bool) -> str:
+    """A member that changes: `Value: old → new`; of lists only that they do."""
+    if member == "Value" and hidden:
+        return f"Value: {MASK} → {MASK}"
+    sides = [now.get(member) or "—", then.get(member) or "—"]
+    if member == "Policies" or not all(isinstance(side, str) for side in sides):
+        return member
+    return f"{member}: {_short(sides[0])} → {_short(sides[1])}"
 
 
 def _short(value: str) -> str:

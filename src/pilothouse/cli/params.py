@@ -137,14 +137,23 @@ def import_(
         changes = _imported(
             clients, entries, str(file), mode="overwrite" if overwrite else on_existing, dry_run=dry_run
         )
+        there = _there(clients, changes) if dry_run and output == "table" else {}
     values = {each.members["Name"]: each.members for each in entries}
-    show_changes(changes, output, dry_run=dry_run, values=values, show_secrets=show_secrets)
+    show_changes(changes, output, dry_run=dry_run, values=values, there=there, show_secrets=show_secrets)
     conflicts = [each["Name"] for each in changes if each["Change"] == "Conflict"]
     if conflicts:
-        raise Failed(
-            f"{len(conflicts)} parameters exist with another content, {conflicts[0]} first; "
-            "add --overwrite, or --on-existing skip"
-        )
+        exist = "1 parameter exists" if len(conflicts) == 1 else f"{len(conflicts)} parameters exist"
+        raise Failed(f"{exist} with another content, {conflicts[0]} first; add --overwrite, or --on-existing skip")
+
+
+def _there(clients: Clients, changes: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is there now under the names whose content would differ, in the members of the operation."""
+    names = [each["Name"] for each in changes if each.get("Members")]
+    found = parameter_reading.read(clients, names, decrypt=True) if names else []
+    return {
+        name: {member: each[part] for part, member in parameter_files.MEMBERS.items() if part in each}
+        for name, each in zip(names, found, strict=True)
+    }
 
 
 def _imported(clients: Clients, entries: Sequence[Entry], file: str, *, mode: str, dry_run: bool) -> Any:
