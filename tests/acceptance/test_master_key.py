@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from tests.acceptance.installation import BIN, Installation, eventually, installation
+from tests.crypto.test_refused_starts import files_of, tables_of
 
 BREAK_OFF = """
 import asyncio, os, signal, sys
@@ -50,7 +51,8 @@ def master_key(house: Installation, *words: str, **environment: str) -> dict[str
 def refused_start(house: Installation) -> str:
     """The one sentence of a server that does not start."""
     done = subprocess.run(
-        [BIN / "pilothouse", "serve", "--data", house.data, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"],
+        [BIN / "pilothouse", "serve", "--data", house.data, "--http", "127.0.0.1:0", "--https", "127.0.0.1:0",
+         *house._options],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 1
@@ -200,6 +202,28 @@ def beside(house: Installation, *words: str) -> None:
         house.start()
         _, told = running.communicate(timeout=60)
         assert running.returncode == 0, told
+
+
+def test_a_lost_key_file_is_not_made_anew(house: Installation, database_url: str) -> None:
+    house.boto("ssm").put_parameter(Name="kept", Value="of before", Type="SecureString")
+    house.kill()
+    key, aside = house.data / "master.key", house.folder / "aside.key"
+    database = database_url if house._options else f"sqlite:///{house.data}/pilothouse.db"
+    before = tables_of(database)
+    key.rename(aside)
+    for content, says in ((None, "does not exist"), (b"bm5u" * 10 + b"bm4=\n", "is not the one"), (b"bm5u", "3 bytes")):
+        if content is not None:
+            key.touch(0o600)
+            key.write_bytes(content)
+        files = files_of(house.data)
+        said = refused_start(house)
+        assert said.startswith("pilothouse: ")
+        assert says in said
+        assert "bm5u" not in said
+        assert (files_of(house.data), tables_of(database)) == (files, before)
+    aside.replace(key)  # with its mode
+    house.start()
+    assert house.boto("ssm").get_parameter(Name="kept", WithDecryption=True)["Parameter"]["Value"] == "of before"
 
 
 def test_the_key_moves_to_the_environment_and_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
