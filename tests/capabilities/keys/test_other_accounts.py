@@ -69,6 +69,28 @@ def test_a_ciphertext_of_a_closed_key_is_refused_as_one_of_no_key(world: World) 
     assert refused(world.theirs.decrypt, CiphertextBlob=blob, KeyId=world.key) == world.refusal("Decrypt")
 
 
+def test_who_may_not_use_a_key_hears_nothing_of_its_state(world: World, aws: Any) -> None:
+    blob = world.kms.encrypt(KeyId=world.key, Plaintext=b"x")["CiphertextBlob"]
+    closed = refused(world.theirs.decrypt, CiphertextBlob=blob)
+    world.kms.disable_key(KeyId=world.key)
+    assert refused(world.theirs.decrypt, CiphertextBlob=blob) == closed
+    assert refused(world.theirs.encrypt, KeyId=world.key, Plaintext=b"x") == world.refusal("Encrypt")
+    world.kms.enable_key(KeyId=world.key)
+    world.let("kms:Encrypt", "kms:Decrypt")
+    world.their_ssm.put_parameter(Name="a", Value="v", Type="SecureString", KeyId=world.key)
+    world.let("kms:DescribeKey")
+    assert refused(world.their_ssm.get_parameter, Name="a", WithDecryption=True) == closed
+    world.kms.disable_key(KeyId=world.key)
+    assert refused(world.their_ssm.get_parameter, Name="a", WithDecryption=True) == closed
+
+
+def test_a_grant_that_is_missing_and_one_that_is_closed_sound_the_same(world: World) -> None:
+    grant = world.kms.create_grant(KeyId=world.key, GranteePrincipal=world.other, Operations=["Decrypt"])["GrantId"]
+    missing = world.key.replace(world.key_id, NOBODY)
+    for key, grant_id in ((world.key, grant), (world.key, "0" * 64), (missing, grant)):
+        assert refused(world.theirs.retire_grant, KeyId=key, GrantId=grant_id) == world.refusal("RetireGrant")
+
+
 def test_what_a_key_lets_be_done_from_outside_is_done_and_no_more(world: World) -> None:
     world.let("kms:*")
     blob = world.theirs.encrypt(KeyId=world.key, Plaintext=b"x")["CiphertextBlob"]

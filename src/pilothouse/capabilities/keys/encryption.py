@@ -13,7 +13,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilothouse.call import House
 from pilothouse.capabilities.keys import materials, permissions, uses
-from pilothouse.capabilities.keys.errors import InvalidCiphertextException, NotFoundException
+from pilothouse.capabilities.keys.errors import (
+    DisabledException,
+    InvalidCiphertextException,
+    KMSInvalidStateException,
+    NotFoundException,
+)
 from pilothouse.capabilities.keys.finding import named
 from pilothouse.capabilities.keys.model import (
     Blob,
@@ -29,11 +34,17 @@ from pilothouse.capabilities.keys.model import (
 from pilothouse.capabilities.keys.permissions import Use
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.crypto.vault import Vault
-from pilothouse.errors import ApiError
+from pilothouse.errors import AccessDeniedException, ApiError
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
+
+NO_SUCH_KEY: Final = (
+    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
+    "or you are not allowed to access."
+)
+"""What is said of the key of a ciphertext where nobody named it."""
 
 _NONCE: Final = 12
 _REMEMBERED: Final = 4096
@@ -225,21 +236,41 @@ class Decryption:
         uses.note(self._house, ready.key, "Decrypt", self._request_id)
         return plaintext
 
-    async def ready(self, parts: Blob, context: Mapping[str, str], alias: str | None = None) -> Ready:
-        """The key of a blob, allowed and enabled, with its cipher. Raises as `open` does."""
+    async def ready(self, parts: Blob, context: Mapping[str, str], key_ref: str | None = None) -> Ready:
+        """The key of a blob, allowed and enabled, with its cipher. Raises as `open` does.
+
+        `key_ref` is how it was named. Who may not use the key hears that, and nothing of its state.
+        """
         used = (parts.account_id or self._account_id, parts.key_id, parts.material_version)
         if self._by is None and used[0] != self._account_id:  # nobody whom the other account's key could let
             raise NotFoundException(f"Key '{key_arn(used[0], self._region, parts.key_id)}' does not exist")
         ready = self._ready.get(used)
         if ready is None:
-            ready = self._ready[used] = await self._found(*used)
+            try:
+                ready = self._ready[used] = await self._found(*used)
+            except (DisabledException, KMSInvalidStateException):
+                key = await KeyStore(self._tx, used[0], self._region).key(used[1])
+                if key is not None:
+                    await self._check(key, context, key_ref)
+                raise
         if self._by is not None and not permissions.is_open(ready.key, self._by.account_id, self._action):
-            use = Use(
-                by=self._by, action=self._action, context=context, via=self._via, alias=alias,
-                conditions=self._conditions, at=self._house.clock.millis(),
-            )  # fmt: skip
-            await permissions.check(self._house.vault, self._tx, ready.key, use)
+            await self._check(ready.key, context, key_ref)
         return ready
+
+    async def _check(self, key: Key, context: Mapping[str, str], key_ref: str | None) -> None:
+        if self._by is None:
+            return
+        alias = key_ref.rpartition(":")[2] if key_ref is not None and "alias/" in key_ref else None
+        use = Use(
+            by=self._by, action=self._action, context=context, via=self._via, alias=alias,
+            conditions=self._conditions, at=self._house.clock.millis(),
+        )  # fmt: skip
+        try:
+            await permissions.check(self._house.vault, self._tx, key, use)
+        except AccessDeniedException as error:
+            if key.account_id == self._by.account_id or key_ref is not None:
+                raise
+            raise AccessDeniedException(NO_SUCH_KEY) from error
 
     def unsealed(self, parts: Blob, ready: Ready, context: Mapping[str, str]) -> bytes:
         """The plaintext of a blob whose key is known. Raises InvalidCiphertextException."""

@@ -16,7 +16,7 @@ from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.metadata import moment
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 from pilothouse.capabilities.keys.paging import at_most, page, position
-from pilothouse.capabilities.keys.permissions import account_of, is_principal
+from pilothouse.capabilities.keys.permissions import account_of, is_principal, refused_elsewhere
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.storage import Transaction
@@ -118,6 +118,8 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
         lets = is_principal(grant.grantee, call.principal) and grant.fits_retiring()
         of_account = call.principal.kind == "root" and call.account_id == grant.account_id
         if not (lets or of_account or is_principal(grant.retiring, call.principal)):
+            if by_id and grant.account_id != call.account_id:
+                raise AccessDeniedException(refused_elsewhere(call.principal, "kms:RetireGrant"))
             raise AccessDeniedException(
                 f"User: {call.principal.arn} is not authorized to perform: kms:RetireGrant "
                 f"on resource: arn:aws:kms:{grant.region}:{grant.account_id}:key/{grant.key_id}"
@@ -215,9 +217,13 @@ def _check_operations(key: Key, grant: Grant) -> None:
 
 
 async def _named(call: Call, tx: Transaction, key_ref: str, grant_id: str) -> Grant:
-    key, _ = await finding.find(call.house, tx, call.account_id, call.region, key_ref)
+    key, _ = await finding.named(
+        call.house, tx, call.account_id, call.region, key_ref, by=call.principal, action="kms:RetireGrant"
+    )
     grant = await GrantStore(tx, key.account_id, key.region).grant(key.key_id, grant_id)
     if grant is None:
+        if key.account_id != call.account_id:
+            raise AccessDeniedException(refused_elsewhere(call.principal, "kms:RetireGrant"))
         raise NotFoundException(f"Grant ID {grant_id} not found")
     await KeyStore(tx, key.account_id, key.region).lock(key.key_id)
     return grant

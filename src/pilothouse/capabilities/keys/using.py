@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.keys import asymmetric, conditions, custom_stores, finding, materials, uses
-from pilothouse.capabilities.keys.encryption import Decryption, sealed
+from pilothouse.capabilities.keys.encryption import NO_SUCH_KEY, Decryption, sealed
 from pilothouse.capabilities.keys.errors import (
     DryRunOperationException,
     IncorrectKeyException,
@@ -20,10 +20,6 @@ from pilothouse.identity.policy_patterns import Value
 from pilothouse.storage import Transaction
 
 _DATA_KEY_BYTES: Final = {"AES_128": 16, "AES_256": 32}
-_NO_SUCH_KEY: Final = (
-    "The ciphertext refers to a customer master key that does not exist, does not exist in this region, "
-    "or you are not allowed to access."
-)
 
 
 class _Source(NamedTuple):
@@ -207,14 +203,10 @@ async def _opened_symmetric(call: Call, tx: Transaction, request: Shape, source:
         call.house, tx, call.account_id, call.region, by=call.principal, action=f"kms:{source.action}",
         conditions={**conditions.of_request(call, request), **source.more},
     )  # fmt: skip
-    named = source.key_ref or ""
-    alias = named.rpartition(":")[2] if "alias/" in named else None
     try:
-        ready = await decryption.ready(parts, source.context, alias)
-    except (NotFoundException, AccessDeniedException) as error:
-        if isinstance(error, AccessDeniedException) and (named or parts.account_id == call.account_id):
-            raise
-        raise AccessDeniedException(_NO_SUCH_KEY) from error
+        ready = await decryption.ready(parts, source.context, source.key_ref)
+    except NotFoundException as error:
+        raise AccessDeniedException(NO_SUCH_KEY) from error
     return _Opened(ready.key, decryption.unsealed(parts, ready, source.context), ready.material_id)
 
 
