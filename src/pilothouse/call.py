@@ -24,6 +24,7 @@ from pilothouse.storage.pages import Pages
 if TYPE_CHECKING:
     from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
+    from pilothouse.identity.policy_patterns import Value
     from pilothouse.runtime.settings import Settings
 
 Shape = dict[str, Any]
@@ -99,6 +100,8 @@ class Call:
     house: House
     source_ip: str = ""
     user_agent: str = ""
+    secure: bool = False
+    """Whether the request came over TLS."""
     headers: Mapping[str, str] = field(default_factory=dict)
     gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Returns when the client has left, for answers that take long."""
@@ -131,7 +134,8 @@ class Call:
 
 
 Handler = Callable[[Call, Shape], Awaitable[Shape]]
-Resources = Callable[[Call, Shape], Iterable[str]]
+Resources = Callable[[Call, Shape], Iterable[str] | Awaitable[Iterable[str]]]
+Conditions = Callable[[Call, Shape], Mapping[str, "Value"]]
 Line = Callable[[Call, Shape], AbstractContextManager[None]]
 Prepare = Callable[[Call, Shape], Awaitable[Any]]
 
@@ -151,6 +155,9 @@ class Operation:
     line: Line | None
     relaxed: Mapping[str, int]
     prepare: Prepare | None = None
+    conditions: Conditions | None = None
+    free: bool = False
+    asks_itself: bool = False
 
 
 def operation(
@@ -165,11 +172,16 @@ def operation(
     line: Line | None = None,
     relaxed: Mapping[str, int] | None = None,
     prepare: Prepare | None = None,
+    conditions: Conditions | None = None,
+    free: bool = False,
+    asks_itself: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Name the operation that the function answers.
 
     `writes`: the call runs in one transaction (see `Call.transaction`) and its retries are de-duplicated.
     `action` and `resources` are what policies are asked about (default action: `service:Name`, resource `*`).
+    `conditions`: the values of the operation's own condition keys. `free`: no permission is needed.
+    `asks_itself`: the handler finds out what it is about, and asks the policies of that and of the caller.
     `line`: held while a writing operation has or waits for its transaction; it may refuse the call before that.
     `prepare`: what takes long and needs no transaction of a writing operation, done before that one begins; its result
     is `call.prepared`. A retry whose answer is kept comes through it as well.
@@ -191,6 +203,9 @@ def operation(
             line=line,
             relaxed=relaxed or {},
             prepare=prepare,
+            conditions=conditions,
+            free=free,
+            asks_itself=asks_itself,
         )
         return handler
 

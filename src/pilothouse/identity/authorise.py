@@ -1,11 +1,18 @@
 """May they: the one authoriser, default deny.
 
-Root may do everything in its account. A node may use the closed list of verbs that operations declare with
-`Caller.NODE`, on itself only. Policies of users and roles join here.
+Root may do everything in its account, and a user what its policies allow. A node may use the closed list of verbs that
+operations declare with `Caller.NODE`, on itself only.
 """
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from inspect import isawaitable
 
 from pilothouse.call import Call, Caller, Operation, Shape
 from pilothouse.errors import AccessDeniedException
+from pilothouse.identity.policy import Ask, Verdict
+from pilothouse.identity.policy_patterns import Value
+from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import NODE_REFUSALS
 
 
@@ -20,11 +27,81 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
         if Caller.NODE in operation.callers and _is_itself(call, operation, request):
             return
         NODE_REFUSALS.inc()
-    resource = next(iter(operation.resources(call, request)), "*") if operation.resources else "*"
-    raise AccessDeniedException(
-        f"User: {principal.arn} is not authorized to perform: {operation.action} on resource: {resource} "
-        f"because no identity-based policy allows the {operation.action} action"
+    resources = await _resources(call, operation, request)
+    if principal.kind == "user" and Caller.ACCOUNT in operation.callers:
+        if not operation.free and not operation.asks_itself:
+            _ask_policies(call, operation.action, resources, _context(call, operation, request))
+        return
+    raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
+
+
+def ask_own(call: Call, action: str, resource: str) -> None:
+    """Ask the policies of a user about something that the call does besides. Raises AccessDeniedException."""
+    if call.principal.permissions is not None:
+        _ask_policies(call, action, [resource], _context(call, None, {}))
+
+
+def refusal(principal: Principal, action: str, resource: str, verdict: Verdict) -> str:
+    """The text of an AccessDeniedException by the policies of the principal."""
+    why = (
+        "with an explicit deny in an identity-based policy"
+        if verdict is Verdict.DENY
+        else f"because no identity-based policy allows the {action} action"
     )
+    return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} {why}"
+
+
+def of_principal(principal: Principal) -> dict[str, Value]:
+    """The values of the condition keys that follow from who asks."""
+    found: dict[str, Value] = {f"aws:PrincipalTag/{key}": value for key, value in principal.tags.items()}
+    found["aws:userid"] = principal.user_id
+    if principal.name:
+        found["aws:username"] = principal.name
+    return found
+
+
+def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Mapping[str, Value]) -> None:
+    principal = call.principal
+    for resource in resources:
+        ask = Ask(
+            principal_arn=principal.arn,
+            principal_account=principal.account_id,
+            principal_kind=principal.kind,
+            action=action,
+            resource=resource,
+            context=context,
+        )
+        verdict = Verdict.NEUTRAL if principal.permissions is None else principal.permissions.verdict(ask)
+        if verdict is not Verdict.ALLOW:
+            raise AccessDeniedException(refusal(principal, action, resource, verdict))
+
+
+async def _resources(call: Call, operation: Operation, request: Shape) -> list[str]:
+    if operation.resources is None:
+        return ["*"]
+    found = operation.resources(call, request)
+    return list(await found if isawaitable(found) else found) or ["*"]
+
+
+def _context(call: Call, operation: Operation | None, request: Shape) -> dict[str, Value]:
+    now = call.clock.millis() // 1000
+    context: dict[str, Value] = {
+        **of_principal(call.principal),
+        "aws:SourceIp": call.source_ip,
+        "aws:UserAgent": call.user_agent,
+        "aws:SecureTransport": "true" if call.secure else "false",
+        "aws:RequestedRegion": call.region,
+        "aws:CurrentTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "aws:EpochTime": str(now),
+    }
+    tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or () if "Key" in tag and "Value" in tag}
+    context |= {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+    keys = (*tags, *(request.get("TagKeys") or ()))
+    if keys:
+        context["aws:TagKeys"] = keys
+    if operation is not None and operation.conditions is not None:
+        context |= operation.conditions(call, request)
+    return context
 
 
 def _is_itself(call: Call, operation: Operation, request: Shape) -> bool:

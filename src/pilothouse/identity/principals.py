@@ -1,7 +1,10 @@
 """Principals: the outcome of authentication, and the only thing the rest of the house knows about a caller."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from pilothouse.identity.permissions import Permissions
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,11 @@ class Principal:
     region: str | None = None
     """Where a node is registered, for nodes only. It rules over the region that the node signs with: agents sign with
     several, as their configuration says, and a node has one home."""
+    name: str = ""
+    """Of a user."""
+    permissions: Permissions | None = field(default=None, compare=False, repr=False)
+    """What the policies of a user allow, as they were when the signature was verified. None: not held by policies."""
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 ANONYMOUS = Principal(kind="anonymous", account_id="", arn="", user_id="", access_key_id="")

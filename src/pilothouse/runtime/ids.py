@@ -34,6 +34,10 @@ class Ids:
         """`AKIA` (long-lived) or `ASIA` (temporary) and 16 characters."""
         return prefix + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(16))
 
+    def unique_id(self, prefix: str) -> str:
+        """`AIDA` (users) and 17 characters; never given twice."""
+        return prefix + "".join(secrets.choice(_KEY_ALPHABET) for _ in range(17))
+
     def secret_key(self) -> str:
         """40 characters."""
         return secrets.token_urlsafe(30)

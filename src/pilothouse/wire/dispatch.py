@@ -136,6 +136,7 @@ class Dispatch:
             house=self._house,
             source_ip=request.peer,
             user_agent=request.headers.get("user-agent", ""),
+            secure=request.secure,
             headers=request.headers,
             gone=request.gone,
             beyond=beyond,

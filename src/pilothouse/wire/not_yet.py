@@ -83,15 +83,15 @@ _BY_REASON: dict[tuple[str, str], str] = {
     ("iam", "access: users, roles, policies and temporary credentials"): """
         AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile
         AddUserToGroup AssociateDelegationRequest AttachGroupPolicy AttachRolePolicy AttachUserPolicy
-        ChangePassword CreateAccessKey CreateAccountAlias CreateDelegationRequest CreateGroup
+        ChangePassword CreateAccountAlias CreateDelegationRequest CreateGroup
         CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicy CreatePolicyVersion
-        CreateRole CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential CreateUser
-        CreateVirtualMFADevice DeactivateMFADevice DeleteAccessKey DeleteAccountAlias
+        CreateRole CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
+        CreateVirtualMFADevice DeactivateMFADevice DeleteAccountAlias
         DeleteAccountPasswordPolicy DeleteGroup DeleteGroupPolicy DeleteInstanceProfile DeleteLoginProfile
         DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRole DeleteRolePermissionsBoundary
         DeleteRolePolicy DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
-        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteUser DeleteUserPermissionsBoundary
-        DeleteUserPolicy DeleteVirtualMFADevice DetachGroupPolicy DetachRolePolicy DetachUserPolicy
+        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteUserPermissionsBoundary
+        DeleteVirtualMFADevice DetachGroupPolicy DetachRolePolicy DetachUserPolicy
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
@@ -103,23 +103,23 @@ _BY_REASON: dict[tuple[str, str], str] = {
         GetOutboundWebIdentityFederationInfo GetPolicy GetPolicyVersion GetRole GetRolePolicy
         GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
         GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
-        GetServiceLinkedRoleDeletionStatus GetUser GetUserPolicy ListAccessKeys ListAccountAliases
+        GetServiceLinkedRoleDeletionStatus ListAccountAliases
         ListAttachedGroupPolicies ListAttachedRolePolicies ListAttachedUserPolicies ListDelegationRequests
         ListEntitiesForPolicy ListGroupPolicies ListGroups ListGroupsForUser ListInstanceProfileTags
         ListInstanceProfiles ListInstanceProfilesForRole ListMFADeviceTags ListMFADevices
         ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures ListPolicies
         ListPoliciesGrantingServiceAccess ListPolicyTags ListPolicyVersions ListRolePolicies ListRoleTags
         ListRoles ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
-        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates ListUserPolicies
-        ListUserTags ListUsers ListVirtualMFADevices PutAccountProperties PutGroupPolicy
-        PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary PutUserPolicy
+        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
+        ListUserTags ListVirtualMFADevices PutAccountProperties PutGroupPolicy
+        PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary
         RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider RemoveRoleFromInstanceProfile
         RemoveUserFromGroup ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
         SetDefaultPolicyVersion SetSecurityTokenServicePreferences SimulateCustomPolicy
         SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider TagPolicy TagRole
         TagSAMLProvider TagServerCertificate TagUser UntagInstanceProfile UntagMFADevice
         UntagOpenIDConnectProvider UntagPolicy UntagRole UntagSAMLProvider UntagServerCertificate UntagUser
-        UpdateAccessKey UpdateAccountPasswordPolicy UpdateAssumeRolePolicy UpdateDelegationRequest UpdateGroup
+        UpdateAccountPasswordPolicy UpdateAssumeRolePolicy UpdateDelegationRequest UpdateGroup
         UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateRole UpdateRoleDescription
         UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
         UpdateSigningCertificate UpdateUser UploadSSHPublicKey UploadServerCertificate

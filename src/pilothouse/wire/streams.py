@@ -144,6 +144,7 @@ class Streams:
             house=self._house,
             source_ip=request.peer,
             user_agent=request.headers.get("user-agent", ""),
+            secure=request.secure,
             headers=request.headers,
             gone=request.gone,
         )

@@ -6,10 +6,14 @@ from collections.abc import Awaitable, Callable
 from pilothouse.call import House
 from pilothouse.capabilities.access.model import root_arn, seal_context
 from pilothouse.capabilities.access.store import AccessStore
+from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential
+from pilothouse.identity.permissions import Permissions
+from pilothouse.identity.policy import parse
 from pilothouse.identity.principals import Principal
 from pilothouse.identity.session_tokens import credential_of, meet
+from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
 
 _DEV_KEY = re.compile(r"[0-9]{12}")
@@ -34,7 +38,7 @@ class AccessCredentials:
     def __init__(self, house: House, node_lives: Callable[[str], Awaitable[None]]) -> None:
         self._house = house
         self._node_lives = node_lives
-        self._known: dict[str, tuple[bytes, Credential]] = {}
+        self._known: dict[str, tuple[bytes, str]] = {}
         self._active: Remembered[str, Credential] = Remembered(_REMEMBERED)
 
     async def find(self, access_key_id: str, session_token: str | None) -> Credential:
@@ -58,23 +62,45 @@ class AccessCredentials:
             if active is not None:
                 return active
             row = await AccessStore(tx).key(access_key_id)
-        if row is None or row["status"] != "Active":
-            raise UnrecognizedClientException
-        found = await self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+            if row is None or row["status"] != "Active":
+                raise UnrecognizedClientException
+            principal = await _principal(tx, access_key_id, row["account_id"], row["principal_id"])
+        secret = await self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
+        found = Credential(principal=principal, secret=secret)
         self._active.put(stamp, access_key_id, found)
         return found
 
-    async def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> Credential:
-        """The credential of a row just read; one opened before is known again by its sealed bytes."""
+    async def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> str:
+        """The secret of a row just read; one opened before is known again by its sealed bytes."""
         known = self._known.get(access_key_id)
         if known is not None and known[0] == sealed:
             return known[1]
         secret = (await self._house.vault.opened(sealed, seal_context(account_id, access_key_id))).decode()
-        credential = Credential(principal=_root(account_id, access_key_id), secret=secret)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        self._known[access_key_id] = sealed, credential
-        return credential
+        self._known[access_key_id] = sealed, secret
+        return secret
+
+
+async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner_id: str) -> Principal:
+    """Whose key it is, with what its policies allow. Raises UnrecognizedClientException if there is nobody."""
+    if owner_id == account_id:
+        return _root(account_id, access_key_id)
+    store = UserStore(tx, account_id)
+    user = await store.by_id(owner_id)
+    if user is None:
+        raise UnrecognizedClientException
+    documents = await store.policies(user.user_id)
+    return Principal(
+        kind="user",
+        account_id=account_id,
+        arn=user.arn,
+        user_id=user.user_id,
+        access_key_id=access_key_id,
+        name=user.name,
+        permissions=Permissions([parse(document, kind="identity") for _, document in documents]),
+        tags=await store.tags(user),
+    )
 
 
 def _root(account_id: str, access_key_id: str) -> Principal:

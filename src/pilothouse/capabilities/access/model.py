@@ -2,6 +2,28 @@
 
 from dataclasses import dataclass, field
 
+from pilothouse.errors import ApiError
+
+
+class NoSuchEntityException(ApiError):
+    """There is no user, policy or access key of that name."""
+
+
+class EntityAlreadyExistsException(ApiError):
+    """The name is taken."""
+
+
+class DeleteConflictException(ApiError):
+    """Something still hangs on what is to be deleted."""
+
+
+class LimitExceededException(ApiError):
+    """A quota of IAM."""
+
+
+class MalformedPolicyDocumentException(ApiError):
+    """The document is not a policy; the text says why."""
+
 
 class AccountExists(Exception):
     """An account of that name is there already."""
@@ -24,3 +46,34 @@ def root_arn(account_id: str) -> str:
 def seal_context(account_id: str, access_key_id: str) -> str:
     """What the sealed secret of a key is bound to."""
     return f"access-key/{account_id}/{access_key_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An IAM user."""
+
+    account_id: str
+    name: str
+    path: str
+    """Begins and ends with a slash."""
+    user_id: str
+    created_at: int
+    """Epoch milliseconds."""
+
+    @property
+    def arn(self) -> str:
+        return user_arn(self.account_id, self.path, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessKey:
+    """What is told of an access key; never its secret."""
+
+    access_key_id: str
+    status: str
+    created_at: int
+
+
+def user_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of a user."""
+    return f"arn:aws:iam::{account_id}:user{path}{name}"

@@ -40,6 +40,8 @@ def _send_resources(call: Call, request: Shape) -> list[str]:
         document if document.startswith("arn:") else f"arn:aws:ssm:{call.region}:{call.account_id}:document/{document}"
     )
     ids: Sequence[str] = request.get("InstanceIds") or ()
+    if request.get("Targets"):  # who may send to some nodes only names them
+        ids = [*ids, "*"]
     return [named, *(f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{each}" for each in ids)]
 
 

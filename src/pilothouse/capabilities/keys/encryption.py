@@ -253,7 +253,7 @@ class Decryption:
                 if key is not None:
                     await self._check(key, context, key_ref)
                 raise
-        if self._by is not None and not permissions.is_open(ready.key, self._by.account_id, self._action):
+        if self._by is not None and not permissions.is_open(ready.key, self._by, self._action):
             await self._check(ready.key, context, key_ref)
         return ready
 

@@ -71,7 +71,7 @@ async def asked(
         _refuse_other_names(key_ref)
     key, alias = await named(call.house, tx, call.account_id, call.region, key_ref, by=call.principal, action=action)
     check_tokens(call.house, request)
-    if not permissions.is_open(key, call.account_id, action):
+    if not permissions.is_open(key, call.principal, action):
         use = Use(
             by=call.principal,
             action=action,

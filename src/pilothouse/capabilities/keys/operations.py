@@ -82,7 +82,7 @@ def _check_store(request: Shape, origin: Origin) -> None:
         raise ValidationException("XksKeyId is only valid when the Origin is EXTERNAL_KEY_STORE.")
 
 
-@operation("kms", "DescribeKey")
+@operation("kms", "DescribeKey", asks_itself=True)
 async def describe_key(call: Call, request: Shape) -> Shape:
     """What is known of a key."""
     await finding.ensure_service_key(call, request["KeyId"])

@@ -21,7 +21,8 @@ from pilothouse.capabilities.keys.model import RESOURCE_TYPE, Key
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.errors import AccessDeniedException
-from pilothouse.identity.policy import Ask, MalformedPolicy, Verdict, parse
+from pilothouse.identity.authorise import of_principal, refusal
+from pilothouse.identity.policy import Ask, Decision, MalformedPolicy, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
@@ -61,6 +62,8 @@ _MOST_ALIASES: Final = 1000
 _GRANTS_AT_ONCE: Final = 500
 _TIMES: Final = re.compile("aws:(?:currenttime|epochtime)")
 """What a policy that speaks of the time has in it; its decisions are not remembered."""
+_OF_KEY: Final = "kms:resourcealiases aws:resourcetag/"
+"""What is read of the key for users, whose own policies may speak of any of it."""
 _decisions: Final[WeakKeyDictionary[Vault, Remembered[tuple[object, ...], bool]]] = WeakKeyDictionary()
 """Of each vault's house what was allowed, while nothing changes."""
 
@@ -86,14 +89,19 @@ class Use:
     """The grant that is to be made."""
 
 
-def is_open(key: Key, account_id: str, action: str) -> bool:
-    """Whether the default policy, which lets every principal of the account be, is all that there is to ask."""
-    return not key.policy and account_id == key.account_id and (key.manager == "CUSTOMER" or action in _MANAGED_USES)
+def is_open(key: Key, by: Principal, action: str) -> bool:
+    """Whether the default policy, which lets the account be, is all that there is to ask."""
+    return (
+        by.permissions is None
+        and not key.policy
+        and by.account_id == key.account_id
+        and (key.manager == "CUSTOMER" or action in _MANAGED_USES)
+    )
 
 
 async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
     """Return if the key's policy or a grant lets the use be. Raises AccessDeniedException."""
-    if is_open(key, use.by.account_id, use.action):
+    if is_open(key, use.by, use.action):
         return
     known = _decisions.get(vault)
     if known is None:
@@ -101,22 +109,32 @@ async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
     foreign = use.by.account_id != key.account_id
     if foreign and use.action not in _ACROSS_ACCOUNTS:
         raise AccessDeniedException(refused_elsewhere(use.by, use.action))
-    speaks_of = key.policy.lower()
-    stamp = None if use.proposed is not None or _TIMES.search(speaks_of) else await tx.stamp()
+    permissions = use.by.permissions
+    speaks_of = key.policy.lower() if permissions is None else _OF_KEY
+    alike = use.proposed is None and permissions is None and not _TIMES.search(speaks_of)
+    stamp = await tx.stamp() if alike else None
     place = (
         use.by.arn, key.arn, use.action, use.via, use.alias,
         tuple(sorted(use.context.items())), tuple(sorted(use.conditions.items())),
     )  # fmt: skip
     if known.get(stamp, place):
         return
-    verdict = policy_verdict(key, use, of_key=await _of_key(tx, key, speaks_of))
-    if verdict is Verdict.ALLOW or (verdict is Verdict.NEUTRAL and await _granted(tx, key, use)):
-        known.put(stamp, place, True)
-        return
+    of_key = await _of_key(tx, key, speaks_of)
+    decision = _decision(key, use, None, of_key)
+    own = Verdict.ALLOW if permissions is None else permissions.verdict(_ask(key, use, of_key))
+    if decision.verdict is not Verdict.DENY and own is not Verdict.DENY:
+        managed = key.manager == "AWS" and use.via is None  # its policy is for what services do
+        by_itself = permissions is None or (not foreign and not managed)
+        let = decision.verdict is Verdict.ALLOW and (own is Verdict.ALLOW or (decision.named and by_itself))
+        if let or ((own is Verdict.ALLOW or by_itself) and await _granted(tx, key, use)):
+            known.put(stamp, place, True)
+            return
     if foreign:
         raise AccessDeniedException(refused_elsewhere(use.by, use.action))
-    if verdict is Verdict.DENY:
+    if decision.verdict is Verdict.DENY:
         raise AccessDeniedException(_refused(key, use, "with an explicit deny in a resource-based policy"))
+    if own is not Verdict.ALLOW:
+        raise AccessDeniedException(refusal(use.by, use.action, key.arn, own))
     raise AccessDeniedException(_refused(key, use, f"because no resource-based policy allows the {use.action} action"))
 
 
@@ -144,12 +162,16 @@ def policy_verdict(
     key: Key, use: Use, policy: str | None = None, *, of_key: Mapping[str, Value] | None = None
 ) -> Verdict:
     """What the key's policy, or another one in its place, says of the use. `of_key`: conditions that were read."""
+    return _decision(key, use, policy, of_key or {}).verdict
+
+
+def _decision(key: Key, use: Use, policy: str | None, of_key: Mapping[str, Value]) -> Decision:
     default = default_policy(key.account_id, managed=key.manager == "AWS")
     try:
         compiled = parse(policy or key.policy or default, kind="resource")
     except MalformedPolicy:  # only a server with --dev takes such texts
         compiled = parse(default, kind="resource")
-    return compiled.verdict(_ask(key, use, of_key or {}))
+    return compiled.decide(_ask(key, use, of_key))
 
 
 @lru_cache(maxsize=64)
@@ -199,6 +221,7 @@ def default_policy(account_id: str, *, managed: bool = False) -> str:
 
 def _ask(key: Key, use: Use, of_key: Mapping[str, Value]) -> Ask:
     context: dict[str, Value] = {
+        **of_principal(use.by),
         **conditions.of_action(use.action),
         **use.conditions,
         **of_key,

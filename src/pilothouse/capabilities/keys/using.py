@@ -43,7 +43,7 @@ class _Opened(NamedTuple):
     material_id: str | None
 
 
-@operation("kms", "Encrypt")
+@operation("kms", "Encrypt", asks_itself=True)
 async def encrypt(call: Call, request: Shape) -> Shape:
     """A ciphertext of up to 4096 bytes."""
     await finding.ensure_service_key(call, request["KeyId"])
@@ -59,7 +59,7 @@ async def encrypt(call: Call, request: Shape) -> Shape:
     return {"CiphertextBlob": blob, "KeyId": key.arn, "EncryptionAlgorithm": algorithm}
 
 
-@operation("kms", "Decrypt")
+@operation("kms", "Decrypt", asks_itself=True)
 async def decrypt(call: Call, request: Shape) -> Shape:
     """The plaintext of a ciphertext; a symmetric one names its key itself."""
     _refuse_attestation(request)
@@ -116,7 +116,7 @@ async def re_encrypt(call: Call, request: Shape) -> Shape:
     return {name: value for name, value in answer.items() if value is not None}
 
 
-@operation("kms", "GenerateDataKey")
+@operation("kms", "GenerateDataKey", asks_itself=True)
 async def generate_data_key(call: Call, request: Shape) -> Shape:
     """A new data key in the clear, and encrypted."""
     _refuse_attestation(request)
@@ -124,7 +124,7 @@ async def generate_data_key(call: Call, request: Shape) -> Shape:
     return answer | {"Plaintext": plaintext}
 
 
-@operation("kms", "GenerateDataKeyWithoutPlaintext")
+@operation("kms", "GenerateDataKeyWithoutPlaintext", asks_itself=True)
 async def generate_data_key_without_plaintext(call: Call, request: Shape) -> Shape:
     """A new data key, encrypted only."""
     _, answer = await _data_key(call, request, "GenerateDataKeyWithoutPlaintext")

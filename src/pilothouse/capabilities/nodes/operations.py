@@ -33,6 +33,10 @@ _ACTIVATION_COLUMNS: Final = {
 }
 
 
+def _node(call: Call, request: Shape) -> list[str]:
+    return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{request['InstanceId']}"]
+
+
 @operation("ssm", "CreateActivation", writes=True)
 async def create_activation(call: Call, request: Shape) -> Shape:
     """Make the right to register nodes. Its code is in this answer and nowhere else."""
@@ -134,7 +138,7 @@ async def get_connection_status(call: Call, request: Shape) -> Shape:
     return {"Target": node_id, "Status": "connected" if node_id in connected else "notconnected"}
 
 
-@operation("ssm", "DeregisterManagedInstance", writes=True)
+@operation("ssm", "DeregisterManagedInstance", writes=True, resources=_node)
 async def deregister_managed_instance(call: Call, request: Shape) -> Shape:
     """The node, its key, its tags and all that others keep for it go at once; its id is never used again."""
     node_id = request["InstanceId"]
@@ -148,7 +152,7 @@ async def deregister_managed_instance(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("ssm", "UpdateManagedInstanceRole", writes=True)
+@operation("ssm", "UpdateManagedInstanceRole", writes=True, resources=_node)
 async def update_managed_instance_role(call: Call, request: Shape) -> Shape:
     """Give the node another role; its next credentials carry it."""
     node_id = request["InstanceId"]

@@ -36,7 +36,17 @@ def _path(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, request["Path"])]
 
 
-@operation("ssm", "GetParametersByPath", resources=_path, relaxed={"MaxResults": settings.LARGEST_PAGE})
+def _by_path_conditions(call: Call, request: Shape) -> dict[str, str]:
+    return {"ssm:Recursive": "true" if request.get("Recursive") else "false"}
+
+
+@operation(
+    "ssm",
+    "GetParametersByPath",
+    resources=_path,
+    relaxed={"MaxResults": settings.LARGEST_PAGE},
+    conditions=_by_path_conditions,
+)
 async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
     """The values below a path, never of the path itself; one level unless Recursive."""
     path = check_path(request["Path"])

@@ -58,7 +58,13 @@ def _each_named(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, name) for name in request["Names"]]
 
 
-@operation("ssm", "PutParameter", writes=True, resources=_named, line=in_line, prepare=look_ahead)
+def _put_conditions(call: Call, request: Shape) -> dict[str, str]:
+    return {"ssm:Overwrite": "true" if request.get("Overwrite") else "false"}
+
+
+@operation(
+    "ssm", "PutParameter", writes=True, resources=_named, line=in_line, prepare=look_ahead, conditions=_put_conditions
+)
 async def put_parameter(call: Call, request: Shape) -> Shape:
     """Make a parameter, or with Overwrite its next version, which inherits what the request leaves out."""
     return await put_in(call, request, call.prepared)

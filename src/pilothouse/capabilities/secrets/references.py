@@ -9,6 +9,7 @@ from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.capabilities.secrets.versions import choose, note_read
 from pilothouse.errors import ValidationException
+from pilothouse.identity.authorise import ask_own
 from pilothouse.storage import Transaction
 
 _SHORTEST_VERSION_ID = 32
@@ -30,7 +31,7 @@ class Referenced:
 async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str | None) -> Referenced | None:
     """The value that a reference means: the selector is a version id or a staging label, None the current version.
 
-    None where there is no such secret or version. Raises DecryptionFailure.
+    None where there is no such secret or version. Raises DecryptionFailure, AccessDeniedException.
     """
     store = SecretStore(tx, call.account_id, call.region)
     is_id = selector is not None and len(selector) >= _SHORTEST_VERSION_ID
@@ -39,6 +40,7 @@ async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str 
         version, stages = await choose(store, secret, selector if is_id else None, None if is_id else selector)
     except (ResourceNotFoundException, InvalidRequestException, ValidationException):
         return None
+    ask_own(call, "secretsmanager:GetSecretValue", arn_of(call, secret))
     value = await unseal(call, tx, arn_of(call, secret), version)
     await note_read(call, secret, version)
     return Referenced(

@@ -4,6 +4,8 @@ The owner of a resource type announces a function that finds its resources (`Cap
 service model that nobody owns has no resources.
 """
 
+from typing import Final
+
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.tags.model import (
     RESOURCE_TYPES,
@@ -15,8 +17,28 @@ from pilothouse.capabilities.tags.model import (
 from pilothouse.capabilities.tags.store import TagStore
 from pilothouse.storage import Transaction
 
+_KINDS: Final = {
+    "Association": "association",
+    "Automation": "automation-execution",
+    "Document": "document",
+    "MaintenanceWindow": "maintenancewindow",
+    "ManagedInstance": "managed-instance",
+    "OpsItem": "opsitem",
+    "OpsMetadata": "opsmetadata",
+    "Parameter": "parameter",
+    "PatchBaseline": "patchbaseline",
+}
+"""ResourceType to the kind in the resource's ARN."""
 
-@operation("ssm", "AddTagsToResource", writes=True)
+
+def _resource(call: Call, request: Shape) -> list[str]:
+    kind = _KINDS.get(request["ResourceType"])
+    if kind is None or request["ResourceId"].startswith("arn:"):
+        return [request["ResourceId"] if kind else "*"]
+    return [f"arn:aws:ssm:{call.region}:{call.account_id}:{kind}/{request['ResourceId'].strip().removeprefix('/')}"]
+
+
+@operation("ssm", "AddTagsToResource", writes=True, resources=_resource)
 async def add_tags_to_resource(call: Call, request: Shape) -> Shape:
     """Add tags to a resource; a tag with the same key is overwritten."""
     resource_type = request["ResourceType"]
@@ -29,7 +51,7 @@ async def add_tags_to_resource(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("ssm", "RemoveTagsFromResource", writes=True)
+@operation("ssm", "RemoveTagsFromResource", writes=True, resources=_resource)
 async def remove_tags_from_resource(call: Call, request: Shape) -> Shape:
     """Remove tags by key; a key that is not there is no error."""
     resource_type = request["ResourceType"]
@@ -39,7 +61,7 @@ async def remove_tags_from_resource(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("ssm", "ListTagsForResource")
+@operation("ssm", "ListTagsForResource", resources=_resource)
 async def list_tags_for_resource(call: Call, request: Shape) -> Shape:
     """Every tag of the resource, by key."""
     resource_type = request["ResourceType"]

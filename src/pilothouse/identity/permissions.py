@@ -1,0 +1,24 @@
+"""What the policies of a principal let it do: an explicit deny in any of them wins, and without an allow nothing is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pilothouse.identity.policy import Ask, Policy, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """The identity policies of one principal together."""
+
+    policies: Sequence[Policy] = ()
+
+    def verdict(self, ask: Ask) -> Verdict:
+        """DENY, ALLOW, or NEUTRAL where none of them speaks of the request."""
+        found = Verdict.NEUTRAL
+        for policy in self.policies:
+            verdict = policy.verdict(ask)
+            if verdict is Verdict.DENY:
+                return verdict
+            if verdict is Verdict.ALLOW:
+                found = verdict
+        return found
