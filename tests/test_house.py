@@ -28,6 +28,7 @@ FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__ini
 SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam")
 
 SQL_APART_FROM_STORES = {
+    "capabilities/access/role_store.py": "a store of its own: roles",
     "capabilities/access/users.py": "a store of its own: users with their keys and policies",
     "capabilities/commands/listing.py": "a store of its own: the two lists put their filters together there",
     "storage": "the engines keep their own table of migrations",

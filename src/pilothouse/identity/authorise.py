@@ -1,7 +1,7 @@
 """May they: the one authoriser, default deny.
 
-Root may do everything in its account, and a user what its policies allow. A node may use the closed list of verbs that
-operations declare with `Caller.NODE`, on itself only.
+Root may do everything in its account, and users and sessions of roles what their policies allow. A node may use the
+closed list of verbs that operations declare with `Caller.NODE`, on itself only.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
             return
         NODE_REFUSALS.inc()
     resources = await _resources(call, operation, request)
-    if principal.kind == "user" and Caller.ACCOUNT in operation.callers:
+    if principal.kind in ("user", "session") and Caller.ACCOUNT in operation.callers:
         if not operation.free and not operation.asks_itself:
             _ask_policies(call, operation.action, resources, _context(call, operation, request))
         return
@@ -38,7 +38,7 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
 def ask_own(call: Call, action: str, resource: str) -> None:
     """Ask the policies of a user about something that the call does besides. Raises AccessDeniedException."""
     if call.principal.permissions is not None:
-        _ask_policies(call, action, [resource], _context(call, None, {}))
+        _ask_policies(call, action, [resource], context_of(call, {}))
 
 
 def refusal(principal: Principal, action: str, resource: str, verdict: Verdict) -> str:
@@ -60,6 +60,11 @@ def of_principal(principal: Principal) -> dict[str, Value]:
     return found
 
 
+def context_of(call: Call, request: Shape) -> dict[str, Value]:
+    """The values of the condition keys that every request has."""
+    return _context(call, None, request)
+
+
 def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Mapping[str, Value]) -> None:
     principal = call.principal
     for resource in resources:
@@ -70,6 +75,7 @@ def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Ma
             action=action,
             resource=resource,
             context=context,
+            role_arn=principal.role_arn,
         )
         verdict = Verdict.NEUTRAL if principal.permissions is None else principal.permissions.verdict(ask)
         if verdict is not Verdict.ALLOW:

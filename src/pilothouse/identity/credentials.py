@@ -1,5 +1,6 @@
 """What the signature check needs to know about an access key, and who can tell."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +13,18 @@ class Credential:
 
     principal: Principal
     secret: str = field(repr=False)
+    session: "Session | None" = None
+    """Of a role's session what its token says; the role itself is still to be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What a session was made with."""
+
+    role_id: str
+    policy: str = ""
+    """The policy that narrows it; empty: none."""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Credentials(Protocol):

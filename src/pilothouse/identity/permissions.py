@@ -11,6 +11,8 @@ class Permissions:
     """The identity policies of one principal together."""
 
     policies: Sequence[Policy] = ()
+    within: Sequence[Policy] | None = None
+    """The policies that a session was narrowed to; what none of these allows is not allowed."""
 
     def verdict(self, ask: Ask) -> Verdict:
         """DENY, ALLOW, or NEUTRAL where none of them speaks of the request."""
@@ -21,4 +23,9 @@ class Permissions:
                 return verdict
             if verdict is Verdict.ALLOW:
                 found = verdict
-        return found
+        if self.within is None:
+            return found
+        narrow = [policy.verdict(ask) for policy in self.within]
+        if Verdict.DENY in narrow:
+            return Verdict.DENY
+        return found if Verdict.ALLOW in narrow else Verdict.NEUTRAL

@@ -23,8 +23,11 @@ class Principal:
     several, as their configuration says, and a node has one home."""
     name: str = ""
     """Of a user."""
+    role_arn: str = ""
+    """Of a session the ARN of its role, with its path."""
     permissions: Permissions | None = field(default=None, compare=False, repr=False)
-    """What the policies of a user allow, as they were when the signature was verified. None: not held by policies."""
+    """What the policies of a user or session allow, as they were when the signature was verified; None: not held by
+    policies."""
     tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 

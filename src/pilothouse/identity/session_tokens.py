@@ -1,6 +1,6 @@
 """Temporary credentials: the session token carries the credential itself, sealed, so that nothing is stored per token.
 
-A token is only worth what its principal still is: whether the node (later: the role) still exists is asked on each use.
+A token is only worth what its principal still is: whether the node or the role still exists is asked on each use.
 """
 
 import base64
@@ -12,7 +12,7 @@ import msgspec
 from pilothouse.call import House
 from pilothouse.crypto.vault import SealBroken, Vault
 from pilothouse.errors import ExpiredTokenException, UnrecognizedClientException
-from pilothouse.identity.credentials import Credential
+from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.principals import Principal
 
 _CONTEXT = "identity/session-token"
@@ -37,23 +37,55 @@ class _Sealed(msgspec.Struct, array_like=True):
     user_id: str
     node_id: str | None
     region: str | None
+    role_id: str = ""
+    policy: str = ""
+    tags: dict[str, str] = {}
 
 
 def mint_for_node(
     house: House, *, account_id: str, region: str, arn: str, user_id: str, node_id: str, expires_at: int
 ) -> TemporaryCredentials:
     """Credentials of a node's role session, valid until `expires_at` (epoch milliseconds)."""
-    sealed = _Sealed(
-        access_key_id=house.ids.access_key_id("ASIA"),
-        secret=house.ids.secret_key(),
-        expires_at=expires_at,
-        kind="node",
-        account_id=account_id,
-        arn=arn,
-        user_id=user_id,
-        node_id=node_id,
-        region=region,
+    return _minted(
+        house,
+        _Sealed(
+            access_key_id=house.ids.access_key_id("ASIA"),
+            secret=house.ids.secret_key(),
+            expires_at=expires_at,
+            kind="node",
+            account_id=account_id,
+            arn=arn,
+            user_id=user_id,
+            node_id=node_id,
+            region=region,
+        ),
     )
+
+
+def mint_for_role(
+    house: House, *, account_id: str, arn: str, user_id: str, session: Session, expires_at: int
+) -> TemporaryCredentials:
+    """Credentials of a role's session, valid until `expires_at` (epoch milliseconds)."""
+    return _minted(
+        house,
+        _Sealed(
+            access_key_id=house.ids.access_key_id("ASIA"),
+            secret=house.ids.secret_key(),
+            expires_at=expires_at,
+            kind="session",
+            account_id=account_id,
+            arn=arn,
+            user_id=user_id,
+            node_id=None,
+            region=None,
+            role_id=session.role_id,
+            policy=session.policy,
+            tags=dict(session.tags),
+        ),
+    )
+
+
+def _minted(house: House, sealed: _Sealed) -> TemporaryCredentials:
     token = house.vault.seal(msgspec.msgpack.encode(sealed), _CONTEXT)
     return TemporaryCredentials(
         access_key_id=sealed.access_key_id, secret=sealed.secret, token=base64.b64encode(token).decode()
@@ -81,7 +113,7 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
     if sealed.expires_at <= now_ms:
         raise ExpiredTokenException
     principal = Principal(
-        kind="node",
+        kind="session" if sealed.kind == "session" else "node",
         account_id=sealed.account_id,
         arn=sealed.arn,
         user_id=sealed.user_id,
@@ -89,4 +121,5 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         node_id=sealed.node_id,
         region=sealed.region,
     )
-    return Credential(principal=principal, secret=sealed.secret)
+    session = Session(role_id=sealed.role_id, policy=sealed.policy, tags=sealed.tags) if sealed.role_id else None
+    return Credential(principal=principal, secret=sealed.secret, session=session)

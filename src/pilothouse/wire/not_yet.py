@@ -77,7 +77,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         CreateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
-        AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage
+        AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage
         GetAccessKeyInfo GetDelegatedAccessToken GetFederationToken GetSessionToken GetWebIdentityToken
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
@@ -85,11 +85,11 @@ _BY_REASON: dict[tuple[str, str], str] = {
         AddUserToGroup AssociateDelegationRequest AttachGroupPolicy AttachRolePolicy AttachUserPolicy
         ChangePassword CreateAccountAlias CreateDelegationRequest CreateGroup
         CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicy CreatePolicyVersion
-        CreateRole CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
+        CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
         CreateVirtualMFADevice DeactivateMFADevice DeleteAccountAlias
         DeleteAccountPasswordPolicy DeleteGroup DeleteGroupPolicy DeleteInstanceProfile DeleteLoginProfile
-        DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRole DeleteRolePermissionsBoundary
-        DeleteRolePolicy DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
+        DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRolePermissionsBoundary
+        DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
         DeleteServiceSpecificCredential DeleteSigningCertificate DeleteUserPermissionsBoundary
         DeleteVirtualMFADevice DetachGroupPolicy DetachRolePolicy DetachUserPolicy
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
@@ -100,7 +100,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
         GetDelegationRequest GetGroup GetGroupPolicy GetHumanReadableSummary GetInstanceProfile
         GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
-        GetOutboundWebIdentityFederationInfo GetPolicy GetPolicyVersion GetRole GetRolePolicy
+        GetOutboundWebIdentityFederationInfo GetPolicy GetPolicyVersion
         GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
         GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
         GetServiceLinkedRoleDeletionStatus ListAccountAliases
@@ -108,18 +108,18 @@ _BY_REASON: dict[tuple[str, str], str] = {
         ListEntitiesForPolicy ListGroupPolicies ListGroups ListGroupsForUser ListInstanceProfileTags
         ListInstanceProfiles ListInstanceProfilesForRole ListMFADeviceTags ListMFADevices
         ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures ListPolicies
-        ListPoliciesGrantingServiceAccess ListPolicyTags ListPolicyVersions ListRolePolicies ListRoleTags
-        ListRoles ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
+        ListPoliciesGrantingServiceAccess ListPolicyTags ListPolicyVersions ListRoleTags
+        ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
         ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
         ListUserTags ListVirtualMFADevices PutAccountProperties PutGroupPolicy
-        PutRolePermissionsBoundary PutRolePolicy PutUserPermissionsBoundary
+        PutRolePermissionsBoundary PutUserPermissionsBoundary
         RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider RemoveRoleFromInstanceProfile
         RemoveUserFromGroup ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
         SetDefaultPolicyVersion SetSecurityTokenServicePreferences SimulateCustomPolicy
         SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider TagPolicy TagRole
         TagSAMLProvider TagServerCertificate TagUser UntagInstanceProfile UntagMFADevice
         UntagOpenIDConnectProvider UntagPolicy UntagRole UntagSAMLProvider UntagServerCertificate UntagUser
-        UpdateAccountPasswordPolicy UpdateAssumeRolePolicy UpdateDelegationRequest UpdateGroup
+        UpdateAccountPasswordPolicy UpdateDelegationRequest UpdateGroup
         UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateRole UpdateRoleDescription
         UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
         UpdateSigningCertificate UpdateUser UploadSSHPublicKey UploadServerCertificate

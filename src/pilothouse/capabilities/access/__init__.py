@@ -1,16 +1,16 @@
-"""Access: accounts and their keys; IAM's users, and STS.
+"""Access: accounts and their keys; IAM's users and roles, and STS.
 
-Owns the tables account, access_key, iam_user and iam_inline_policy. An account's root key may do everything in that
-account and nothing elsewhere; a user what its policies allow.
+Owns the tables account, access_key, iam_user, iam_role and iam_inline_policy. An account's root key may do
+everything in that account and nothing elsewhere; users and sessions of roles what their policies allow.
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.access import iam, operations
+from pilothouse.capabilities.access import iam, operations, roles
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.model import AccountExists, AccountKey
 from pilothouse.capabilities.access.store import SEALED, AccessStore, create_account, ensure_root, read_root
 
-CAPABILITY = Capability.of("access", iam, operations, sealed=(SEALED,))
+CAPABILITY = Capability.of("access", iam, operations, roles, sealed=(SEALED,))
 
 __all__ = [
     "CAPABILITY",

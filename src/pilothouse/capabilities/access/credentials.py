@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.model import root_arn, seal_context
+from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import UnrecognizedClientException
-from pilothouse.identity.credentials import Credential
+from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.policy import parse
 from pilothouse.identity.principals import Principal
@@ -51,6 +53,8 @@ class AccessCredentials:
             found = credential_of(self._house.vault, access_key_id, session_token, self._house.clock.millis())
             if found.principal.node_id is not None:
                 await self._node_lives(found.principal.node_id)
+            if found.session is not None:
+                return await self._of_role(found, found.session)
             return found
         if session_token is not None:
             raise UnrecognizedClientException
@@ -69,6 +73,31 @@ class AccessCredentials:
         found = Credential(principal=principal, secret=secret)
         self._active.put(stamp, access_key_id, found)
         return found
+
+    async def _of_role(self, found: Credential, session: Session) -> Credential:
+        """The session with what its role allows now. Raises UnrecognizedClientException if the role is gone."""
+        async with self._house.database.reading() as tx:
+            stamp = await tx.stamp()
+            active = self._active.get(stamp, found.principal.access_key_id)
+            if active is not None:
+                return active
+            store = RoleStore(tx, found.principal.account_id)
+            role = await store.by_id(session.role_id)
+            if role is None:
+                raise UnrecognizedClientException
+            documents = await UserStore(tx, role.account_id).policies(role.role_id)
+            principal = replace(
+                found.principal,
+                role_arn=role.arn,
+                permissions=Permissions(
+                    [parse(document, kind="identity") for _, document in documents],
+                    [parse(session.policy, kind="identity")] if session.policy else None,
+                ),
+                tags={**await store.tags(role), **session.tags},
+            )
+        complete = replace(found, principal=principal)
+        self._active.put(stamp, principal.access_key_id, complete)
+        return complete
 
     async def _opened(self, access_key_id: str, account_id: str, sealed: bytes) -> str:
         """The secret of a row just read; one opened before is known again by its sealed bytes."""

@@ -12,18 +12,17 @@ from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     EntityAlreadyExistsException,
     LimitExceededException,
-    MalformedPolicyDocumentException,
     NoSuchEntityException,
     User,
     root_arn,
     user_arn,
 )
+from pilothouse.capabilities.access.pages import checked_policy, page, position
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
-from pilothouse.identity.policy import MalformedPolicy, parse, size
+from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
-from pilothouse.storage.pages import InvalidPageToken
 
 _PAGE: Final = 100
 _MOST_USERS: Final = 5000
@@ -92,12 +91,12 @@ async def list_users(call: Call, request: Shape) -> Shape:
     """Users by name."""
     path = request.get("PathPrefix", "/")
     most = request.get("MaxItems", _PAGE)
-    after = _position(call, f"ListUsers {path}", request)
+    after = position(call, f"ListUsers {path}", request)
     async with call.reading() as tx:
         found = await UserStore(tx, call.account_id).after(after, path, most + 1)
     shown = found[:most]
     last = shown[-1].name.lower() if shown else ""
-    return _page(call, f"ListUsers {path}", {"Users": [_told(each, {}) for each in shown]}, last, len(found) > most)
+    return page(call, f"ListUsers {path}", {"Users": [_told(each, {}) for each in shown]}, last, len(found) > most)
 
 
 @operation("iam", "DeleteUser", writes=True, resources=_user)
@@ -136,7 +135,7 @@ async def create_access_key(call: Call, request: Shape) -> Shape:
 @operation("iam", "ListAccessKeys", resources=_user)
 async def list_access_keys(call: Call, request: Shape) -> Shape:
     """The keys of a user; there are never more than one page."""
-    _position(call, "ListAccessKeys", request)
+    position(call, "ListAccessKeys", request)
     async with call.reading() as tx:
         owner = await _owner(call, tx, request)
         owner_id = call.account_id if owner is None else owner.user_id
@@ -177,11 +176,7 @@ async def delete_access_key(call: Call, request: Shape) -> Shape:
 @operation("iam", "PutUserPolicy", writes=True, resources=_user)
 async def put_user_policy(call: Call, request: Shape) -> Shape:
     """A policy that stands in the user; one of the same name is replaced."""
-    document = request["PolicyDocument"]
-    try:
-        parse(document, kind="identity")
-    except MalformedPolicy as error:
-        raise MalformedPolicyDocumentException(str(error)) from error
+    document = checked_policy(request["PolicyDocument"], "identity")
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
         user = await _locked(store, request["UserName"])
@@ -212,13 +207,13 @@ async def list_user_policies(call: Call, request: Shape) -> Shape:
     """Names of the inline policies."""
     query = f"ListUserPolicies {request['UserName'].lower()}"
     most = request.get("MaxItems", _PAGE)
-    after = _position(call, query, request)
+    after = position(call, query, request)
     async with call.reading() as tx:
         store = UserStore(tx, call.account_id)
         user = await _found(store, request["UserName"])
         found = [name for name, _ in await store.policies(user.user_id, after, most + 1)]
     shown = found[:most]
-    return _page(call, query, {"PolicyNames": shown}, shown[-1] if shown else "", len(found) > most)
+    return page(call, query, {"PolicyNames": shown}, shown[-1] if shown else "", len(found) > most)
 
 
 @operation("iam", "DeleteUserPolicy", writes=True, resources=_user)
@@ -238,6 +233,8 @@ async def _owner(call: Call, tx: Transaction, request: Shape, *, lock: bool = Fa
     name = request.get("UserName") or call.principal.name
     if name:
         return await (_locked if lock else _found)(store, name)
+    if call.principal.kind != "root":
+        raise ValidationException("Must specify userName when calling with non-User credentials")
     if lock:
         await tx.lock("iam root", call.account_id)
     return None
@@ -278,19 +275,3 @@ def _no_key(request: Shape) -> NoSuchEntityException:
 
 def _no_policy(request: Shape) -> NoSuchEntityException:
     return NoSuchEntityException(f"The user policy with name {request['PolicyName']} cannot be found.")
-
-
-def _position(call: Call, query: str, request: Shape) -> str:
-    """The key after which the page starts. Raises ValidationException for a Marker that is not ours."""
-    if "Marker" not in request:
-        return ""
-    try:
-        return str(call.house.pages.position([call.account_id, query], request["Marker"])[0])
-    except InvalidPageToken as error:
-        raise ValidationException("Invalid Marker.") from error
-
-
-def _page(call: Call, query: str, answer: Shape, last: str, more: bool) -> Shape:
-    if not more:
-        return answer | {"IsTruncated": False}
-    return answer | {"IsTruncated": True, "Marker": call.house.pages.token([call.account_id, query], [last])}

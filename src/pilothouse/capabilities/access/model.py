@@ -77,3 +77,28 @@ class AccessKey:
 def user_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a user."""
     return f"arn:aws:iam::{account_id}:user{path}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """An IAM role."""
+
+    account_id: str
+    name: str
+    path: str
+    role_id: str
+    description: str
+    trust: str
+    """Who may take it on."""
+    max_session: int
+    """Seconds."""
+    created_at: int
+
+    @property
+    def arn(self) -> str:
+        return role_arn(self.account_id, self.path, self.name)
+
+
+def role_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of a role."""
+    return f"arn:aws:iam::{account_id}:role{path}{name}"

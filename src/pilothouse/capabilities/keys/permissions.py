@@ -252,6 +252,7 @@ def _ask(key: Key, use: Use, of_key: Mapping[str, Value]) -> Ask:
         action=use.action,
         resource=key.arn,
         context=context,
+        role_arn=use.by.role_arn,
     )
 
 
@@ -277,6 +278,8 @@ def _lets(grant: Grant, use: Use) -> bool:
 def names_of(who: Principal) -> tuple[str, ...]:
     """By what a grant can mean the principal: its own ARN, its account, of a session its role."""
     names = [who.arn, f"arn:aws:iam::{who.account_id}:root", who.account_id]
+    if who.role_arn:
+        names.append(who.role_arn)
     kind, _, rest = who.arn.partition(":assumed-role/")
     if rest:
         names.append(f"{kind.replace(':sts:', ':iam:')}:role/{rest.rpartition('/')[0]}")

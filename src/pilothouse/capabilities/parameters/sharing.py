@@ -88,6 +88,7 @@ async def _lets_in(call: Call, tx: Transaction, owner: str, resource: str, actio
         principal_kind=call.principal.kind,
         action=action,
         resource=resource,
+        role_arn=call.principal.role_arn,
         context={
             "aws:SourceIp": call.source_ip,
             "aws:UserAgent": call.user_agent,
