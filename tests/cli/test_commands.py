@@ -7,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.acceptance.installation import Installation, free_port, installation
 
@@ -155,3 +157,30 @@ def test_data_is_reused(house: Installation) -> None:
     house.start()
     assert house.environment()["AWS_ACCESS_KEY_ID"] == before
     assert house.aws("ssm", "get-parameter", "--name", "kept")["Parameter"]["Value"] == "v"
+
+
+def test_a_lost_root_key_is_replaced_while_the_server_runs(house: Installation) -> None:
+    assert pilothouse("accounts", "create", "lost", "--data", house.data).returncode == 0
+    before = house.aws("sts", "get-caller-identity")
+    old = json.loads(pilothouse("env", "--data", house.data, "--output", "json").stdout)
+    made = json.loads(pilothouse("accounts", "rotate-root", "--data", house.data, "--output", "json").stdout)
+    new = json.loads(pilothouse("env", "--data", house.data, "--output", "json").stdout)
+    assert made["AccountId"] == before["Account"]
+    assert (new["AWS_ACCESS_KEY_ID"], new["AWS_SECRET_ACCESS_KEY"]) == (made["AccessKeyId"], made["SecretAccessKey"])
+    assert old["AWS_ACCESS_KEY_ID"] != new["AWS_ACCESS_KEY_ID"]
+
+    def account_by(key: str, secret: str) -> str:
+        sts = boto3.client(
+            "sts", endpoint_url=house.url, region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=secret
+        )
+        found: str = sts.get_caller_identity()["Account"]
+        return found
+
+    assert account_by(made["AccessKeyId"], made["SecretAccessKey"]) == before["Account"]
+    with pytest.raises(ClientError, match="InvalidClientTokenId"):
+        account_by(old["AWS_ACCESS_KEY_ID"], old["AWS_SECRET_ACCESS_KEY"])
+    other = json.loads(pilothouse("accounts", "rotate-root", "lost", "--data", house.data, "--output", "json").stdout)
+    assert account_by(other["AccessKeyId"], other["SecretAccessKey"]) == other["AccountId"] != before["Account"]
+    kept = json.loads(pilothouse("env", "--data", house.data, "--output", "json").stdout)
+    assert kept["AWS_ACCESS_KEY_ID"] == made["AccessKeyId"]
+    assert "no account" in one_sentence(pilothouse("accounts", "rotate-root", "nobody", "--data", house.data))

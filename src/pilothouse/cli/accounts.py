@@ -9,7 +9,8 @@ import typer
 
 from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
+from pilothouse.crypto.master_key import MasterKeyUnusable
 
 app = typer.Typer(no_args_is_help=True, help="Accounts of the installation.")
 
@@ -35,6 +36,27 @@ def create(
         made = asyncio.run(_create(directory, name))
     except (StartFailed, access.AccountExists) as error:
         raise Failed(str(error)) from error
+    _show(made, output)
+
+
+@app.command("rotate-root")
+def rotate_root(
+    account: Annotated[str, typer.Argument(help="Its id or name; the first account where left out.")] = "",
+    data: DataOption = None,
+    output: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
+    """Give an account a new root key and delete those it has, lost ones too. The server may run meanwhile."""
+    if output not in {"text", "json"}:
+        raise Failed(f"--output {output}: use text or json")
+    directory = existing_data(data)
+    try:
+        made = asyncio.run(_rotate_root(directory, account))
+    except (StartFailed, MasterKeyUnusable, access.NoSuchAccount) as error:
+        raise Failed(str(error)) from error
+    _show(made, output)
+
+
+def _show(made: access.AccountKey, output: str) -> None:
     if output == "json":
         typer.echo(
             json.dumps(
@@ -51,3 +73,9 @@ def create(
 async def _create(directory: Path, name: str) -> access.AccountKey:
     async with opened_house(settings_of(directory), create=False) as house:
         return await access.create_account(house, name)
+
+
+async def _rotate_root(directory: Path, account: str) -> access.AccountKey:
+    settings = settings_of(directory)
+    async with opened_house(settings, create=False) as house:
+        return await access.rotate_root(house, master_key(settings), directory, account)

@@ -7,8 +7,15 @@ everything in that account and nothing elsewhere; users and sessions of roles wh
 from pilothouse.call import Capability
 from pilothouse.capabilities.access import iam, operations, roles
 from pilothouse.capabilities.access.credentials import AccessCredentials
-from pilothouse.capabilities.access.model import AccountExists, AccountKey
-from pilothouse.capabilities.access.store import SEALED, AccessStore, create_account, ensure_root, read_root
+from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
+from pilothouse.capabilities.access.store import (
+    SEALED,
+    AccessStore,
+    create_account,
+    ensure_root,
+    read_root,
+    rotate_root,
+)
 
 CAPABILITY = Capability.of("access", iam, operations, roles, sealed=(SEALED,))
 
@@ -18,7 +25,9 @@ __all__ = [
     "AccessStore",
     "AccountExists",
     "AccountKey",
+    "NoSuchAccount",
     "create_account",
     "ensure_root",
     "read_root",
+    "rotate_root",
 ]

@@ -29,6 +29,10 @@ class AccountExists(Exception):
     """An account of that name is there already."""
 
 
+class NoSuchAccount(Exception):
+    """There is no account of that id or name."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountKey:
     """An account with a root access key of it."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pilothouse.call import House
-from pilothouse.capabilities.access.model import AccountExists, AccountKey, root_arn, seal_context
+from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount, root_arn, seal_context
 from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
 from pilothouse.crypto.master_key import MasterKey
 from pilothouse.crypto.sealed import Sealed
@@ -40,6 +40,21 @@ class AccessStore:
             "select account_id from account order by created_at, account_id limit 1"
         )
         return found
+
+    async def account(self, asked: str) -> str | None:
+        """The id of the account of that id or name."""
+        found: str | None = await self._tx.value(
+            "select account_id from account where account_id = :asked or name = :asked"
+            " order by case when account_id = :asked then 0 else 1 end limit 1",
+            asked=asked,
+        )
+        return found
+
+    async def remove_root_keys(self, account_id: str) -> None:
+        await self._tx.execute(
+            "delete from access_key where account_id = :account_id and principal_id = :account_id",
+            account_id=account_id,
+        )
 
     async def add_account(self, account_id: str, name: str, now: int) -> bool:
         return bool(
@@ -77,6 +92,29 @@ async def create_account(house: House, name: str) -> AccountKey:
         return await store.add_root_key(house, account_id)
 
 
+async def rotate_root(house: House, master: MasterKey, data: Path, asked: str) -> AccountKey:
+    """A new root key in the place of all that the account has; `asked` is its id or name, empty for the first account.
+
+    The key of the first account is kept for `pilothouse env`. Raises NoSuchAccount, MasterKeyUnusable.
+    """
+    async with house.database.transaction() as tx:
+        store = AccessStore(tx)
+        first = await store.first_account()
+        account_id = await store.account(asked) if asked else first
+        if account_id is None:
+            raise NoSuchAccount(f"there is no account {asked!r}")
+        await store.remove_root_keys(account_id)
+        made = await store.add_root_key(house, account_id)
+    if account_id == first:  # if this is cut off, the next start finds the kept key gone and makes another
+        await _keep_root(made, master, data)
+    return made
+
+
+async def _keep_root(made: AccountKey, master: MasterKey, data: Path) -> None:
+    text = json.dumps({"AccountId": made.account_id, "AccessKeyId": made.access_key_id, "SecretAccessKey": made.secret})
+    await keep(data / _ROOT_FILE, text.encode(), master)
+
+
 async def ensure_root(house: House, master: MasterKey, data: Path) -> AccountKey:
     """The first account and its root key; both are made at first start, the key is kept sealed in `root.sealed`.
 
@@ -93,8 +131,7 @@ async def ensure_root(house: House, master: MasterKey, data: Path) -> AccountKey
             account_id = house.ids.account_id()
             await store.add_account(account_id, "main", house.clock.millis())
         made = await store.add_root_key(house, account_id)
-    text = json.dumps({"AccountId": made.account_id, "AccessKeyId": made.access_key_id, "SecretAccessKey": made.secret})
-    await keep(data / _ROOT_FILE, text.encode(), master)
+    await _keep_root(made, master, data)
     return made
 
 
