@@ -28,6 +28,8 @@ FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__ini
 SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam")
 
 SQL_APART_FROM_STORES = {
+    "capabilities/access/group_store.py": "a store of its own: groups and who is in them",
+    "capabilities/access/policy_store.py": "a store of its own: managed policies and who holds them",
     "capabilities/access/role_store.py": "a store of its own: roles",
     "capabilities/access/users.py": "a store of its own: users with their keys and policies",
     "capabilities/commands/listing.py": "a store of its own: the two lists put their filters together there",

@@ -10,6 +10,7 @@ from inspect import isawaitable
 
 from pilothouse.call import Call, Caller, Operation, Shape
 from pilothouse.errors import AccessDeniedException
+from pilothouse.identity.permissions import Layer
 from pilothouse.identity.policy import Ask, Verdict
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
@@ -41,12 +42,15 @@ def ask_own(call: Call, action: str, resource: str) -> None:
         _ask_policies(call, action, [resource], context_of(call, {}))
 
 
-def refusal(principal: Principal, action: str, resource: str, verdict: Verdict) -> str:
-    """The text of an AccessDeniedException by the policies of the principal."""
+def refusal(
+    principal: Principal, action: str, resource: str, verdict: Verdict, layer: Layer = "identity-based policy"
+) -> str:
+    """The text of an AccessDeniedException by the policies of the principal; `layer`: those that it failed at."""
+    article = "an" if layer == "identity-based policy" else "a"
     why = (
-        "with an explicit deny in an identity-based policy"
+        f"with an explicit deny in {article} {layer}"
         if verdict is Verdict.DENY
-        else f"because no identity-based policy allows the {action} action"
+        else f"because no {layer} allows the {action} action"
     )
     return f"User: {principal.arn} is not authorized to perform: {action} on resource: {resource} {why}"
 
@@ -77,9 +81,12 @@ def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Ma
             context=context,
             role_arn=principal.role_arn,
         )
-        verdict = Verdict.NEUTRAL if principal.permissions is None else principal.permissions.verdict(ask)
+        if principal.permissions is None:
+            raise AccessDeniedException(refusal(principal, action, resource, Verdict.NEUTRAL))
+        verdict = principal.permissions.verdict(ask)
         if verdict is not Verdict.ALLOW:
-            raise AccessDeniedException(refusal(principal, action, resource, verdict))
+            layer = principal.permissions.refused_by(ask)
+            raise AccessDeniedException(refusal(principal, action, resource, verdict, layer))
 
 
 async def _resources(call: Call, operation: Operation, request: Shape) -> list[str]:

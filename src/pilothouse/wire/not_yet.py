@@ -82,47 +82,46 @@ _BY_REASON: dict[tuple[str, str], str] = {
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
         AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile
-        AddUserToGroup AssociateDelegationRequest AttachGroupPolicy AttachRolePolicy AttachUserPolicy
-        ChangePassword CreateAccountAlias CreateDelegationRequest CreateGroup
-        CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider CreatePolicy CreatePolicyVersion
+        AssociateDelegationRequest
+        ChangePassword CreateAccountAlias CreateDelegationRequest
+        CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider
         CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
         CreateVirtualMFADevice DeactivateMFADevice DeleteAccountAlias
-        DeleteAccountPasswordPolicy DeleteGroup DeleteGroupPolicy DeleteInstanceProfile DeleteLoginProfile
-        DeleteOpenIDConnectProvider DeletePolicy DeletePolicyVersion DeleteRolePermissionsBoundary
+        DeleteAccountPasswordPolicy DeleteInstanceProfile DeleteLoginProfile
+        DeleteOpenIDConnectProvider
         DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
-        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteUserPermissionsBoundary
-        DeleteVirtualMFADevice DetachGroupPolicy DetachRolePolicy DetachUserPolicy
+        DeleteServiceSpecificCredential DeleteSigningCertificate
+        DeleteVirtualMFADevice
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
         GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccessKeyLastUsed
         GetAccountAuthorizationDetails GetAccountPasswordPolicy GetAccountProperties GetAccountSummary
         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
-        GetDelegationRequest GetGroup GetGroupPolicy GetHumanReadableSummary GetInstanceProfile
+        GetDelegationRequest GetHumanReadableSummary GetInstanceProfile
         GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
-        GetOutboundWebIdentityFederationInfo GetPolicy GetPolicyVersion
+        GetOutboundWebIdentityFederationInfo
         GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
         GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
         GetServiceLinkedRoleDeletionStatus ListAccountAliases
-        ListAttachedGroupPolicies ListAttachedRolePolicies ListAttachedUserPolicies ListDelegationRequests
-        ListEntitiesForPolicy ListGroupPolicies ListGroups ListGroupsForUser ListInstanceProfileTags
+        ListDelegationRequests
+        ListInstanceProfileTags
         ListInstanceProfiles ListInstanceProfilesForRole ListMFADeviceTags ListMFADevices
-        ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures ListPolicies
-        ListPoliciesGrantingServiceAccess ListPolicyTags ListPolicyVersions ListRoleTags
+        ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures
+        ListPoliciesGrantingServiceAccess
         ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
         ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
-        ListUserTags ListVirtualMFADevices PutAccountProperties PutGroupPolicy
-        PutRolePermissionsBoundary PutUserPermissionsBoundary
+        ListVirtualMFADevices PutAccountProperties
         RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider RemoveRoleFromInstanceProfile
-        RemoveUserFromGroup ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
-        SetDefaultPolicyVersion SetSecurityTokenServicePreferences SimulateCustomPolicy
-        SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider TagPolicy TagRole
-        TagSAMLProvider TagServerCertificate TagUser UntagInstanceProfile UntagMFADevice
-        UntagOpenIDConnectProvider UntagPolicy UntagRole UntagSAMLProvider UntagServerCertificate UntagUser
-        UpdateAccountPasswordPolicy UpdateDelegationRequest UpdateGroup
-        UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint UpdateRole UpdateRoleDescription
+        ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
+        SetSecurityTokenServicePreferences SimulateCustomPolicy
+        SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider
+        TagSAMLProvider TagServerCertificate UntagInstanceProfile UntagMFADevice
+        UntagOpenIDConnectProvider UntagSAMLProvider UntagServerCertificate
+        UpdateAccountPasswordPolicy UpdateDelegationRequest
+        UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint
         UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
-        UpdateSigningCertificate UpdateUser UploadSSHPublicKey UploadServerCertificate
+        UpdateSigningCertificate UploadSSHPublicKey UploadServerCertificate
         UploadSigningCertificate
     """,
 }

@@ -1,11 +1,11 @@
-"""Access: accounts and their keys; IAM's users and roles, and STS.
+"""Access: accounts and their keys; IAM's users, groups, roles and policies, and STS.
 
-Owns the tables account, access_key, iam_user, iam_role and iam_inline_policy. An account's root key may do
-everything in that account and nothing elsewhere; users and sessions of roles what their policies allow.
+Owns the tables account, access_key, iam_user, iam_group, iam_role, iam_policy and what hangs on them. An account's root
+key may do everything in that account and nothing elsewhere; users and sessions of roles what their policies allow.
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.access import iam, operations, roles
+from pilothouse.capabilities.access import bounds, groups, iam, managed, roles, sts, tagging
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
 from pilothouse.capabilities.access.store import (
@@ -17,7 +17,7 @@ from pilothouse.capabilities.access.store import (
     rotate_root,
 )
 
-CAPABILITY = Capability.of("access", iam, operations, roles, sealed=(SEALED,))
+CAPABILITY = Capability.of("access", bounds, groups, iam, managed, roles, sts, tagging, sealed=(SEALED,))
 
 __all__ = [
     "CAPABILITY",

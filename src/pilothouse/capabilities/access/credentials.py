@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from pilothouse.call import House
+from pilothouse.capabilities.access.held import held_by
 from pilothouse.capabilities.access.model import root_arn, seal_context
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential, Session
-from pilothouse.identity.permissions import Permissions
-from pilothouse.identity.policy import parse
+from pilothouse.identity.permissions import Permissions, Source
 from pilothouse.identity.principals import Principal
 from pilothouse.identity.session_tokens import credential_of, meet
 from pilothouse.storage import Transaction
@@ -85,14 +85,11 @@ class AccessCredentials:
             role = await store.by_id(session.role_id)
             if role is None:
                 raise UnrecognizedClientException
-            documents = await UserStore(tx, role.account_id).policies(role.role_id)
+            held = await held_by(tx, role)
             principal = replace(
                 found.principal,
                 role_arn=role.arn,
-                permissions=Permissions(
-                    [parse(document, kind="identity") for _, document in documents],
-                    [parse(session.policy, kind="identity")] if session.policy else None,
-                ),
+                permissions=Permissions.of(held + _narrowing(session)),
                 tags={**await store.tags(role), **session.tags},
             )
         complete = replace(found, principal=principal)
@@ -119,7 +116,6 @@ async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner
     user = await store.by_id(owner_id)
     if user is None:
         raise UnrecognizedClientException
-    documents = await store.policies(user.user_id)
     return Principal(
         kind="user",
         account_id=account_id,
@@ -127,7 +123,7 @@ async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner
         user_id=user.user_id,
         access_key_id=access_key_id,
         name=user.name,
-        permissions=Permissions([parse(document, kind="identity") for _, document in documents]),
+        permissions=Permissions.of(await held_by(tx, user)),
         tags=await store.tags(user),
     )
 
@@ -140,3 +136,7 @@ def _root(account_id: str, access_key_id: str) -> Principal:
         user_id=account_id,
         access_key_id=access_key_id,
     )
+
+
+def _narrowing(session: Session) -> list[Source]:
+    return [Source(kind="session", name="session policy", document=session.policy)] if session.policy else []

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
+from pilothouse.capabilities.access.bounds import bound, boundary_of_request, leave_policies, told_boundary
+from pilothouse.capabilities.access.group_store import GroupStore
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     EntityAlreadyExistsException,
@@ -17,7 +19,9 @@ from pilothouse.capabilities.access.model import (
     root_arn,
     user_arn,
 )
+from pilothouse.capabilities.access.owners import found_user, locked_user, user_resource
 from pilothouse.capabilities.access.pages import checked_policy, page, position
+from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
 from pilothouse.identity.policy import size
@@ -31,16 +35,6 @@ _POLICY_CHARACTERS: Final = 2048
 """Of all inline policies of a user together, without white space."""
 
 
-async def _user(call: Call, request: Shape) -> list[str]:
-    """The ARN that policies are asked about; a user who is not there has it without a path."""
-    name = request.get("UserName")
-    if name is None:
-        return [call.principal.arn]
-    async with call.reading() as tx:
-        found = await UserStore(tx, call.account_id).find(name)
-    return [found.arn if found is not None else user_arn(call.account_id, "/", name)]
-
-
 def _new_user(call: Call, request: Shape) -> list[str]:
     return [user_arn(call.account_id, request.get("Path", "/"), request["UserName"])]
 
@@ -49,12 +43,9 @@ def _users_below(call: Call, request: Shape) -> list[str]:
     return [f"arn:aws:iam::{call.account_id}:user{request.get('PathPrefix', '/')}"]
 
 
-@operation("iam", "CreateUser", writes=True, resources=_new_user)
+@operation("iam", "CreateUser", writes=True, resources=_new_user, conditions=boundary_of_request)
 async def create_user(call: Call, request: Shape) -> Shape:
     """A user who may do nothing yet. Names differ by more than case."""
-    boundary = request.get("PermissionsBoundary")
-    if boundary is not None:
-        raise NoSuchEntityException(f"Policy {boundary} does not exist or is not attachable.")
     given = tags.by_key(request.get("Tags") or [])
     async with call.transaction() as tx:
         await tx.lock("iam users", call.account_id)
@@ -71,10 +62,11 @@ async def create_user(call: Call, request: Shape) -> Shape:
             created_at=call.clock.millis(),
         )
         await store.add(made, given)
-    return {"User": _told(made, given)}
+        boundary = await bound(tx, made, request.get("PermissionsBoundary"))
+    return {"User": _told(made, given) | boundary}
 
 
-@operation("iam", "GetUser", resources=_user)
+@operation("iam", "GetUser", resources=user_resource)
 async def get_user(call: Call, request: Shape) -> Shape:
     """A user, or without a name the caller."""
     async with call.reading() as tx:
@@ -83,7 +75,8 @@ async def get_user(call: Call, request: Shape) -> Shape:
             root = {"Path": "/", "UserName": "root", "UserId": call.account_id, "Arn": root_arn(call.account_id)}
             made_at = await UserStore(tx, call.account_id).account_made_at()
             return {"User": root | {"CreateDate": from_millis(made_at)}}
-        return {"User": _told(owner, await UserStore(tx, call.account_id).tags(owner))}
+        told = _told(owner, await UserStore(tx, call.account_id).tags(owner))
+        return {"User": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(owner.user_id))}
 
 
 @operation("iam", "ListUsers", resources=_users_below)
@@ -99,21 +92,38 @@ async def list_users(call: Call, request: Shape) -> Shape:
     return page(call, f"ListUsers {path}", {"Users": [_told(each, {}) for each in shown]}, last, len(found) > most)
 
 
-@operation("iam", "DeleteUser", writes=True, resources=_user)
+@operation("iam", "UpdateUser", writes=True, resources=user_resource)
+async def update_user(call: Call, request: Shape) -> Shape:
+    """Another name or path. Keys, policies and groups stay; policies that name the old ARN speak of it no more."""
+    async with call.transaction() as tx:
+        await tx.lock("iam users", call.account_id)
+        store = UserStore(tx, call.account_id)
+        user = await locked_user(store, request["UserName"])
+        name = request.get("NewUserName", user.name)
+        if name.lower() != user.name.lower() and await store.find(name) is not None:
+            raise EntityAlreadyExistsException(f"User with name {name} already exists.")
+        await store.rename(user, name, request.get("NewPath", user.path))
+    return {}
+
+
+@operation("iam", "DeleteUser", writes=True, resources=user_resource)
 async def delete_user(call: Call, request: Shape) -> Shape:
     """The user goes once nothing hangs on it any more; a user of the same name is another one."""
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
-        user = await _locked(store, request["UserName"])
+        user = await locked_user(store, request["UserName"])
         if await store.keys(user.user_id):
             raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
         if await store.policies(user.user_id, most=1):
             raise DeleteConflictException("Cannot delete entity, must delete policies first.")
+        if await GroupStore(tx, call.account_id).of(user):
+            raise DeleteConflictException("Cannot delete entity, must remove user from all groups first.")
+        await leave_policies(tx, user)
         await store.remove(user)
     return {}
 
 
-@operation("iam", "CreateAccessKey", writes=True, resources=_user)
+@operation("iam", "CreateAccessKey", writes=True, resources=user_resource)
 async def create_access_key(call: Call, request: Shape) -> Shape:
     """A key with its secret, which is shown this once; at most two for each user."""
     async with call.transaction() as tx:
@@ -132,7 +142,7 @@ async def create_access_key(call: Call, request: Shape) -> Shape:
     return {"AccessKey": _named(owner) | key}
 
 
-@operation("iam", "ListAccessKeys", resources=_user)
+@operation("iam", "ListAccessKeys", resources=user_resource)
 async def list_access_keys(call: Call, request: Shape) -> Shape:
     """The keys of a user; there are never more than one page."""
     position(call, "ListAccessKeys", request)
@@ -148,7 +158,7 @@ async def list_access_keys(call: Call, request: Shape) -> Shape:
     return {"AccessKeyMetadata": told, "IsTruncated": False}
 
 
-@operation("iam", "UpdateAccessKey", writes=True, resources=_user)
+@operation("iam", "UpdateAccessKey", writes=True, resources=user_resource)
 async def update_access_key(call: Call, request: Shape) -> Shape:
     """Active or Inactive; a key that is disabled is refused from the next request on."""
     if request["Status"] == "Expired":
@@ -162,7 +172,7 @@ async def update_access_key(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "DeleteAccessKey", writes=True, resources=_user)
+@operation("iam", "DeleteAccessKey", writes=True, resources=user_resource)
 async def delete_access_key(call: Call, request: Shape) -> Shape:
     """The key is refused from the next request on."""
     async with call.transaction() as tx:
@@ -173,13 +183,13 @@ async def delete_access_key(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "PutUserPolicy", writes=True, resources=_user)
+@operation("iam", "PutUserPolicy", writes=True, resources=user_resource)
 async def put_user_policy(call: Call, request: Shape) -> Shape:
     """A policy that stands in the user; one of the same name is replaced."""
     document = checked_policy(request["PolicyDocument"], "identity")
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
-        user = await _locked(store, request["UserName"])
+        user = await locked_user(store, request["UserName"])
         others = [text for name, text in await store.policies(user.user_id) if name != request["PolicyName"]]
         if sum(map(size, [*others, document])) > _POLICY_CHARACTERS:
             raise LimitExceededException(
@@ -189,12 +199,12 @@ async def put_user_policy(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "GetUserPolicy", resources=_user)
+@operation("iam", "GetUserPolicy", resources=user_resource)
 async def get_user_policy(call: Call, request: Shape) -> Shape:
     """The document as it was put, percent-encoded as IAM does."""
     async with call.reading() as tx:
         store = UserStore(tx, call.account_id)
-        user = await _found(store, request["UserName"])
+        user = await found_user(store, request["UserName"])
         documents = dict(await store.policies(user.user_id))
     document = documents.get(request["PolicyName"])
     if document is None:
@@ -202,7 +212,7 @@ async def get_user_policy(call: Call, request: Shape) -> Shape:
     return {"UserName": user.name, "PolicyName": request["PolicyName"], "PolicyDocument": quote(document, safe="")}
 
 
-@operation("iam", "ListUserPolicies", resources=_user)
+@operation("iam", "ListUserPolicies", resources=user_resource)
 async def list_user_policies(call: Call, request: Shape) -> Shape:
     """Names of the inline policies."""
     query = f"ListUserPolicies {request['UserName'].lower()}"
@@ -210,18 +220,18 @@ async def list_user_policies(call: Call, request: Shape) -> Shape:
     after = position(call, query, request)
     async with call.reading() as tx:
         store = UserStore(tx, call.account_id)
-        user = await _found(store, request["UserName"])
+        user = await found_user(store, request["UserName"])
         found = [name for name, _ in await store.policies(user.user_id, after, most + 1)]
     shown = found[:most]
     return page(call, query, {"PolicyNames": shown}, shown[-1] if shown else "", len(found) > most)
 
 
-@operation("iam", "DeleteUserPolicy", writes=True, resources=_user)
+@operation("iam", "DeleteUserPolicy", writes=True, resources=user_resource)
 async def delete_user_policy(call: Call, request: Shape) -> Shape:
     """What it allowed or denied counts no more from the next request on."""
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
-        user = await _locked(store, request["UserName"])
+        user = await locked_user(store, request["UserName"])
         if not await store.remove_policy(user.user_id, request["PolicyName"]):
             raise _no_policy(request)
     return {}
@@ -232,24 +242,12 @@ async def _owner(call: Call, tx: Transaction, request: Shape, *, lock: bool = Fa
     store = UserStore(tx, call.account_id)
     name = request.get("UserName") or call.principal.name
     if name:
-        return await (_locked if lock else _found)(store, name)
+        return await (locked_user if lock else found_user)(store, name)
     if call.principal.kind != "root":
         raise ValidationException("Must specify userName when calling with non-User credentials")
     if lock:
         await tx.lock("iam root", call.account_id)
     return None
-
-
-async def _found(store: UserStore, name: str) -> User:
-    user = await store.find(name)
-    if user is None:
-        raise NoSuchEntityException(f"The user with name {name} cannot be found.")
-    return user
-
-
-async def _locked(store: UserStore, name: str) -> User:
-    await store.lock(name)
-    return await _found(store, name)
 
 
 def _told(user: User, given: dict[str, str]) -> Shape:

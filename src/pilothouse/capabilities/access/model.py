@@ -21,6 +21,10 @@ class LimitExceededException(ApiError):
     """A quota of IAM."""
 
 
+class InvalidInputException(ApiError):
+    """Something about a request that IAM looks at besides the model."""
+
+
 class MalformedPolicyDocumentException(ApiError):
     """The document is not a policy; the text says why."""
 
@@ -106,3 +110,49 @@ class Role:
 def role_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a role."""
     return f"arn:aws:iam::{account_id}:role{path}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagedPolicy:
+    """A policy that users and roles can hold; its documents are in its versions."""
+
+    account_id: str
+    """`aws` for those that every account has."""
+    name: str
+    path: str
+    policy_id: str
+    description: str
+    default_version: int
+    last_version: int
+    """The highest number that was given; none is given twice."""
+    created_at: int
+    updated_at: int
+
+    @property
+    def arn(self) -> str:
+        return policy_arn(self.account_id, self.path, self.name)
+
+
+def policy_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of a managed policy."""
+    return f"arn:aws:iam::{account_id}:policy{path}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """An IAM group."""
+
+    account_id: str
+    name: str
+    path: str
+    group_id: str
+    created_at: int
+
+    @property
+    def arn(self) -> str:
+        return group_arn(self.account_id, self.path, self.name)
+
+
+def group_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of a group."""
+    return f"arn:aws:iam::{account_id}:group{path}{name}"

@@ -89,6 +89,16 @@ class RoleStore:
             role_id=role.role_id,
         )
 
+    async def describe(self, role: Role, description: str, max_session: int) -> None:
+        await self.tx.execute(
+            "update iam_role set description = :description, max_session = :max_session"
+            " where account_id = :account_id and role_id = :role_id",
+            account_id=self.account_id,
+            role_id=role.role_id,
+            description=description,
+            max_session=max_session,
+        )
+
     async def remove(self, role: Role) -> None:
         await self.tx.execute(
             "delete from iam_role where account_id = :account_id and role_id = :role_id",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from pilothouse.call import House
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.model import AccessKey, AccountKey, User, seal_context
+from pilothouse.capabilities.access.model import AccessKey, AccountKey, User, seal_context, user_arn
 from pilothouse.storage import Row, Transaction
 
 _TAGGED = "iam:user"
@@ -89,6 +89,24 @@ class UserStore:
             created_at=user.created_at,
         )
         await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, user.user_id, given)
+
+    async def rename(self, user: User, name: str, path: str) -> None:
+        """Its keys and policies follow by its id."""
+        await self.tx.execute(
+            "update iam_user set name = :name, name_key = :name_key, path = :path"
+            " where account_id = :account_id and user_id = :user_id",
+            account_id=self.account_id,
+            user_id=user.user_id,
+            name=name,
+            name_key=name.lower(),
+            path=path,
+        )
+        await self.tx.execute(
+            "update access_key set principal_arn = :arn where account_id = :account_id and principal_id = :user_id",
+            account_id=self.account_id,
+            user_id=user.user_id,
+            arn=user_arn(self.account_id, path, name),
+        )
 
     async def remove(self, user: User) -> None:
         await self.tx.execute(

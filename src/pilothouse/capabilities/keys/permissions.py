@@ -133,8 +133,9 @@ async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
         raise AccessDeniedException(refused_elsewhere(use.by, use.action))
     if decision.verdict is Verdict.DENY:
         raise AccessDeniedException(_refused(key, use, "with an explicit deny in a resource-based policy"))
-    if own is not Verdict.ALLOW:
-        raise AccessDeniedException(refusal(use.by, use.action, key.arn, own))
+    if permissions is not None and own is not Verdict.ALLOW:
+        layer = permissions.refused_by(_ask(key, use, of_key))
+        raise AccessDeniedException(refusal(use.by, use.action, key.arn, own, layer))
     raise AccessDeniedException(_refused(key, use, f"because no resource-based policy allows the {use.action} action"))
 
 

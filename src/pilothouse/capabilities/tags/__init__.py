@@ -21,6 +21,7 @@ __all__ = [
     "of",
     "of_each",
     "put",
+    "remove",
     "remove_all",
 ]
 
@@ -47,6 +48,15 @@ async def of_each(
 ) -> dict[str, dict[str, str]]:
     """Tags of several resources in one question; a resource without tags has no entry."""
     return await TagStore(tx, account_id, region).of_each(resource_type, resource_ids)
+
+
+async def remove(
+    tx: Transaction, account_id: str, region: str, resource_type: str, resource_id: str, keys: Collection[str]
+) -> None:
+    """Remove tags by their keys; one that is not there is no error."""
+    store = TagStore(tx, account_id, region)
+    await store.lock(resource_type, resource_id)
+    await store.remove(resource_type, resource_id, keys)
 
 
 async def remove_all(tx: Transaction, account_id: str, region: str, resource_type: str, resource_id: str) -> None:

@@ -1,0 +1,109 @@
+"""Permission boundaries of users and roles: a managed policy beyond which nothing that they hold reaches."""
+
+from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.access.model import (
+    DeleteConflictException,
+    Group,
+    ManagedPolicy,
+    NoSuchEntityException,
+    Role,
+    User,
+)
+from pilothouse.capabilities.access.owners import locked_role, locked_user, role_resource, user_resource
+from pilothouse.capabilities.access.policy_store import PolicyStore
+from pilothouse.capabilities.access.role_store import RoleStore
+from pilothouse.capabilities.access.users import UserStore
+from pilothouse.storage import Transaction
+
+
+def boundary_of_request(call: Call, request: Shape) -> dict[str, str]:
+    """The condition key about the boundary that a request sets."""
+    arn = request.get("PermissionsBoundary")
+    return {} if arn is None else {"iam:PermissionsBoundary": arn}
+
+
+@operation(
+    "iam", "PutUserPermissionsBoundary", writes=True, resources=user_resource, conditions=boundary_of_request
+)  # fmt: skip
+async def put_user_permissions_boundary(call: Call, request: Shape) -> Shape:
+    """What the user may do is from now on no more than the boundary allows."""
+    async with call.transaction() as tx:
+        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
+        await bound(tx, user, request["PermissionsBoundary"])
+    return {}
+
+
+@operation(
+    "iam", "PutRolePermissionsBoundary", writes=True, resources=role_resource, conditions=boundary_of_request
+)  # fmt: skip
+async def put_role_permissions_boundary(call: Call, request: Shape) -> Shape:
+    """What sessions of the role may do is from now on no more than the boundary allows."""
+    async with call.transaction() as tx:
+        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
+        await bound(tx, role, request["PermissionsBoundary"])
+    return {}
+
+
+@operation("iam", "DeleteUserPermissionsBoundary", writes=True, resources=user_resource)
+async def delete_user_permissions_boundary(call: Call, request: Shape) -> Shape:
+    """What the user holds counts whole again."""
+    async with call.transaction() as tx:
+        await _unbound(tx, await locked_user(UserStore(tx, call.account_id), request["UserName"]))
+    return {}
+
+
+@operation("iam", "DeleteRolePermissionsBoundary", writes=True, resources=role_resource)
+async def delete_role_permissions_boundary(call: Call, request: Shape) -> Shape:
+    """What the role holds counts whole again."""
+    async with call.transaction() as tx:
+        await _unbound(tx, await locked_role(RoleStore(tx, call.account_id), request["RoleName"]))
+    return {}
+
+
+async def attachable(store: PolicyStore, arn: str) -> ManagedPolicy:
+    """The policy, which nobody deletes until the transaction ends. Raises NoSuchEntityException."""
+    await store.lock(arn)
+    policy = await store.find(arn)
+    if policy is None:
+        raise NoSuchEntityException(f"Policy {arn} does not exist or is not attachable.")
+    return policy
+
+
+async def bound(tx: Transaction, owner: User | Role, arn: str | None) -> Shape:
+    """Set the boundary, if there is one to be set, and give what is told of it. Raises NoSuchEntityException."""
+    if arn is None:
+        return {}
+    store = PolicyStore(tx, owner.account_id)
+    policy = await attachable(store, arn)
+    await _unbound(tx, owner)
+    await store.attach(policy, *kind_and_id(owner), use="boundary")
+    return told_boundary(arn)
+
+
+def told_boundary(arn: str | None) -> Shape:
+    """The member of a user or role about its boundary."""
+    if arn is None:
+        return {}
+    return {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn}}
+
+
+async def leave_policies(tx: Transaction, owner: User | Role | Group) -> None:
+    """Before the owner goes: its boundary goes, attached policies have to be gone. Raises DeleteConflictException."""
+    if await PolicyStore(tx, owner.account_id).attached(kind_and_id(owner)[1]):
+        raise DeleteConflictException("Cannot delete entity, must detach all policies first.")
+    await _unbound(tx, owner)
+
+
+def kind_and_id(owner: User | Role | Group) -> tuple[str, str]:
+    """`user`, `role` or `group`, and the unique id."""
+    if isinstance(owner, User):
+        return "user", owner.user_id
+    return ("role", owner.role_id) if isinstance(owner, Role) else ("group", owner.group_id)
+
+
+async def _unbound(tx: Transaction, owner: User | Role | Group) -> None:
+    store = PolicyStore(tx, owner.account_id)
+    _, owner_id = kind_and_id(owner)
+    before = await store.boundary(owner_id)
+    if before is not None:
+        await store.detach(before, owner_id, "boundary")
