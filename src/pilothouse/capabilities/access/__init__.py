@@ -5,7 +5,7 @@ key may do everything in that account and nothing elsewhere; users and sessions 
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.access import bounds, groups, iam, managed, roles, sts, tagging
+from pilothouse.capabilities.access import attachments, bounds, groups, iam, inline, managed, roles, sts, tagging
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
 from pilothouse.capabilities.access.store import (
@@ -17,7 +17,9 @@ from pilothouse.capabilities.access.store import (
     rotate_root,
 )
 
-CAPABILITY = Capability.of("access", bounds, groups, iam, managed, roles, sts, tagging, sealed=(SEALED,))
+CAPABILITY = Capability.of(
+    "access", attachments, bounds, groups, iam, inline, managed, roles, sts, tagging, sealed=(SEALED,)
+)  # fmt: skip
 
 __all__ = [
     "CAPABILITY",

@@ -3,16 +3,13 @@
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
-    Group,
     ManagedPolicy,
     NoSuchEntityException,
     Role,
     User,
 )
-from pilothouse.capabilities.access.owners import locked_role, locked_user, role_resource, user_resource
+from pilothouse.capabilities.access.owners import GROUP, ROLE, USER, Owner, locked, role_resource, user_resource
 from pilothouse.capabilities.access.policy_store import PolicyStore
-from pilothouse.capabilities.access.role_store import RoleStore
-from pilothouse.capabilities.access.users import UserStore
 from pilothouse.storage import Transaction
 
 
@@ -28,7 +25,7 @@ def boundary_of_request(call: Call, request: Shape) -> dict[str, str]:
 async def put_user_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What the user may do is from now on no more than the boundary allows."""
     async with call.transaction() as tx:
-        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
+        user = await locked(tx, USER, call.account_id, request["UserName"])
         await bound(tx, user, request["PermissionsBoundary"])
     return {}
 
@@ -39,7 +36,7 @@ async def put_user_permissions_boundary(call: Call, request: Shape) -> Shape:
 async def put_role_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What sessions of the role may do is from now on no more than the boundary allows."""
     async with call.transaction() as tx:
-        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
+        role = await locked(tx, ROLE, call.account_id, request["RoleName"])
         await bound(tx, role, request["PermissionsBoundary"])
     return {}
 
@@ -48,7 +45,7 @@ async def put_role_permissions_boundary(call: Call, request: Shape) -> Shape:
 async def delete_user_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What the user holds counts whole again."""
     async with call.transaction() as tx:
-        await _unbound(tx, await locked_user(UserStore(tx, call.account_id), request["UserName"]))
+        await _unbound(tx, await locked(tx, USER, call.account_id, request["UserName"]))
     return {}
 
 
@@ -56,7 +53,7 @@ async def delete_user_permissions_boundary(call: Call, request: Shape) -> Shape:
 async def delete_role_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What the role holds counts whole again."""
     async with call.transaction() as tx:
-        await _unbound(tx, await locked_role(RoleStore(tx, call.account_id), request["RoleName"]))
+        await _unbound(tx, await locked(tx, ROLE, call.account_id, request["RoleName"]))
     return {}
 
 
@@ -87,23 +84,22 @@ def told_boundary(arn: str | None) -> Shape:
     return {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn}}
 
 
-async def leave_policies(tx: Transaction, owner: User | Role | Group) -> None:
+async def leave_policies(tx: Transaction, owner: Owner) -> None:
     """Before the owner goes: its boundary goes, attached policies have to be gone. Raises DeleteConflictException."""
-    if await PolicyStore(tx, owner.account_id).attached(kind_and_id(owner)[1]):
+    if await PolicyStore(tx, owner.account_id).attached(owner.unique_id):
         raise DeleteConflictException("Cannot delete entity, must detach all policies first.")
     await _unbound(tx, owner)
 
 
-def kind_and_id(owner: User | Role | Group) -> tuple[str, str]:
+def kind_and_id(owner: Owner) -> tuple[str, str]:
     """`user`, `role` or `group`, and the unique id."""
-    if isinstance(owner, User):
-        return "user", owner.user_id
-    return ("role", owner.role_id) if isinstance(owner, Role) else ("group", owner.group_id)
+    kind = USER if isinstance(owner, User) else ROLE if isinstance(owner, Role) else GROUP
+    return kind.name, owner.unique_id
 
 
-async def _unbound(tx: Transaction, owner: User | Role | Group) -> None:
+async def _unbound(tx: Transaction, owner: Owner) -> None:
     store = PolicyStore(tx, owner.account_id)
-    _, owner_id = kind_and_id(owner)
+    owner_id = owner.unique_id
     before = await store.boundary(owner_id)
     if before is not None:
         await store.detach(before, owner_id, "boundary")

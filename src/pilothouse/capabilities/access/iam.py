@@ -1,10 +1,9 @@
-"""IAM: users, their access keys and their inline policies.
+"""IAM: users and their access keys.
 
 Operations on access keys without a user name are about the caller's own, root's among them.
 """
 
 from typing import Any, Final
-from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
@@ -12,48 +11,38 @@ from pilothouse.capabilities.access.bounds import bound, boundary_of_request, le
 from pilothouse.capabilities.access.group_store import GroupStore
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
-    EntityAlreadyExistsException,
     LimitExceededException,
     NoSuchEntityException,
     User,
     root_arn,
-    user_arn,
 )
-from pilothouse.capabilities.access.owners import found_user, locked_user, user_resource
-from pilothouse.capabilities.access.pages import checked_policy, page, position
+from pilothouse.capabilities.access.owners import (
+    USER,
+    found,
+    listed,
+    locked,
+    must_be_free,
+    must_have_room,
+    new_resource,
+    resources_below,
+    user_resource,
+)
+from pilothouse.capabilities.access.pages import position
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
-from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
-_PAGE: Final = 100
-_MOST_USERS: Final = 5000
 _MOST_KEYS: Final = 2
-_POLICY_CHARACTERS: Final = 2048
-"""Of all inline policies of a user together, without white space."""
 
 
-def _new_user(call: Call, request: Shape) -> list[str]:
-    return [user_arn(call.account_id, request.get("Path", "/"), request["UserName"])]
-
-
-def _users_below(call: Call, request: Shape) -> list[str]:
-    return [f"arn:aws:iam::{call.account_id}:user{request.get('PathPrefix', '/')}"]
-
-
-@operation("iam", "CreateUser", writes=True, resources=_new_user, conditions=boundary_of_request)
+@operation("iam", "CreateUser", writes=True, resources=new_resource(USER), conditions=boundary_of_request)
 async def create_user(call: Call, request: Shape) -> Shape:
     """A user who may do nothing yet. Names differ by more than case."""
     given = tags.by_key(request.get("Tags") or [])
     async with call.transaction() as tx:
-        await tx.lock("iam users", call.account_id)
-        store = UserStore(tx, call.account_id)
-        if await store.find(request["UserName"]) is not None:
-            raise EntityAlreadyExistsException(f"User with name {request['UserName']} already exists.")
-        if await store.count() >= _MOST_USERS:
-            raise LimitExceededException(f"Cannot exceed quota for UsersPerAccount: {_MOST_USERS}")
+        await must_have_room(tx, USER, call.account_id, request["UserName"])
         made = User(
             account_id=call.account_id,
             name=request["UserName"],
@@ -61,7 +50,7 @@ async def create_user(call: Call, request: Shape) -> Shape:
             user_id=call.ids.unique_id("AIDA"),
             created_at=call.clock.millis(),
         )
-        await store.add(made, given)
+        await UserStore(tx, call.account_id).add(made, given)
         boundary = await bound(tx, made, request.get("PermissionsBoundary"))
     return {"User": _told(made, given) | boundary}
 
@@ -79,30 +68,25 @@ async def get_user(call: Call, request: Shape) -> Shape:
         return {"User": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(owner.user_id))}
 
 
-@operation("iam", "ListUsers", resources=_users_below)
+@operation("iam", "ListUsers", resources=resources_below(USER))
 async def list_users(call: Call, request: Shape) -> Shape:
     """Users by name."""
-    path = request.get("PathPrefix", "/")
-    most = request.get("MaxItems", _PAGE)
-    after = position(call, f"ListUsers {path}", request)
-    async with call.reading() as tx:
-        found = await UserStore(tx, call.account_id).after(after, path, most + 1)
-    shown = found[:most]
-    last = shown[-1].name.lower() if shown else ""
-    return page(call, f"ListUsers {path}", {"Users": [_told(each, {}) for each in shown]}, last, len(found) > most)
+
+    async def tell(tx: Transaction, user: User) -> Shape:
+        return _told(user, {})
+
+    return await listed(call, request, USER, tell)
 
 
 @operation("iam", "UpdateUser", writes=True, resources=user_resource)
 async def update_user(call: Call, request: Shape) -> Shape:
     """Another name or path. Keys, policies and groups stay; policies that name the old ARN speak of it no more."""
     async with call.transaction() as tx:
-        await tx.lock("iam users", call.account_id)
-        store = UserStore(tx, call.account_id)
-        user = await locked_user(store, request["UserName"])
+        user = await locked(tx, USER, call.account_id, request["UserName"])
         name = request.get("NewUserName", user.name)
-        if name.lower() != user.name.lower() and await store.find(name) is not None:
-            raise EntityAlreadyExistsException(f"User with name {name} already exists.")
-        await store.rename(user, name, request.get("NewPath", user.path))
+        if name.lower() != user.name.lower():
+            await must_be_free(tx, USER, call.account_id, name)
+        await UserStore(tx, call.account_id).rename(user, name, request.get("NewPath", user.path))
     return {}
 
 
@@ -111,7 +95,7 @@ async def delete_user(call: Call, request: Shape) -> Shape:
     """The user goes once nothing hangs on it any more; a user of the same name is another one."""
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
-        user = await locked_user(store, request["UserName"])
+        user = await locked(tx, USER, call.account_id, request["UserName"])
         if await store.keys(user.user_id):
             raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
         if await store.policies(user.user_id, most=1):
@@ -183,66 +167,11 @@ async def delete_access_key(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "PutUserPolicy", writes=True, resources=user_resource)
-async def put_user_policy(call: Call, request: Shape) -> Shape:
-    """A policy that stands in the user; one of the same name is replaced."""
-    document = checked_policy(request["PolicyDocument"], "identity")
-    async with call.transaction() as tx:
-        store = UserStore(tx, call.account_id)
-        user = await locked_user(store, request["UserName"])
-        others = [text for name, text in await store.policies(user.user_id) if name != request["PolicyName"]]
-        if sum(map(size, [*others, document])) > _POLICY_CHARACTERS:
-            raise LimitExceededException(
-                f"Maximum policy size of {_POLICY_CHARACTERS} bytes exceeded for user {user.name}"
-            )
-        await store.put_policy(user.user_id, request["PolicyName"], document)
-    return {}
-
-
-@operation("iam", "GetUserPolicy", resources=user_resource)
-async def get_user_policy(call: Call, request: Shape) -> Shape:
-    """The document as it was put, percent-encoded as IAM does."""
-    async with call.reading() as tx:
-        store = UserStore(tx, call.account_id)
-        user = await found_user(store, request["UserName"])
-        documents = dict(await store.policies(user.user_id))
-    document = documents.get(request["PolicyName"])
-    if document is None:
-        raise _no_policy(request)
-    return {"UserName": user.name, "PolicyName": request["PolicyName"], "PolicyDocument": quote(document, safe="")}
-
-
-@operation("iam", "ListUserPolicies", resources=user_resource)
-async def list_user_policies(call: Call, request: Shape) -> Shape:
-    """Names of the inline policies."""
-    query = f"ListUserPolicies {request['UserName'].lower()}"
-    most = request.get("MaxItems", _PAGE)
-    after = position(call, query, request)
-    async with call.reading() as tx:
-        store = UserStore(tx, call.account_id)
-        user = await found_user(store, request["UserName"])
-        found = [name for name, _ in await store.policies(user.user_id, after, most + 1)]
-    shown = found[:most]
-    return page(call, query, {"PolicyNames": shown}, shown[-1] if shown else "", len(found) > most)
-
-
-@operation("iam", "DeleteUserPolicy", writes=True, resources=user_resource)
-async def delete_user_policy(call: Call, request: Shape) -> Shape:
-    """What it allowed or denied counts no more from the next request on."""
-    async with call.transaction() as tx:
-        store = UserStore(tx, call.account_id)
-        user = await locked_user(store, request["UserName"])
-        if not await store.remove_policy(user.user_id, request["PolicyName"]):
-            raise _no_policy(request)
-    return {}
-
-
 async def _owner(call: Call, tx: Transaction, request: Shape, *, lock: bool = False) -> User | None:
     """The user whom the request names, or else the caller; None is root."""
-    store = UserStore(tx, call.account_id)
     name = request.get("UserName") or call.principal.name
     if name:
-        return await (locked_user if lock else found_user)(store, name)
+        return await (locked if lock else found)(tx, USER, call.account_id, name)
     if call.principal.kind != "root":
         raise ValidationException("Must specify userName when calling with non-User credentials")
     if lock:
@@ -269,7 +198,3 @@ def _named(owner: User | None) -> Shape:
 
 def _no_key(request: Shape) -> NoSuchEntityException:
     return NoSuchEntityException(f"The Access Key with id {request['AccessKeyId']} cannot be found.")
-
-
-def _no_policy(request: Shape) -> NoSuchEntityException:
-    return NoSuchEntityException(f"The user policy with name {request['PolicyName']} cannot be found.")

@@ -6,48 +6,25 @@ from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.bounds import attachable, kind_and_id
-from pilothouse.capabilities.access.group_store import GroupStore
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     EntityAlreadyExistsException,
-    Group,
     LimitExceededException,
     ManagedPolicy,
     NoSuchEntityException,
-    Role,
-    User,
     policy_arn,
 )
-from pilothouse.capabilities.access.owners import (
-    found_group,
-    found_role,
-    found_user,
-    group_resource,
-    locked_group,
-    locked_role,
-    locked_user,
-    role_resource,
-    user_resource,
-)
-from pilothouse.capabilities.access.pages import checked_policy, page, position
-from pilothouse.capabilities.access.policy_store import PolicyStore, Use
+from pilothouse.capabilities.access.pages import checked_policy, paged, position
+from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.provided import OWNER, all_provided
-from pilothouse.capabilities.access.role_store import RoleStore
-from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
-from pilothouse.storage import Transaction
 
-_PAGE: Final = 100
 _MOST: Final = 1500
 _VERSIONS: Final = 5
 _CHARACTERS: Final = 6144
 """Of a version, without white space."""
-_HELD: Final = 10
-"""Policies that one user or role may have attached."""
-_USES: Final[dict[str, Use]] = {"PermissionsPolicy": "attached", "PermissionsBoundary": "boundary"}
 
 
 def policy_resource(call: Call, request: Shape) -> list[str]:
@@ -57,10 +34,6 @@ def policy_resource(call: Call, request: Shape) -> list[str]:
 
 def _new_policy(call: Call, request: Shape) -> list[str]:
     return [policy_arn(call.account_id, request.get("Path", "/"), request["PolicyName"])]
-
-
-def _attaching(call: Call, request: Shape) -> dict[str, str]:
-    return {"iam:PolicyARN": request["PolicyArn"]}
 
 
 @operation("iam", "CreatePolicy", writes=True, resources=_new_policy)
@@ -123,7 +96,7 @@ async def list_policies(call: Call, request: Shape) -> Shape:
             if use is not None and not told[_COUNTS[use]]:
                 continue
             found.append((_place(policy), told))
-    return _paged(call, query, request, "Policies", found)
+    return paged(call, query, request, "Policies", found)
 
 
 @operation("iam", "DeletePolicy", writes=True, resources=policy_resource)
@@ -210,155 +183,7 @@ async def delete_policy_version(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "AttachUserPolicy", writes=True, resources=user_resource, conditions=_attaching)
-async def attach_user_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for the user from the next request on."""
-    async with call.transaction() as tx:
-        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
-        await _attach(tx, user, request["PolicyArn"], "PoliciesPerUser")
-    return {}
-
-
-@operation("iam", "AttachRolePolicy", writes=True, resources=role_resource, conditions=_attaching)
-async def attach_role_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for sessions of the role from the next request on."""
-    async with call.transaction() as tx:
-        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
-        await _attach(tx, role, request["PolicyArn"], "PoliciesPerRole")
-    return {}
-
-
-@operation("iam", "DetachUserPolicy", writes=True, resources=user_resource, conditions=_attaching)
-async def detach_user_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for the user no more."""
-    async with call.transaction() as tx:
-        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
-        await _detach(tx, user, request["PolicyArn"])
-    return {}
-
-
-@operation("iam", "DetachRolePolicy", writes=True, resources=role_resource, conditions=_attaching)
-async def detach_role_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for sessions of the role no more."""
-    async with call.transaction() as tx:
-        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
-        await _detach(tx, role, request["PolicyArn"])
-    return {}
-
-
-@operation("iam", "ListAttachedUserPolicies", resources=user_resource)
-async def list_attached_user_policies(call: Call, request: Shape) -> Shape:
-    """By name."""
-    query = f"ListAttachedUserPolicies {request['UserName'].lower()}"
-    async with call.reading() as tx:
-        user = await found_user(UserStore(tx, call.account_id), request["UserName"])
-        return await _attached(call, tx, user, query, request)
-
-
-@operation("iam", "ListAttachedRolePolicies", resources=role_resource)
-async def list_attached_role_policies(call: Call, request: Shape) -> Shape:
-    """By name."""
-    query = f"ListAttachedRolePolicies {request['RoleName'].lower()}"
-    async with call.reading() as tx:
-        role = await found_role(RoleStore(tx, call.account_id), request["RoleName"])
-        return await _attached(call, tx, role, query, request)
-
-
-@operation("iam", "AttachGroupPolicy", writes=True, resources=group_resource, conditions=_attaching)
-async def attach_group_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for the group's users from the next request on."""
-    async with call.transaction() as tx:
-        group = await locked_group(GroupStore(tx, call.account_id), request["GroupName"])
-        await _attach(tx, group, request["PolicyArn"], "PoliciesPerGroup")
-    return {}
-
-
-@operation("iam", "DetachGroupPolicy", writes=True, resources=group_resource, conditions=_attaching)
-async def detach_group_policy(call: Call, request: Shape) -> Shape:
-    """What the policy says counts for the group's users no more."""
-    async with call.transaction() as tx:
-        group = await locked_group(GroupStore(tx, call.account_id), request["GroupName"])
-        await _detach(tx, group, request["PolicyArn"])
-    return {}
-
-
-@operation("iam", "ListAttachedGroupPolicies", resources=group_resource)
-async def list_attached_group_policies(call: Call, request: Shape) -> Shape:
-    """By name."""
-    query = f"ListAttachedGroupPolicies {request['GroupName'].lower()}"
-    async with call.reading() as tx:
-        group = await found_group(GroupStore(tx, call.account_id), request["GroupName"])
-        return await _attached(call, tx, group, query, request)
-
-
-@operation("iam", "ListEntitiesForPolicy", resources=policy_resource)
-async def list_entities_for_policy(call: Call, request: Shape) -> Shape:
-    """The users, roles and groups that hold the policy, or are bounded by it."""
-    arn, path = request["PolicyArn"], request.get("PathPrefix", "/")
-    wanted, use = request.get("EntityFilter"), request.get("PolicyUsageFilter")
-    query = f"ListEntitiesForPolicy {arn} {path} {wanted} {use}"
-    after = position(call, query, request)
-    most = request.get("MaxItems", _PAGE)
-    answer: Shape = {"PolicyGroups": [], "PolicyUsers": [], "PolicyRoles": []}
-    last, count = "", 0
-    async with call.reading() as tx:
-        store = PolicyStore(tx, call.account_id)
-        await found_policy(store, arn)
-        for kind, owner_id in await store.holders(arn, list(_USES.values()) if use is None else [_USES[use]]):
-            if f"{kind} {owner_id}" <= after or (wanted is not None and wanted.lower() != kind):
-                continue
-            owner = await _owner(tx, call.account_id, kind, owner_id)
-            if owner is None or not owner.path.startswith(path):
-                continue
-            if count == most:
-                return page(call, query, answer, last, True)
-            named = kind.capitalize()
-            answer[f"Policy{named}s"].append({f"{named}Name": owner.name, f"{named}Id": owner_id})
-            last, count = f"{kind} {owner_id}", count + 1
-    return page(call, query, answer, last, False)
-
-
 _COUNTS: Final = {"PermissionsPolicy": "AttachmentCount", "PermissionsBoundary": "PermissionsBoundaryUsageCount"}
-
-
-async def _owner(tx: Transaction, account_id: str, kind: str, owner_id: str) -> User | Role | Group | None:
-    if kind == "user":
-        return await UserStore(tx, account_id).by_id(owner_id)
-    return await (RoleStore(tx, account_id) if kind == "role" else GroupStore(tx, account_id)).by_id(owner_id)
-
-
-async def _attach(tx: Transaction, owner: User | Role | Group, arn: str, quota: str) -> None:
-    store = PolicyStore(tx, owner.account_id)
-    policy = await attachable(store, arn)
-    kind, owner_id = kind_and_id(owner)
-    held = [each for _, each in await store.attached(owner_id)]
-    if policy.arn not in held and len(held) >= _HELD:
-        raise LimitExceededException(f"Cannot exceed quota for {quota}: {_HELD}")
-    await store.attach(policy, kind, owner_id, "attached")
-
-
-async def _detach(tx: Transaction, owner: User | Role | Group, arn: str) -> None:
-    if not await PolicyStore(tx, owner.account_id).detach(arn, kind_and_id(owner)[1], "attached"):
-        raise NoSuchEntityException(f"Policy {arn} was not found.")
-
-
-async def _attached(call: Call, tx: Transaction, owner: User | Role | Group, query: str, request: Shape) -> Shape:
-    path = request.get("PathPrefix", "/")
-    after = position(call, f"{query} {path}", request)
-    held = await PolicyStore(tx, owner.account_id).attached(kind_and_id(owner)[1])
-    found = [
-        (f"{name} {arn}", {"PolicyName": name, "PolicyArn": arn})
-        for name, arn in held
-        if f"{name} {arn}" > after and arn.partition(":policy")[2].startswith(path)
-    ]
-    return _paged(call, f"{query} {path}", request, "AttachedPolicies", found)
-
-
-def _paged(call: Call, query: str, request: Shape, member: str, found: list[tuple[str, Shape]]) -> Shape:
-    most = request.get("MaxItems", _PAGE)
-    shown = found[:most]
-    last = shown[-1][0] if shown else ""
-    return page(call, query, {member: [told for _, told in shown]}, last, len(found) > most)
 
 
 def _place(policy: ManagedPolicy) -> str:

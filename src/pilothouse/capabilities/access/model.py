@@ -72,6 +72,10 @@ class User:
     def arn(self) -> str:
         return user_arn(self.account_id, self.path, self.name)
 
+    @property
+    def unique_id(self) -> str:
+        return self.user_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
@@ -106,6 +110,10 @@ class Role:
     def arn(self) -> str:
         return role_arn(self.account_id, self.path, self.name)
 
+    @property
+    def unique_id(self) -> str:
+        return self.role_id
+
 
 def role_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a role."""
@@ -132,6 +140,10 @@ class ManagedPolicy:
     def arn(self) -> str:
         return policy_arn(self.account_id, self.path, self.name)
 
+    @property
+    def unique_id(self) -> str:
+        return self.policy_id
+
 
 def policy_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a managed policy."""
@@ -151,6 +163,10 @@ class Group:
     @property
     def arn(self) -> str:
         return group_arn(self.account_id, self.path, self.name)
+
+    @property
+    def unique_id(self) -> str:
+        return self.group_id
 
 
 def group_arn(account_id: str, path: str, name: str) -> str:

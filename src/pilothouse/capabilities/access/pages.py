@@ -1,10 +1,15 @@
 """What the operations of IAM have in common: pages, and documents that are checked when they are put."""
 
+from typing import Final
+
 from pilothouse.call import Call, Shape
 from pilothouse.capabilities.access.model import MalformedPolicyDocumentException
 from pilothouse.errors import ValidationException
 from pilothouse.identity.policy import MalformedPolicy, PolicyKind, parse
 from pilothouse.storage.pages import InvalidPageToken
+
+PAGE: Final = 100
+"""How many are listed at once if the request does not say."""
 
 
 def checked_policy(document: str, kind: PolicyKind) -> str:
@@ -31,3 +36,11 @@ def page(call: Call, query: str, answer: Shape, last: str, more: bool) -> Shape:
     if not more:
         return answer | {"IsTruncated": False}
     return answer | {"IsTruncated": True, "Marker": call.house.pages.token([call.account_id, query], [last])}
+
+
+def paged(call: Call, query: str, request: Shape, member: str, found: list[tuple[str, Shape]]) -> Shape:
+    """One page of what was found, in the order of the keys beside it."""
+    most = request.get("MaxItems", PAGE)
+    shown = found[:most]
+    last = shown[-1][0] if shown else ""
+    return page(call, query, {member: [told for _, told in shown]}, last, len(found) > most)

@@ -1,6 +1,6 @@
 """Tags of users, roles and policies after their making. Keys differ by more than case, as IAM's do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
@@ -8,128 +8,132 @@ from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.managed import found_policy, own_policy, policy_resource
 from pilothouse.capabilities.access.model import InvalidInputException, LimitExceededException
 from pilothouse.capabilities.access.owners import (
-    found_role,
-    found_user,
-    locked_role,
-    locked_user,
+    ROLE,
+    USER,
+    Entity,
+    Kind,
+    found,
+    locked,
     role_resource,
     user_resource,
 )
-from pilothouse.capabilities.access.pages import page, position
+from pilothouse.capabilities.access.pages import PAGE, page, position
 from pilothouse.capabilities.access.policy_store import PolicyStore
-from pilothouse.capabilities.access.role_store import RoleStore
-from pilothouse.capabilities.access.users import UserStore
 from pilothouse.storage import Transaction
 
 _EVERYWHERE: Final = "aws-global"
-_PAGE: Final = 100
 _MOST: Final = 50
+
+_Find = Callable[[Call, Transaction, Shape, str], Awaitable[str]]
+"""The unique id of what the request names; the action if it is to be changed, else an empty text."""
+
+
+def _named(kind: Kind[Entity]) -> _Find:
+    async def find(call: Call, tx: Transaction, request: Shape, action: str) -> str:
+        name = request[kind.member]
+        return (await (locked if action else found)(tx, kind, call.account_id, name)).unique_id
+
+    return find
+
+
+async def _policy(call: Call, tx: Transaction, request: Shape, action: str) -> str:
+    store, arn = PolicyStore(tx, call.account_id), request["PolicyArn"]
+    return (await (own_policy(call, store, arn, action) if action else found_policy(store, arn))).policy_id
+
+
+_user: Final = _named(USER)
+_role: Final = _named(ROLE)
 
 
 @operation("iam", "TagUser", writes=True, resources=user_resource)
 async def tag_user(call: Call, request: Shape) -> Shape:
     """Add tags; those with the same keys are replaced."""
-    async with call.transaction() as tx:
-        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
-        await _put(tx, call.account_id, "user", user.user_id, request["Tags"])
-    return {}
-
-
-@operation("iam", "TagRole", writes=True, resources=role_resource)
-async def tag_role(call: Call, request: Shape) -> Shape:
-    """Add tags; those with the same keys are replaced."""
-    async with call.transaction() as tx:
-        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
-        await _put(tx, call.account_id, "role", role.role_id, request["Tags"])
-    return {}
-
-
-@operation("iam", "TagPolicy", writes=True, resources=policy_resource)
-async def tag_policy(call: Call, request: Shape) -> Shape:
-    """Add tags; those with the same keys are replaced."""
-    async with call.transaction() as tx:
-        policy = await own_policy(call, PolicyStore(tx, call.account_id), request["PolicyArn"], "iam:TagPolicy")
-        await _put(tx, call.account_id, "policy", policy.policy_id, request["Tags"])
-    return {}
+    return await _tag(call, request, _user, "user")
 
 
 @operation("iam", "UntagUser", writes=True, resources=user_resource)
 async def untag_user(call: Call, request: Shape) -> Shape:
     """Remove tags; a key that is not there is no error."""
-    async with call.transaction() as tx:
-        user = await locked_user(UserStore(tx, call.account_id), request["UserName"])
-        await _remove(tx, call.account_id, "user", user.user_id, request["TagKeys"])
-    return {}
-
-
-@operation("iam", "UntagRole", writes=True, resources=role_resource)
-async def untag_role(call: Call, request: Shape) -> Shape:
-    """Remove tags; a key that is not there is no error."""
-    async with call.transaction() as tx:
-        role = await locked_role(RoleStore(tx, call.account_id), request["RoleName"])
-        await _remove(tx, call.account_id, "role", role.role_id, request["TagKeys"])
-    return {}
-
-
-@operation("iam", "UntagPolicy", writes=True, resources=policy_resource)
-async def untag_policy(call: Call, request: Shape) -> Shape:
-    """Remove tags; a key that is not there is no error."""
-    async with call.transaction() as tx:
-        policy = await own_policy(call, PolicyStore(tx, call.account_id), request["PolicyArn"], "iam:UntagPolicy")
-        await _remove(tx, call.account_id, "policy", policy.policy_id, request["TagKeys"])
-    return {}
+    return await _untag(call, request, _user, "user")
 
 
 @operation("iam", "ListUserTags", resources=user_resource)
 async def list_user_tags(call: Call, request: Shape) -> Shape:
     """By key."""
-    async with call.reading() as tx:
-        store = UserStore(tx, call.account_id)
-        user = await found_user(store, request["UserName"])
-        return _listed(call, f"ListUserTags {user.user_id}", request, await store.tags(user))
+    return await _list(call, request, _user, "user")
+
+
+@operation("iam", "TagRole", writes=True, resources=role_resource)
+async def tag_role(call: Call, request: Shape) -> Shape:
+    """Add tags; those with the same keys are replaced."""
+    return await _tag(call, request, _role, "role")
+
+
+@operation("iam", "UntagRole", writes=True, resources=role_resource)
+async def untag_role(call: Call, request: Shape) -> Shape:
+    """Remove tags; a key that is not there is no error."""
+    return await _untag(call, request, _role, "role")
 
 
 @operation("iam", "ListRoleTags", resources=role_resource)
 async def list_role_tags(call: Call, request: Shape) -> Shape:
     """By key."""
-    async with call.reading() as tx:
-        store = RoleStore(tx, call.account_id)
-        role = await found_role(store, request["RoleName"])
-        return _listed(call, f"ListRoleTags {role.role_id}", request, await store.tags(role))
+    return await _list(call, request, _role, "role")
+
+
+@operation("iam", "TagPolicy", writes=True, resources=policy_resource)
+async def tag_policy(call: Call, request: Shape) -> Shape:
+    """Add tags; those with the same keys are replaced."""
+    return await _tag(call, request, _policy, "policy")
+
+
+@operation("iam", "UntagPolicy", writes=True, resources=policy_resource)
+async def untag_policy(call: Call, request: Shape) -> Shape:
+    """Remove tags; a key that is not there is no error."""
+    return await _untag(call, request, _policy, "policy")
 
 
 @operation("iam", "ListPolicyTags", resources=policy_resource)
 async def list_policy_tags(call: Call, request: Shape) -> Shape:
     """By key."""
-    async with call.reading() as tx:
-        store = PolicyStore(tx, call.account_id)
-        policy = await found_policy(store, request["PolicyArn"])
-        return _listed(call, f"ListPolicyTags {policy.arn}", request, await store.tags(policy))
+    return await _list(call, request, _policy, "policy")
 
 
-async def _put(
-    tx: Transaction, account_id: str, kind: str, resource_id: str, given: Sequence[Mapping[str, str]]
-) -> None:
-    added = tags.by_key(given)
+async def _tag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
+    added = tags.by_key(request["Tags"])
     if len({key.lower() for key in added}) < len(added):
         raise InvalidInputException("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
-    await _remove(tx, account_id, kind, resource_id, list(added))
-    kept = await tags.of(tx, account_id, _EVERYWHERE, f"iam:{kind}", resource_id)
-    if len(kept) + len(added) > _MOST:
-        raise LimitExceededException(f"The number of tags has reached the maximum limit of {_MOST}.")
-    await tags.put(tx, account_id, _EVERYWHERE, f"iam:{kind}", resource_id, added)
+    async with call.transaction() as tx:
+        unique_id = await find(call, tx, request, f"iam:Tag{kind.capitalize()}")
+        await _remove(tx, call.account_id, kind, unique_id, list(added))
+        kept = await tags.of(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
+        if len(kept) + len(added) > _MOST:
+            raise LimitExceededException(f"The number of tags has reached the maximum limit of {_MOST}.")
+        await tags.put(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id, added)
+    return {}
 
 
-async def _remove(tx: Transaction, account_id: str, kind: str, resource_id: str, keys: Sequence[str]) -> None:
+async def _untag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
+    async with call.transaction() as tx:
+        unique_id = await find(call, tx, request, f"iam:Untag{kind.capitalize()}")
+        await _remove(tx, call.account_id, kind, unique_id, request["TagKeys"])
+    return {}
+
+
+async def _remove(tx: Transaction, account_id: str, kind: str, unique_id: str, keys: Sequence[str]) -> None:
     gone = {key.lower() for key in keys}
-    there = await tags.of(tx, account_id, _EVERYWHERE, f"iam:{kind}", resource_id)
+    there = await tags.of(tx, account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
     named = [key for key in there if key.lower() in gone]
     if named:
-        await tags.remove(tx, account_id, _EVERYWHERE, f"iam:{kind}", resource_id, named)
+        await tags.remove(tx, account_id, _EVERYWHERE, f"iam:{kind}", unique_id, named)
 
 
-def _listed(call: Call, query: str, request: Shape, found: Mapping[str, str]) -> Shape:
-    after, most = position(call, query, request), request.get("MaxItems", _PAGE)
-    keys = [key for key in sorted(found) if key > after]
-    told = [{"Key": key, "Value": found[key]} for key in keys[:most]]
-    return page(call, query, {"Tags": told}, keys[:most][-1] if told else "", len(keys) > most)
+async def _list(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
+    async with call.reading() as tx:
+        unique_id = await find(call, tx, request, "")
+        there = await tags.of(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
+    query, most = f"tags {kind} {unique_id}", request.get("MaxItems", PAGE)
+    after = position(call, query, request)
+    keys = [key for key in sorted(there) if key > after]
+    shown = [{"Key": key, "Value": there[key]} for key in keys[:most]]
+    return page(call, query, {"Tags": shown}, keys[:most][-1] if shown else "", len(keys) > most)
