@@ -267,7 +267,8 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
     async with opened_ring(settings, create=True, clock=clock) as ring:
         house = await opened_around(settings, ring)
         root = await access.ensure_root(house, ring.master, settings.data)
-        authenticator = _authenticator(house)
+        uses = access.KeyUses(house.clock)
+        authenticator = _authenticator(house, uses)
         house.process_id = await _process_id(house)
         edge = _edge(house, authenticator)
         streams = _streams(house, authenticator)
@@ -275,6 +276,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
             ring_job(ring),
             follow_job(ring, settings.data),
             replay.forget_replays,
+            uses.job(),
             *edge.jobs,
             *(job for capability in CAPABILITIES for job in capability.jobs),
         ]
@@ -288,7 +290,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
                 await house.outbound.close()
 
 
-def _authenticator(house: House) -> Authenticator:
+def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:
     async def lives(node_id: str) -> None:
         await nodes.lives(house, node_id)
 
@@ -301,6 +303,7 @@ def _authenticator(house: House) -> Authenticator:
         signed_by,
         skew=house.settings.skew_seconds // 60,
         node_skew=house.settings.node_skew_seconds // 60,
+        used=uses.note,
     )
 
 

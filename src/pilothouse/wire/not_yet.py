@@ -95,7 +95,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
-        GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccessKeyLastUsed
+        GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails
         GetAccountAuthorizationDetails GetAccountPasswordPolicy GetAccountProperties GetAccountSummary
         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
         GetDelegationRequest GetHumanReadableSummary GetInstanceProfile

@@ -59,6 +59,8 @@ _EMPTY_HASH = sha256(b"").hexdigest()
 
 NodeSignature = Callable[[str, bytes, bytes], Awaitable[Principal]]
 """(node id, string to sign, signature) to the node's principal: RSASSA-PSS by the node's registered key."""
+Used = Callable[[Principal, str, str], None]
+"""(principal, service, region) of a request that was verified."""
 
 
 class Scope:
@@ -238,13 +240,15 @@ class Authenticator:
         node_signature: NodeSignature,
         skew: int = USER_SKEW,
         node_skew: int = NODE_SKEW,
+        used: Used | None = None,
     ) -> None:
-        """`skew` and `node_skew` are minutes."""
+        """`skew` and `node_skew` are minutes; `used` hears of each good signature by a key that is not a node's own."""
         self._credentials = credentials
         self._clock = clock
         self._node_signature = node_signature
         self._skew = skew
         self._node_skew = node_skew
+        self._used = used
 
     async def principal(
         self, request: Request, service: str | AbstractSet[str], *, anonymous_ok: bool = False
@@ -275,6 +279,8 @@ class Authenticator:
         expected = key.sign(string_to_sign(request, scope, signed.date, payload_hash))
         if not (signed.signature.isascii() and hmac.compare_digest(expected, signed.signature)):
             raise InvalidSignatureException
+        if self._used is not None:
+            self._used(credential.principal, scope.service, scope.region)
         return credential.principal, credential.principal.region or scope.region
 
     async def still(self, request: Request) -> Principal:

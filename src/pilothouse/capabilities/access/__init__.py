@@ -5,8 +5,20 @@ key may do everything in that account and nothing elsewhere; users and sessions 
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.access import attachments, bounds, groups, iam, inline, managed, roles, sts, tagging
+from pilothouse.capabilities.access import (
+    attachments,
+    bounds,
+    groups,
+    iam,
+    inline,
+    key_uses,
+    managed,
+    roles,
+    sts,
+    tagging,
+)
 from pilothouse.capabilities.access.credentials import AccessCredentials
+from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
 from pilothouse.capabilities.access.store import (
     SEALED,
@@ -18,8 +30,10 @@ from pilothouse.capabilities.access.store import (
 )
 
 CAPABILITY = Capability.of(
-    "access", attachments, bounds, groups, iam, inline, managed, roles, sts, tagging, sealed=(SEALED,)
-)  # fmt: skip
+    "access",
+    *(attachments, bounds, groups, iam, inline, key_uses, managed, roles, sts, tagging),
+    sealed=(SEALED,),
+)
 
 __all__ = [
     "CAPABILITY",
@@ -27,6 +41,7 @@ __all__ = [
     "AccessStore",
     "AccountExists",
     "AccountKey",
+    "KeyUses",
     "NoSuchAccount",
     "create_account",
     "ensure_root",

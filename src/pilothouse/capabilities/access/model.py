@@ -86,6 +86,16 @@ class AccessKey:
     created_at: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUse:
+    """A use of an access key."""
+
+    at: int
+    """Epoch milliseconds."""
+    service: str
+    region: str
+
+
 def user_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a user."""
     return f"arn:aws:iam::{account_id}:user{path}{name}"

@@ -1,10 +1,18 @@
 """SQL of accounts and access keys."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from pilothouse.call import House
-from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount, root_arn, seal_context
+from pilothouse.capabilities.access.model import (
+    AccountExists,
+    AccountKey,
+    KeyUse,
+    NoSuchAccount,
+    root_arn,
+    seal_context,
+)
 from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
 from pilothouse.crypto.master_key import MasterKey
 from pilothouse.crypto.sealed import Sealed
@@ -33,6 +41,29 @@ class AccessStore:
             " where access_key_id = :access_key_id",
             access_key_id=access_key_id,
         )
+
+    async def use(self, access_key_id: str) -> KeyUse | None:
+        """The last use that was written; None: none was."""
+        row = await self._tx.row(
+            "select used_at, used_service, used_region from access_key"
+            " where access_key_id = :access_key_id and used_at > 0",
+            access_key_id=access_key_id,
+        )
+        if row is None:
+            return None
+        return KeyUse(at=row["used_at"], service=row["used_service"], region=row["used_region"])
+
+    async def keep_uses(self, uses: Mapping[str, KeyUse]) -> None:
+        """Store the uses of keys, unless a later one is there."""
+        for access_key_id, use in sorted(uses.items()):
+            await self._tx.execute(
+                "update access_key set used_at = :at, used_service = :service, used_region = :region"
+                " where access_key_id = :access_key_id and used_at < :at",
+                access_key_id=access_key_id,
+                at=use.at,
+                service=use.service,
+                region=use.region,
+            )
 
     async def first_account(self) -> str | None:
         """The account made first: the one of `pilothouse env`."""
