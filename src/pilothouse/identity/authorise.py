@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from inspect import isawaitable
 
 from pilothouse.call import Call, Caller, Operation, Shape
-from pilothouse.errors import AccessDeniedException
+from pilothouse.errors import AccessDeniedException, UnrecognizedClientException
 from pilothouse.identity.permissions import Layer
 from pilothouse.identity.policy import Ask, Verdict
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import NODE_REFUSALS
 
+_STS_OF_TEMPORARY = frozenset({"AssumeRole", "GetCallerIdentity"})
+
 
 async def authorise(call: Call, operation: Operation, request: Shape) -> None:
     """Return if the call's principal may do this. Raises AccessDeniedException."""
     principal = call.principal
+    if principal.temporary:
+        _check_temporary(operation)
     if principal.kind == "root" and Caller.ACCOUNT in operation.callers:
         return
     if principal.kind == "anonymous" and Caller.ANYONE in operation.callers:
@@ -42,6 +46,14 @@ def ask_own(call: Call, action: str, resource: str) -> None:
         _ask_policies(call, action, [resource], context_of(call, {}))
 
 
+def _check_temporary(operation: Operation) -> None:
+    """What credentials of GetSessionToken reach. Raises UnrecognizedClient- and AccessDeniedException."""
+    if operation.service == "iam":  # only those made with a second factor would
+        raise UnrecognizedClientException
+    if operation.service == "sts" and operation.name not in _STS_OF_TEMPORARY:
+        raise AccessDeniedException(f"Cannot call {operation.name} with session credentials")
+
+
 def refusal(
     principal: Principal, action: str, resource: str, verdict: Verdict, layer: Layer = "identity-based policy"
 ) -> str:
@@ -59,6 +71,14 @@ def of_principal(principal: Principal) -> dict[str, Value]:
     """The values of the condition keys that follow from who asks."""
     found: dict[str, Value] = {f"aws:PrincipalTag/{key}": value for key, value in principal.tags.items()}
     found["aws:userid"] = principal.user_id
+    if principal.issued_at:
+        found["aws:MultiFactorAuthPresent"] = "false"
+        issued = datetime.fromtimestamp(principal.issued_at // 1000, UTC)
+        found["aws:TokenIssueTime"] = issued.isoformat(timespec="seconds")
+    if principal.source_identity:
+        found["aws:SourceIdentity"] = principal.source_identity
+    if principal.provider:
+        found["aws:FederatedProvider"] = principal.provider
     if principal.name:
         found["aws:username"] = principal.name
     return found

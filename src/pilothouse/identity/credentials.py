@@ -1,6 +1,6 @@
 """What the signature check needs to know about an access key, and who can tell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,8 @@ class Credential:
     secret: str = field(repr=False)
     session: "Session | None" = None
     """Of a role's session what its token says; the role itself is still to be asked."""
+    parent: str = ""
+    """The key that temporary credentials of a user or root were made by; it is still to be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,12 @@ class Session:
     role_id: str
     policy: str = ""
     """The policy that narrows it; empty: none."""
+    policy_arns: Sequence[str] = ()
+    """Managed policies that narrow it as well."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    transitive: frozenset[str] = frozenset()
+    source_identity: str = ""
+    provider: str = ""
 
 
 class Credentials(Protocol):

@@ -29,6 +29,16 @@ class Principal:
     """What the policies of a user or session allow, as they were when the signature was verified; None: not held by
     policies."""
     tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    temporary: bool = False
+    """A user or root with credentials of GetSessionToken: they reach less far than the key that they were made by."""
+    issued_at: int = 0
+    """When temporary credentials were made, in epoch milliseconds; 0 for keys and nodes."""
+    source_identity: str = ""
+    """Who it was that took on the first of a chain of roles, as it was said then."""
+    transitive: frozenset[str] = frozenset()
+    """Keys of the tags that go on to sessions taken on from this one."""
+    provider: str = ""
+    """Of a session that was taken on with a token of an identity provider, the ARN of that."""
 
 
 ANONYMOUS = Principal(kind="anonymous", account_id="", arn="", user_id="", access_key_id="")

@@ -1,11 +1,13 @@
 """Temporary credentials: the session token carries the credential itself, sealed, so that nothing is stored per token.
 
-A token is only worth what its principal still is: whether the node or the role still exists is asked on each use.
+A token is only worth what its principal still is: whether the node, the role or the key that it was made by is still
+there is asked on each use.
 """
 
 import base64
 import binascii
 from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import msgspec
 
@@ -40,6 +42,20 @@ class _Sealed(msgspec.Struct, array_like=True):
     role_id: str = ""
     policy: str = ""
     tags: dict[str, str] = {}
+    issued_at: int = 0
+    parent: str = ""
+    policy_arns: list[str] = []
+    transitive: list[str] = []
+    source_identity: str = ""
+    provider: str = ""
+
+
+_KINDS: Final[dict[str, Literal["node", "session", "user", "root"]]] = {
+    "node": "node",
+    "session": "session",
+    "user": "user",
+    "root": "root",
+}
 
 
 def mint_for_node(
@@ -81,6 +97,31 @@ def mint_for_role(
             role_id=session.role_id,
             policy=session.policy,
             tags=dict(session.tags),
+            issued_at=house.clock.millis(),
+            policy_arns=list(session.policy_arns),
+            transitive=sorted(session.transitive),
+            source_identity=session.source_identity,
+            provider=session.provider,
+        ),
+    )
+
+
+def mint_for_key(house: House, principal: Principal, *, expires_at: int) -> TemporaryCredentials:
+    """Credentials of the user or root, who signed with a key, valid until `expires_at` and no longer than the key."""
+    return _minted(
+        house,
+        _Sealed(
+            access_key_id=house.ids.access_key_id("ASIA"),
+            secret=house.ids.secret_key(),
+            expires_at=expires_at,
+            kind=principal.kind,
+            account_id=principal.account_id,
+            arn=principal.arn,
+            user_id=principal.user_id,
+            node_id=None,
+            region=None,
+            issued_at=house.clock.millis(),
+            parent=principal.access_key_id,
         ),
     )
 
@@ -108,18 +149,36 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         sealed = msgspec.msgpack.decode(vault.open(base64.b64decode(token, validate=True), _CONTEXT), type=_Sealed)
     except (binascii.Error, ValueError, SealBroken, msgspec.DecodeError) as error:
         raise UnrecognizedClientException from error
-    if sealed.access_key_id != access_key_id:
+    if sealed.access_key_id != access_key_id or sealed.kind not in _KINDS:
         raise UnrecognizedClientException
     if sealed.expires_at <= now_ms:
         raise ExpiredTokenException
     principal = Principal(
-        kind="session" if sealed.kind == "session" else "node",
+        kind=_KINDS[sealed.kind],
         account_id=sealed.account_id,
         arn=sealed.arn,
         user_id=sealed.user_id,
         access_key_id=access_key_id,
         node_id=sealed.node_id,
         region=sealed.region,
+        temporary=bool(sealed.parent),
+        issued_at=sealed.issued_at,
+        source_identity=sealed.source_identity,
+        transitive=frozenset(sealed.transitive),
+        provider=sealed.provider,
     )
-    session = Session(role_id=sealed.role_id, policy=sealed.policy, tags=sealed.tags) if sealed.role_id else None
-    return Credential(principal=principal, secret=sealed.secret, session=session)
+    return Credential(principal=principal, secret=sealed.secret, session=_session(sealed), parent=sealed.parent)
+
+
+def _session(sealed: _Sealed) -> Session | None:
+    if not sealed.role_id:
+        return None
+    return Session(
+        role_id=sealed.role_id,
+        policy=sealed.policy,
+        policy_arns=sealed.policy_arns,
+        tags=sealed.tags,
+        transitive=frozenset(sealed.transitive),
+        source_identity=sealed.source_identity,
+        provider=sealed.provider,
+    )

@@ -77,8 +77,8 @@ _BY_REASON: dict[tuple[str, str], str] = {
         CreateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
-        AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot DecodeAuthorizationMessage
-        GetAccessKeyInfo GetDelegatedAccessToken GetFederationToken GetSessionToken GetWebIdentityToken
+        AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot
+        GetDelegatedAccessToken GetFederationToken GetWebIdentityToken
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
         AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile

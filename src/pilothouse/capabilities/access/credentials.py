@@ -44,9 +44,8 @@ class AccessCredentials:
         self._active: Remembered[str, Credential] = Remembered(_REMEMBERED)
 
     async def find(self, access_key_id: str, session_token: str | None) -> Credential:
-        if self._house.settings.dev and access_key_id in _DEV_HABITS:  # whatever they made up as a token
-            account_id, secret = _DEV_HABITS[access_key_id]
-            return Credential(principal=_root(account_id, access_key_id), secret=secret)
+        if access_key_id in _DEV_HABITS and (made_up := self._made_up(access_key_id)) is not None:
+            return made_up  # whatever they made up as a token
         if access_key_id.startswith("ASIA"):
             if session_token is not None:
                 await meet(self._house.vault, session_token)
@@ -55,11 +54,12 @@ class AccessCredentials:
                 await self._node_lives(found.principal.node_id)
             if found.session is not None:
                 return await self._of_role(found, found.session)
-            return found
+            return await self._of_key(found) if found.parent else found
         if session_token is not None:
             raise UnrecognizedClientException
-        if self._house.settings.dev and _DEV_KEY.fullmatch(access_key_id):
-            return Credential(principal=_root(access_key_id, access_key_id), secret=_DEV_SECRET)
+        made_up = self._made_up(access_key_id)
+        if made_up is not None:
+            return made_up
         async with self._house.database.reading() as tx:
             stamp = await tx.stamp()
             active = self._active.get(stamp, access_key_id)
@@ -73,6 +73,35 @@ class AccessCredentials:
         found = Credential(principal=principal, secret=secret)
         self._active.put(stamp, access_key_id, found)
         return found
+
+    def _made_up(self, access_key_id: str) -> Credential | None:
+        """A key that only --dev takes."""
+        if not self._house.settings.dev:
+            return None
+        if access_key_id in _DEV_HABITS:
+            account_id, secret = _DEV_HABITS[access_key_id]
+            return Credential(principal=_root(account_id, access_key_id), secret=secret)
+        if _DEV_KEY.fullmatch(access_key_id):
+            return Credential(principal=_root(access_key_id, access_key_id), secret=_DEV_SECRET)
+        return None
+
+    async def _of_key(self, found: Credential) -> Credential:
+        """The user or root as they are now. Raises UnrecognizedClientException if the key no longer holds."""
+        given = found.principal
+        if self._made_up(found.parent) is not None:
+            return found
+        async with self._house.database.reading() as tx:
+            stamp = await tx.stamp()
+            active = self._active.get(stamp, given.access_key_id)
+            if active is not None:
+                return active
+            row = await AccessStore(tx).key(found.parent)
+            if row is None or row["status"] != "Active" or row["principal_id"] != given.user_id:
+                raise UnrecognizedClientException
+            principal = await _principal(tx, given.access_key_id, row["account_id"], row["principal_id"])
+        complete = replace(found, principal=replace(principal, temporary=True, issued_at=given.issued_at))
+        self._active.put(stamp, given.access_key_id, complete)
+        return complete
 
     async def _of_role(self, found: Credential, session: Session) -> Credential:
         """The session with what its role allows now. Raises UnrecognizedClientException if the role is gone."""

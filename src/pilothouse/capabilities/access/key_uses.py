@@ -30,7 +30,11 @@ class KeyUses:
         """A request with a good signature. Called for each one, so it only looks a key up, mostly."""
         key = principal.access_key_id
         now = self._clock.millis()
-        if now - self._noted.get(key, -_EVERY_MS) < _EVERY_MS or principal.kind not in ("root", "user"):
+        if (
+            principal.kind not in ("root", "user")
+            or now - self._noted.get(key, -_EVERY_MS) < _EVERY_MS
+            or principal.temporary
+        ):
             return
         if len(self._noted) >= _MOST:
             self._noted.clear()

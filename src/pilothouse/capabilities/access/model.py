@@ -29,6 +29,10 @@ class MalformedPolicyDocumentException(ApiError):
     """The document is not a policy; the text says why."""
 
 
+class InvalidAuthorizationMessageException(ApiError):
+    """The text is no encoded refusal of ours."""
+
+
 class AccountExists(Exception):
     """An account of that name is there already."""
 

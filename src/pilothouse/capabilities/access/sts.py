@@ -1,29 +1,74 @@
 """STS: who one is, and temporary credentials of a role, for whom its trust policy and their own policies let."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import Final
 
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.model import Role
+from pilothouse.capabilities.access.model import InvalidAuthorizationMessageException, Role
 from pilothouse.capabilities.access.pages import checked_policy
 from pilothouse.capabilities.access.role_store import RoleStore
+from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.identity.authorise import context_of
 from pilothouse.identity.credentials import Session
 from pilothouse.identity.policy import Ask, Verdict, parse
-from pilothouse.identity.session_tokens import mint_for_role
+from pilothouse.identity.session_tokens import TemporaryCredentials, mint_for_key, mint_for_role
+from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
 _SESSION_CHARACTERS: Final = 2048
 _HOUR: Final = 3600
-_NOT_YET: Final = ("PolicyArns", "TransitiveTagKeys", "SourceIdentity", "ProvidedContexts", "SerialNumber", "TokenCode")
+_TWELVE_HOURS: Final = 43_200
+_NOT_YET: Final = (
+    "PolicyArns",
+    "TransitiveTagKeys",
+    "SourceIdentity",
+    "ProvidedContexts",
+    "SerialNumber",
+    "TokenCode",
+    "MinimumSessionTokenSize",
+)
 
 
 @operation("sts", "GetCallerIdentity", callers=Caller.ACCOUNT | Caller.NODE, free=True)
 async def get_caller_identity(call: Call, request: Shape) -> Shape:
     """Who the credentials belong to. Needs no permission."""
     return {"UserId": call.principal.user_id, "Account": call.account_id, "Arn": call.principal.arn}
+
+
+@operation("sts", "GetSessionToken", free=True)
+async def get_session_token(call: Call, request: Shape) -> Shape:
+    """Credentials that end by themselves, and with the key that they were made by. Root's last an hour at most."""
+    refuse_not_yet(request, ("SerialNumber", "TokenCode", "MinimumSessionTokenSize"))
+    if call.principal.kind == "session":
+        raise AccessDeniedException("Cannot call GetSessionToken with session credentials")
+    seconds = request.get("DurationSeconds", _TWELVE_HOURS)
+    if call.principal.kind == "root":
+        seconds = min(seconds, _HOUR)
+    expires_at = ends_at(call, seconds)
+    return {
+        "Credentials": told_credentials(mint_for_key(call.house, call.principal, expires_at=expires_at), expires_at)
+    }
+
+
+@operation("sts", "GetAccessKeyInfo")
+async def get_access_key_info(call: Call, request: Shape) -> Shape:
+    """The account of a key, whosever it is; of temporary ones only that of the caller is known."""
+    asked = request["AccessKeyId"]
+    if asked == call.principal.access_key_id:
+        return {"Account": call.account_id}
+    async with call.reading() as tx:
+        row = await AccessStore(tx).key(asked)
+    if row is None:
+        raise ValidationException(f"The access key {asked} is not known.")
+    return {"Account": row["account_id"]}
+
+
+@operation("sts", "DecodeAuthorizationMessage")
+async def decode_authorization_message(call: Call, request: Shape) -> Shape:
+    """No refusal of this server is encoded, so no message is one of ours."""
+    raise InvalidAuthorizationMessageException("The message is not one that this server encoded.")
 
 
 @operation("sts", "AssumeRole", asks_itself=True)
@@ -33,9 +78,7 @@ async def assume_role(call: Call, request: Shape) -> Shape:
     Who may not take it on hears the same whether the role is there or not. Raises AccessDeniedException,
     ValidationException, MalformedPolicyDocumentException.
     """
-    for member in _NOT_YET:
-        if request.get(member):
-            raise ValidationException(f"{member} is not available in this version of Pilothouse.")
+    refuse_not_yet(request, _NOT_YET)
     policy = request.get("Policy", "")
     if policy:
         checked_policy(policy, "identity")
@@ -60,7 +103,7 @@ async def assume_role(call: Call, request: Shape) -> Shape:
         )
     name = request["RoleSessionName"]
     arn = f"arn:aws:sts::{role.account_id}:assumed-role/{role.name}/{name}"
-    expires_at = (call.clock.millis() // 1000 + seconds) * 1000
+    expires_at = ends_at(call, seconds)
     minted = mint_for_role(
         call.house,
         account_id=role.account_id,
@@ -70,17 +113,34 @@ async def assume_role(call: Call, request: Shape) -> Shape:
         expires_at=expires_at,
     )
     answer: Shape = {
-        "Credentials": {
-            "AccessKeyId": minted.access_key_id,
-            "SecretAccessKey": minted.secret,
-            "SessionToken": minted.token,
-            "Expiration": datetime.fromtimestamp(expires_at / 1000, UTC),
-        },
+        "Credentials": told_credentials(minted, expires_at),
         "AssumedRoleUser": {"AssumedRoleId": f"{role.role_id}:{name}", "Arn": arn},
     }
     if policy:
         answer["PackedPolicySize"] = max(1, len(policy) * 100 // _SESSION_CHARACTERS)
     return answer
+
+
+def refuse_not_yet(request: Shape, members: Iterable[str]) -> None:
+    """Raises ValidationException for a member that nothing here heeds."""
+    for member in members:
+        if request.get(member):
+            raise ValidationException(f"{member} is not available in this version of Pilothouse.")
+
+
+def ends_at(call: Call, seconds: int) -> int:
+    """The end of a session made now, in epoch milliseconds, on a whole second."""
+    return (call.clock.millis() // 1000 + seconds) * 1000
+
+
+def told_credentials(minted: TemporaryCredentials, expires_at: int) -> Shape:
+    """The member of an answer that holds them."""
+    return {
+        "AccessKeyId": minted.access_key_id,
+        "SecretAccessKey": minted.secret,
+        "SessionToken": minted.token,
+        "Expiration": from_millis(expires_at),
+    }
 
 
 def _trusts(call: Call, request: Shape, role: Role, action: str) -> bool:
