@@ -30,6 +30,7 @@ SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam")
 SQL_APART_FROM_STORES = {
     "capabilities/access/group_store.py": "a store of its own: groups and who is in them",
     "capabilities/access/policy_store.py": "a store of its own: managed policies and who holds them",
+    "capabilities/access/profile_store.py": "a store of its own: instance profiles",
     "capabilities/access/role_store.py": "a store of its own: roles",
     "capabilities/access/users.py": "a store of its own: users with their keys and policies",
     "capabilities/commands/listing.py": "a store of its own: the two lists put their filters together there",

@@ -81,13 +81,12 @@ _BY_REASON: dict[tuple[str, str], str] = {
         GetDelegatedAccessToken GetFederationToken GetWebIdentityToken
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
-        AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider AddRoleToInstanceProfile
-        AssociateDelegationRequest
+        AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider         AssociateDelegationRequest
         ChangePassword CreateAccountAlias CreateDelegationRequest
-        CreateInstanceProfile CreateLoginProfile CreateOpenIDConnectProvider
+        CreateLoginProfile CreateOpenIDConnectProvider
         CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
         CreateVirtualMFADevice DeactivateMFADevice DeleteAccountAlias
-        DeleteAccountPasswordPolicy DeleteInstanceProfile DeleteLoginProfile
+        DeleteAccountPasswordPolicy DeleteLoginProfile
         DeleteOpenIDConnectProvider
         DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
         DeleteServiceSpecificCredential DeleteSigningCertificate
@@ -98,25 +97,22 @@ _BY_REASON: dict[tuple[str, str], str] = {
         GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails
         GetAccountAuthorizationDetails GetAccountPasswordPolicy GetAccountProperties GetAccountSummary
         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
-        GetDelegationRequest GetHumanReadableSummary GetInstanceProfile
-        GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
+        GetDelegationRequest GetHumanReadableSummary         GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
         GetOutboundWebIdentityFederationInfo
         GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
         GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
         GetServiceLinkedRoleDeletionStatus ListAccountAliases
         ListDelegationRequests
-        ListInstanceProfileTags
-        ListInstanceProfiles ListInstanceProfilesForRole ListMFADeviceTags ListMFADevices
+                ListMFADeviceTags ListMFADevices
         ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures
         ListPoliciesGrantingServiceAccess
         ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
         ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
         ListVirtualMFADevices PutAccountProperties
-        RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider RemoveRoleFromInstanceProfile
-        ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
+        RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider         ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
         SetSecurityTokenServicePreferences SimulateCustomPolicy
-        SimulatePrincipalPolicy TagInstanceProfile TagMFADevice TagOpenIDConnectProvider
-        TagSAMLProvider TagServerCertificate UntagInstanceProfile UntagMFADevice
+        SimulatePrincipalPolicy TagMFADevice TagOpenIDConnectProvider
+        TagSAMLProvider TagServerCertificate UntagMFADevice
         UntagOpenIDConnectProvider UntagSAMLProvider UntagServerCertificate
         UpdateAccountPasswordPolicy UpdateDelegationRequest
         UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint

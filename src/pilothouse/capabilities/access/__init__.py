@@ -11,6 +11,7 @@ from pilothouse.capabilities.access import (
     groups,
     iam,
     inline,
+    instance_profiles,
     key_uses,
     managed,
     roles,
@@ -29,11 +30,20 @@ from pilothouse.capabilities.access.store import (
     rotate_root,
 )
 
-CAPABILITY = Capability.of(
-    "access",
-    *(attachments, bounds, groups, iam, inline, key_uses, managed, roles, sts, tagging),
-    sealed=(SEALED,),
+_OPERATIONS = (
+    attachments,
+    bounds,
+    groups,
+    iam,
+    inline,
+    instance_profiles,
+    key_uses,
+    managed,
+    roles,
+    sts,
+    tagging,
 )
+CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED,))
 
 __all__ = [
     "CAPABILITY",

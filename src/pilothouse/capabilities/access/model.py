@@ -186,3 +186,29 @@ class Group:
 def group_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of a group."""
     return f"arn:aws:iam::{account_id}:group{path}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceProfile:
+    """A name under which a role is given to machines."""
+
+    account_id: str
+    name: str
+    path: str
+    profile_id: str
+    role_id: str
+    """Empty: none is in it."""
+    created_at: int
+
+    @property
+    def arn(self) -> str:
+        return profile_arn(self.account_id, self.path, self.name)
+
+    @property
+    def unique_id(self) -> str:
+        return self.profile_id
+
+
+def profile_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of an instance profile."""
+    return f"arn:aws:iam::{account_id}:instance-profile{path}{name}"

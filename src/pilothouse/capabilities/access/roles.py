@@ -24,6 +24,7 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import checked_policy
 from pilothouse.capabilities.access.policy_store import PolicyStore
+from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.identity.policy import size
@@ -53,7 +54,7 @@ async def create_role(call: Call, request: Shape) -> Shape:
         )
         await RoleStore(tx, call.account_id).add(made, given)
         boundary = await bound(tx, made, request.get("PermissionsBoundary"))
-    return {"Role": _told(made, given) | boundary}
+    return {"Role": told_role(made, given) | boundary}
 
 
 @operation("iam", "GetRole", resources=role_resource)
@@ -62,7 +63,7 @@ async def get_role(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         store = RoleStore(tx, call.account_id)
         role = await found(tx, ROLE, call.account_id, request["RoleName"])
-        told = _told(role, await store.tags(role))
+        told = told_role(role, await store.tags(role))
         return {"Role": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(role.role_id))}
 
 
@@ -71,7 +72,7 @@ async def list_roles(call: Call, request: Shape) -> Shape:
     """Roles by name."""
 
     async def tell(tx: Transaction, role: Role) -> Shape:
-        return _told(role, {})
+        return told_role(role, {})
 
     return await listed(call, request, ROLE, tell)
 
@@ -95,7 +96,7 @@ async def update_role_description(call: Call, request: Shape) -> Shape:
         role = await locked(tx, ROLE, call.account_id, request["RoleName"])
         await store.describe(role, request["Description"], role.max_session)
         changed = replace(role, description=request["Description"])
-        return {"Role": _told(changed, await store.tags(role))}
+        return {"Role": told_role(changed, await store.tags(role))}
 
 
 @operation("iam", "DeleteRole", writes=True, resources=role_resource)
@@ -106,6 +107,8 @@ async def delete_role(call: Call, request: Shape) -> Shape:
         role = await locked(tx, ROLE, call.account_id, request["RoleName"])
         if await UserStore(tx, call.account_id).policies(role.role_id, most=1):
             raise DeleteConflictException("Cannot delete entity, must delete policies first.")
+        if await ProfileStore(tx, call.account_id).of(role, most=1):
+            raise DeleteConflictException("Cannot delete entity, must remove roles from instance profile first.")
         await leave_policies(tx, role)
         await store.remove(role)
     return {}
@@ -127,7 +130,8 @@ def _checked_trust(document: str) -> str:
     return checked_policy(document, "trust")
 
 
-def _told(role: Role, given: dict[str, str]) -> Shape:
+def told_role(role: Role, given: dict[str, str]) -> Shape:
+    """A role with its tags, without its boundary."""
     told: dict[str, Any] = {
         "Path": role.path,
         "RoleName": role.name,

@@ -1,10 +1,11 @@
-"""Tags of users, roles and policies after their making. Keys differ by more than case, as IAM's do."""
+"""Tags of users, roles, policies and instance profiles after their making. Keys differ by more than case, as in IAM."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
+from pilothouse.capabilities.access.instance_profiles import PROFILE, profile_resource
 from pilothouse.capabilities.access.managed import found_policy, own_policy, policy_resource
 from pilothouse.capabilities.access.model import InvalidInputException, LimitExceededException
 from pilothouse.capabilities.access.owners import (
@@ -43,6 +44,7 @@ async def _policy(call: Call, tx: Transaction, request: Shape, action: str) -> s
 
 _user: Final = _named(USER)
 _role: Final = _named(ROLE)
+_profile: Final = _named(PROFILE)
 
 
 @operation("iam", "TagUser", writes=True, resources=user_resource)
@@ -97,6 +99,24 @@ async def untag_policy(call: Call, request: Shape) -> Shape:
 async def list_policy_tags(call: Call, request: Shape) -> Shape:
     """By key."""
     return await _list(call, request, _policy, "policy")
+
+
+@operation("iam", "TagInstanceProfile", writes=True, resources=profile_resource)
+async def tag_instance_profile(call: Call, request: Shape) -> Shape:
+    """Add tags; those with the same keys are replaced."""
+    return await _tag(call, request, _profile, PROFILE.name)
+
+
+@operation("iam", "UntagInstanceProfile", writes=True, resources=profile_resource)
+async def untag_instance_profile(call: Call, request: Shape) -> Shape:
+    """Remove tags; a key that is not there is no error."""
+    return await _untag(call, request, _profile, PROFILE.name)
+
+
+@operation("iam", "ListInstanceProfileTags", resources=profile_resource)
+async def list_instance_profile_tags(call: Call, request: Shape) -> Shape:
+    """By key."""
+    return await _list(call, request, _profile, PROFILE.name)
 
 
 async def _tag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
