@@ -28,6 +28,7 @@ FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__ini
 SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam")
 
 SQL_APART_FROM_STORES = {
+    "capabilities/access/account_store.py": "a store of its own: what is kept of an account as a whole",
     "capabilities/access/group_store.py": "a store of its own: groups and who is in them",
     "capabilities/access/policy_store.py": "a store of its own: managed policies and who holds them",
     "capabilities/access/profile_store.py": "a store of its own: instance profiles",

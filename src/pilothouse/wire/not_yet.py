@@ -82,11 +82,10 @@ _BY_REASON: dict[tuple[str, str], str] = {
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
         AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider         AssociateDelegationRequest
-        ChangePassword CreateAccountAlias CreateDelegationRequest
+        ChangePassword CreateDelegationRequest
         CreateLoginProfile CreateOpenIDConnectProvider
         CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
-        CreateVirtualMFADevice DeactivateMFADevice DeleteAccountAlias
-        DeleteAccountPasswordPolicy DeleteLoginProfile
+        CreateVirtualMFADevice DeactivateMFADevice         DeleteLoginProfile
         DeleteOpenIDConnectProvider
         DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
         DeleteServiceSpecificCredential DeleteSigningCertificate
@@ -95,14 +94,12 @@ _BY_REASON: dict[tuple[str, str], str] = {
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
         GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails
-        GetAccountAuthorizationDetails GetAccountPasswordPolicy GetAccountProperties GetAccountSummary
-        GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
+        GetAccountProperties         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
         GetDelegationRequest GetHumanReadableSummary         GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
         GetOutboundWebIdentityFederationInfo
         GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
         GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
-        GetServiceLinkedRoleDeletionStatus ListAccountAliases
-        ListDelegationRequests
+        GetServiceLinkedRoleDeletionStatus         ListDelegationRequests
                 ListMFADeviceTags ListMFADevices
         ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures
         ListPoliciesGrantingServiceAccess
@@ -114,7 +111,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         SimulatePrincipalPolicy TagMFADevice TagOpenIDConnectProvider
         TagSAMLProvider TagServerCertificate UntagMFADevice
         UntagOpenIDConnectProvider UntagSAMLProvider UntagServerCertificate
-        UpdateAccountPasswordPolicy UpdateDelegationRequest
+        UpdateDelegationRequest
         UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint
         UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
         UpdateSigningCertificate UploadSSHPublicKey UploadServerCertificate

@@ -6,6 +6,8 @@ key may do everything in that account and nothing elsewhere; users and sessions 
 
 from pilothouse.call import Capability
 from pilothouse.capabilities.access import (
+    account_details,
+    accounts,
     attachments,
     bounds,
     groups,
@@ -31,6 +33,8 @@ from pilothouse.capabilities.access.store import (
 )
 
 _OPERATIONS = (
+    account_details,
+    accounts,
     attachments,
     bounds,
     groups,

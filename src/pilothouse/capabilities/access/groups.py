@@ -45,7 +45,7 @@ async def create_group(call: Call, request: Shape) -> Shape:
             created_at=call.clock.millis(),
         )
         await GroupStore(tx, call.account_id).add(made)
-    return {"Group": _told(made)}
+    return {"Group": told_group(made)}
 
 
 @operation("iam", "GetGroup", resources=group_resource)
@@ -66,7 +66,7 @@ async def get_group(call: Call, request: Shape) -> Shape:
                  "CreateDate": from_millis(user.created_at)}
             )  # fmt: skip
     last = users[-1]["UserName"].lower() if users else ""
-    return page(call, query, {"Group": _told(group), "Users": users}, last, len(names) > most)
+    return page(call, query, {"Group": told_group(group), "Users": users}, last, len(names) > most)
 
 
 @operation("iam", "ListGroups", resources=resources_below(GROUP))
@@ -74,7 +74,7 @@ async def list_groups(call: Call, request: Shape) -> Shape:
     """Groups by name."""
 
     async def tell(tx: Transaction, group: Group) -> Shape:
-        return _told(group)
+        return told_group(group)
 
     return await listed(call, request, GROUP, tell)
 
@@ -139,10 +139,11 @@ async def list_groups_for_user(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         user = await found(tx, USER, call.account_id, request["UserName"])
         groups = await GroupStore(tx, call.account_id).of(user)
-    return {"Groups": [_told(each) for each in groups], "IsTruncated": False}
+    return {"Groups": [told_group(each) for each in groups], "IsTruncated": False}
 
 
-def _told(group: Group) -> Shape:
+def told_group(group: Group) -> Shape:
+    """A group."""
     return {
         "Path": group.path,
         "GroupName": group.name,

@@ -52,7 +52,7 @@ async def create_user(call: Call, request: Shape) -> Shape:
         )
         await UserStore(tx, call.account_id).add(made, given)
         boundary = await bound(tx, made, request.get("PermissionsBoundary"))
-    return {"User": _told(made, given) | boundary}
+    return {"User": told_user(made, given) | boundary}
 
 
 @operation("iam", "GetUser", resources=user_resource)
@@ -64,7 +64,7 @@ async def get_user(call: Call, request: Shape) -> Shape:
             root = {"Path": "/", "UserName": "root", "UserId": call.account_id, "Arn": root_arn(call.account_id)}
             made_at = await UserStore(tx, call.account_id).account_made_at()
             return {"User": root | {"CreateDate": from_millis(made_at)}}
-        told = _told(owner, await UserStore(tx, call.account_id).tags(owner))
+        told = told_user(owner, await UserStore(tx, call.account_id).tags(owner))
         return {"User": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(owner.user_id))}
 
 
@@ -73,7 +73,7 @@ async def list_users(call: Call, request: Shape) -> Shape:
     """Users by name."""
 
     async def tell(tx: Transaction, user: User) -> Shape:
-        return _told(user, {})
+        return told_user(user, {})
 
     return await listed(call, request, USER, tell)
 
@@ -179,7 +179,8 @@ async def _owner(call: Call, tx: Transaction, request: Shape, *, lock: bool = Fa
     return None
 
 
-def _told(user: User, given: dict[str, str]) -> Shape:
+def told_user(user: User, given: dict[str, str]) -> Shape:
+    """A user with its tags, without its boundary."""
     told: dict[str, Any] = {
         "Path": user.path,
         "UserName": user.name,

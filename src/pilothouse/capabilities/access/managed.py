@@ -63,7 +63,7 @@ async def create_policy(call: Call, request: Shape) -> Shape:
             updated_at=now,
         )
         await store.add(made, document, given)
-        told = await _told(store, made)
+        told = await told_policy(store, made)
     return {"Policy": _without_description(told) | _tagged(given)}
 
 
@@ -73,7 +73,7 @@ async def get_policy(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         store = PolicyStore(tx, call.account_id)
         policy = await found_policy(store, request["PolicyArn"])
-        return {"Policy": await _told(store, policy) | _tagged(await store.tags(policy))}
+        return {"Policy": await told_policy(store, policy) | _tagged(await store.tags(policy))}
 
 
 @operation("iam", "ListPolicies")
@@ -90,7 +90,7 @@ async def list_policies(call: Call, request: Shape) -> Shape:
         for policy in sorted(every, key=_place):
             if _place(policy) <= after or not policy.path.startswith(path):
                 continue
-            told = _without_description(await _told(store, policy))
+            told = _without_description(await told_policy(store, policy))
             if request.get("OnlyAttached") and not told["AttachmentCount"]:
                 continue
             if use is not None and not told[_COUNTS[use]]:
@@ -144,7 +144,7 @@ async def get_policy_version(call: Call, request: Shape) -> Shape:
         store = PolicyStore(tx, call.account_id)
         policy = await found_policy(store, request["PolicyArn"])
         number, document, made_at = await _version(store, policy, request["VersionId"])
-    return {"PolicyVersion": _told_version(policy, number, made_at) | {"Document": quote(document, safe="")}}
+    return {"PolicyVersion": told_version(policy, number, made_at) | {"Document": quote(document, safe="")}}
 
 
 @operation("iam", "ListPolicyVersions", resources=policy_resource)
@@ -155,7 +155,7 @@ async def list_policy_versions(call: Call, request: Shape) -> Shape:
         store = PolicyStore(tx, call.account_id)
         policy = await found_policy(store, request["PolicyArn"])
         found = await store.versions(policy)
-    told = [_told_version(policy, number, made_at) for number, _, made_at in found]
+    told = [told_version(policy, number, made_at) for number, _, made_at in found]
     return {"Versions": told, "IsTruncated": False}
 
 
@@ -222,7 +222,8 @@ async def _version(store: PolicyStore, policy: ManagedPolicy, version_id: str) -
     raise NoSuchEntityException(f"Policy {policy.arn} version {version_id} does not exist or is not attachable.")
 
 
-async def _told(store: PolicyStore, policy: ManagedPolicy) -> dict[str, Any]:
+async def told_policy(store: PolicyStore, policy: ManagedPolicy) -> dict[str, Any]:
+    """A policy without its documents and tags."""
     told: dict[str, Any] = {
         "PolicyName": policy.name,
         "PolicyId": policy.policy_id,
@@ -243,7 +244,8 @@ def _without_description(told: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in told.items() if name != "Description"}
 
 
-def _told_version(policy: ManagedPolicy, number: int, made_at: int) -> Shape:
+def told_version(policy: ManagedPolicy, number: int, made_at: int) -> Shape:
+    """A version without its document."""
     return {
         "VersionId": f"v{number}",
         "IsDefaultVersion": number == policy.default_version,
