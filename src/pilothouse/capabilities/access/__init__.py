@@ -8,6 +8,7 @@ from pilothouse.call import Capability
 from pilothouse.capabilities.access import (
     account_details,
     accounts,
+    assume_role,
     attachments,
     bounds,
     groups,
@@ -35,6 +36,7 @@ from pilothouse.capabilities.access.store import (
 _OPERATIONS = (
     account_details,
     accounts,
+    assume_role,
     attachments,
     bounds,
     groups,

@@ -8,11 +8,12 @@ from pilothouse.call import House
 from pilothouse.capabilities.access.held import held_by
 from pilothouse.capabilities.access.model import root_arn, seal_context
 from pilothouse.capabilities.access.role_store import RoleStore
+from pilothouse.capabilities.access.sessions import session_policies
 from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential, Session
-from pilothouse.identity.permissions import Permissions, Source
+from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.principals import Principal
 from pilothouse.identity.session_tokens import credential_of, meet
 from pilothouse.storage import Transaction
@@ -114,11 +115,11 @@ class AccessCredentials:
             role = await store.by_id(session.role_id)
             if role is None:
                 raise UnrecognizedClientException
-            held = await held_by(tx, role)
+            held = await held_by(tx, role) + await session_policies(tx, role.account_id, session)
             principal = replace(
                 found.principal,
                 role_arn=role.arn,
-                permissions=Permissions.of(held + _narrowing(session)),
+                permissions=Permissions.of(held),
                 tags={**await store.tags(role), **session.tags},
             )
         complete = replace(found, principal=principal)
@@ -165,7 +166,3 @@ def _root(account_id: str, access_key_id: str) -> Principal:
         user_id=account_id,
         access_key_id=access_key_id,
     )
-
-
-def _narrowing(session: Session) -> list[Source]:
-    return [Source(kind="session", name="session policy", document=session.policy)] if session.policy else []

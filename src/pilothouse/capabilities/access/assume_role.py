@@ -1,0 +1,118 @@
+"""AssumeRole: a role is taken on by whom its trust policy and their own policies let."""
+
+from typing import Final
+
+from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.access.model import Role
+from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
+from pilothouse.errors import AccessDeniedException, ValidationException
+from pilothouse.identity.authorise import context_of
+from pilothouse.identity.credentials import Session
+from pilothouse.identity.policy import Ask, Verdict, parse
+from pilothouse.identity.policy_patterns import Value
+
+_NOT_YET: Final = ("ProvidedContexts", "SerialNumber", "TokenCode", "MinimumSessionTokenSize")
+_MOST_TAGS: Final = 50
+
+
+@operation("sts", "AssumeRole", asks_itself=True, audited=True)
+async def assume_role(call: Call, request: Shape) -> Shape:
+    """Credentials of a session of the role.
+
+    Who may not take it on hears the same whether the role is there or not. Raises AccessDeniedException,
+    ValidationException, MalformedPolicyDocumentException.
+    """
+    refuse_not_yet(request, _NOT_YET)
+    narrowing = narrowing_of(request)
+    given, transitive = _tags(call, request)
+    source_identity = _source_identity(call, request)
+    async with call.reading() as tx:
+        role = await role_by_arn(tx, request["RoleArn"])
+    actions = ["sts:AssumeRole"]
+    actions += ["sts:TagSession"] if given else []
+    actions += ["sts:SetSourceIdentity"] if source_identity else []
+    context = _context(call, request, source_identity)
+    for action in actions:
+        if role is None or not _trusts(call, role, action, context):
+            raise _refusal(call, request, action)
+    assert role is not None
+    async with call.reading() as tx:
+        await check_arns(tx, role, narrowing)
+    session = Session(
+        role_id=role.role_id,
+        policy=narrowing.policy,
+        policy_arns=narrowing.arns,
+        tags=given,
+        transitive=transitive,
+        source_identity=source_identity,
+    )
+    return begin(call, request, role, session, narrowing)
+
+
+def _tags(call: Call, request: Shape) -> tuple[dict[str, str], frozenset[str]]:
+    """The tags of the session, and the keys of those that go on from it; those of the caller's session came first."""
+    given = tags.by_key(request.get("Tags") or [])
+    inherited = {key: call.principal.tags[key] for key in call.principal.transitive if key in call.principal.tags}
+    keys = {key.lower(): key for key in given}
+    if keys.keys() & {key.lower() for key in inherited}:
+        raise ValidationException(
+            "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from"
+            " the calling session."
+        )
+    asked = request.get("TransitiveTagKeys") or []
+    if not {key.lower() for key in asked} <= keys.keys():
+        raise ValidationException("The specified transitive tag key must be included in the requested tags.")
+    together = inherited | given
+    if len(together) > _MOST_TAGS:
+        raise ValidationException(f"A session has at most {_MOST_TAGS} tags.")
+    return together, frozenset([*inherited, *(keys[key.lower()] for key in asked)])
+
+
+def _source_identity(call: Call, request: Shape) -> str:
+    """Said once, it stays through a chain of roles. Raises AccessDenied- and ValidationException."""
+    known, asked = call.principal.source_identity, request.get("SourceIdentity", "")
+    if known and asked and known != asked:
+        raise _refusal(call, request, "sts:SetSourceIdentity")
+    if asked.lower().startswith("aws:"):
+        raise ValidationException("A source identity cannot begin with aws:.")
+    return known or asked
+
+
+def _refusal(call: Call, request: Shape, action: str) -> AccessDeniedException:
+    return AccessDeniedException(
+        f"User: {call.principal.arn} is not authorized to perform: {action} on resource: {request['RoleArn']}"
+    )
+
+
+def _context(call: Call, request: Shape, source_identity: str) -> dict[str, Value]:
+    context = {**context_of(call, request), "sts:RoleSessionName": request["RoleSessionName"]}
+    if "ExternalId" in request:
+        context["sts:ExternalId"] = request["ExternalId"]
+    if source_identity:
+        context["sts:SourceIdentity"] = source_identity
+    if request.get("TransitiveTagKeys"):
+        context["sts:TransitiveTagKeys"] = tuple(request["TransitiveTagKeys"])
+    return context
+
+
+def _trusts(call: Call, role: Role, action: str, context: dict[str, Value]) -> bool:
+    """Whether the role's trust policy and the caller's own policies let it be.
+
+    A trust policy of the caller's account that names the caller is enough, as one that names its account is not.
+    """
+    who = call.principal
+    ask = Ask(
+        principal_arn=who.arn,
+        principal_account=who.account_id,
+        principal_kind=who.kind,
+        action=action,
+        resource=role.arn,
+        context=context,
+        role_arn=who.role_arn,
+    )
+    trust = parse(role.trust, kind="trust").decide(ask)
+    own = Verdict.ALLOW if who.permissions is None else who.permissions.verdict(ask)
+    if trust.verdict is not Verdict.ALLOW or own is Verdict.DENY:
+        return False
+    return own is Verdict.ALLOW or (trust.named and who.account_id == role.account_id)
