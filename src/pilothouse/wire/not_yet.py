@@ -77,45 +77,32 @@ _BY_REASON: dict[tuple[str, str], str] = {
         CreateCustomKeyStore
     """,
     ("sts", "access: users, roles, policies and temporary credentials"): """
-        AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot
-        GetDelegatedAccessToken GetFederationToken GetWebIdentityToken
+        AssumeRoleWithSAML AssumeRoot GetDelegatedAccessToken GetFederationToken GetWebIdentityToken
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
-        AcceptDelegationRequest AcquireRole AddClientIDToOpenIDConnectProvider         AssociateDelegationRequest
-        ChangePassword CreateDelegationRequest
-        CreateLoginProfile CreateOpenIDConnectProvider
-        CreateSAMLProvider CreateServiceLinkedRole CreateServiceSpecificCredential
-        CreateVirtualMFADevice DeactivateMFADevice         DeleteLoginProfile
-        DeleteOpenIDConnectProvider
+        AcceptDelegationRequest AcquireRole AssociateDelegationRequest ChangePassword
+        CreateDelegationRequest CreateLoginProfile CreateSAMLProvider CreateServiceLinkedRole
+        CreateServiceSpecificCredential CreateVirtualMFADevice DeactivateMFADevice DeleteLoginProfile
         DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
-        DeleteServiceSpecificCredential DeleteSigningCertificate
-        DeleteVirtualMFADevice
+        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteVirtualMFADevice
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
-        GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails
-        GetAccountProperties         GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
-        GetDelegationRequest GetHumanReadableSummary         GetLoginProfile GetMFADevice GetOpenIDConnectProvider GetOrganizationsAccessReport
-        GetOutboundWebIdentityFederationInfo
-        GetRoleTemplateVersion GetSAMLProvider GetSSHPublicKey GetServerCertificate
-        GetServiceLastAccessedDetails GetServiceLastAccessedDetailsWithEntities
-        GetServiceLinkedRoleDeletionStatus         ListDelegationRequests
-                ListMFADeviceTags ListMFADevices
-        ListOpenIDConnectProviderTags ListOpenIDConnectProviders ListOrganizationsFeatures
-        ListPoliciesGrantingServiceAccess
+        GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccountProperties
+        GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
+        GetDelegationRequest GetHumanReadableSummary GetLoginProfile GetMFADevice
+        GetOrganizationsAccessReport GetOutboundWebIdentityFederationInfo GetRoleTemplateVersion
+        GetSAMLProvider GetSSHPublicKey GetServerCertificate GetServiceLastAccessedDetails
+        GetServiceLastAccessedDetailsWithEntities GetServiceLinkedRoleDeletionStatus ListDelegationRequests
+        ListMFADeviceTags ListMFADevices ListOrganizationsFeatures ListPoliciesGrantingServiceAccess
         ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
-        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
-        ListVirtualMFADevices PutAccountProperties
-        RejectDelegationRequest RemoveClientIDFromOpenIDConnectProvider         ResetServiceSpecificCredential ResyncMFADevice SendDelegationToken
-        SetSecurityTokenServicePreferences SimulateCustomPolicy
-        SimulatePrincipalPolicy TagMFADevice TagOpenIDConnectProvider
-        TagSAMLProvider TagServerCertificate UntagMFADevice
-        UntagOpenIDConnectProvider UntagSAMLProvider UntagServerCertificate
-        UpdateDelegationRequest
-        UpdateLoginProfile UpdateOpenIDConnectProviderThumbprint
-        UpdateSAMLProvider UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential
-        UpdateSigningCertificate UploadSSHPublicKey UploadServerCertificate
-        UploadSigningCertificate
+        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates ListVirtualMFADevices
+        PutAccountProperties RejectDelegationRequest ResetServiceSpecificCredential ResyncMFADevice
+        SendDelegationToken SetSecurityTokenServicePreferences SimulateCustomPolicy SimulatePrincipalPolicy
+        TagMFADevice TagSAMLProvider TagServerCertificate UntagMFADevice UntagSAMLProvider
+        UntagServerCertificate UpdateDelegationRequest UpdateLoginProfile UpdateSAMLProvider
+        UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential UpdateSigningCertificate
+        UploadSSHPublicKey UploadServerCertificate UploadSigningCertificate
     """,
 }
 

@@ -17,9 +17,11 @@ from pilothouse.capabilities.access import (
     instance_profiles,
     key_uses,
     managed,
+    oidc_providers,
     roles,
     sts,
     tagging,
+    web_identity,
 )
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.key_uses import KeyUses
@@ -45,9 +47,11 @@ _OPERATIONS = (
     instance_profiles,
     key_uses,
     managed,
+    oidc_providers,
     roles,
     sts,
     tagging,
+    web_identity,
 )
 CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED,))
 

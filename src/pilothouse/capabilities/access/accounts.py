@@ -7,6 +7,7 @@ from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.account_store import AccountStore
 from pilothouse.capabilities.access.instance_profiles import PROFILE
 from pilothouse.capabilities.access.model import EntityAlreadyExistsException, NoSuchEntityException
+from pilothouse.capabilities.access.oidc_store import OidcStore
 from pilothouse.capabilities.access.owners import GROUP, ROLE, USER
 from pilothouse.capabilities.access.pages import position
 from pilothouse.capabilities.access.policy_store import PolicyStore
@@ -35,7 +36,6 @@ _NONE_HERE: Final = (
     "AccountSigningCertificatesPresent",
     "MFADevices",
     "MFADevicesInUse",
-    "Providers",
     "ServerCertificates",
 )
 _RULES: Final[dict[str, Any]] = {
@@ -117,6 +117,7 @@ async def get_account_summary(call: Call, request: Shape) -> Shape:
             told[f"{kind.title}s"] = await kind.store(tx, call.account_id).count()
             told[f"{kind.title}sQuota"] = kind.most
         store = AccountStore(tx, call.account_id)
+        told["Providers"] = await OidcStore(tx, call.account_id).count()
         told["Policies"] = await PolicyStore(tx, call.account_id).count()
         told["PolicyVersionsInUse"] = await store.policy_versions()
         told["AccountAccessKeysPresent"] = int(await store.root_has_keys())

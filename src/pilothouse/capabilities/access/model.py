@@ -33,6 +33,18 @@ class InvalidAuthorizationMessageException(ApiError):
     """The text is no encoded refusal of ours."""
 
 
+class InvalidIdentityTokenException(ApiError):
+    """The token of an identity provider is none, or not for us."""
+
+
+class IDPCommunicationErrorException(ApiError):
+    """The identity provider could not be asked for its keys; the request can be made again."""
+
+
+class IDPRejectedClaimException(ApiError):
+    """The token says something about the session that cannot be."""
+
+
 class AccountExists(Exception):
     """An account of that name is there already."""
 
@@ -212,3 +224,24 @@ class InstanceProfile:
 def profile_arn(account_id: str, path: str, name: str) -> str:
     """The ARN of an instance profile."""
     return f"arn:aws:iam::{account_id}:instance-profile{path}{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OidcProvider:
+    """An OpenID Connect provider whose tokens an account believes."""
+
+    account_id: str
+    url: str
+    """Without https://."""
+    client_ids: tuple[str, ...]
+    thumbprints: tuple[str, ...]
+    created_at: int
+
+    @property
+    def arn(self) -> str:
+        return oidc_arn(self.account_id, self.url)
+
+
+def oidc_arn(account_id: str, url: str) -> str:
+    """The ARN of an OpenID Connect provider; the URL without https://."""
+    return f"arn:aws:iam::{account_id}:oidc-provider/{url}"

@@ -1,4 +1,4 @@
-"""Tags of users, roles, policies and instance profiles after their making. Keys differ by more than case, as in IAM."""
+"""Tags of what IAM keeps, after its making. Keys differ by more than case, as IAM's do."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -8,6 +8,7 @@ from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.instance_profiles import PROFILE, profile_resource
 from pilothouse.capabilities.access.managed import found_policy, own_policy, policy_resource
 from pilothouse.capabilities.access.model import InvalidInputException, LimitExceededException
+from pilothouse.capabilities.access.oidc_providers import found_provider, locked_provider, provider_resource
 from pilothouse.capabilities.access.owners import (
     ROLE,
     USER,
@@ -40,6 +41,11 @@ def _named(kind: Kind[Entity]) -> _Find:
 async def _policy(call: Call, tx: Transaction, request: Shape, action: str) -> str:
     store, arn = PolicyStore(tx, call.account_id), request["PolicyArn"]
     return (await (own_policy(call, store, arn, action) if action else found_policy(store, arn))).policy_id
+
+
+async def _provider(call: Call, tx: Transaction, request: Shape, action: str) -> str:
+    find = locked_provider if action else found_provider
+    return (await find(tx, call.account_id, request["OpenIDConnectProviderArn"])).url
 
 
 _user: Final = _named(USER)
@@ -117,6 +123,24 @@ async def untag_instance_profile(call: Call, request: Shape) -> Shape:
 async def list_instance_profile_tags(call: Call, request: Shape) -> Shape:
     """By key."""
     return await _list(call, request, _profile, PROFILE.name)
+
+
+@operation("iam", "TagOpenIDConnectProvider", writes=True, resources=provider_resource)
+async def tag_open_id_connect_provider(call: Call, request: Shape) -> Shape:
+    """Add tags; those with the same keys are replaced."""
+    return await _tag(call, request, _provider, "oidc-provider")
+
+
+@operation("iam", "UntagOpenIDConnectProvider", writes=True, resources=provider_resource)
+async def untag_open_id_connect_provider(call: Call, request: Shape) -> Shape:
+    """Remove tags; a key that is not there is no error."""
+    return await _untag(call, request, _provider, "oidc-provider")
+
+
+@operation("iam", "ListOpenIDConnectProviderTags", resources=provider_resource)
+async def list_open_id_connect_provider_tags(call: Call, request: Shape) -> Shape:
+    """By key."""
+    return await _list(call, request, _provider, "oidc-provider")
 
 
 async def _tag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
