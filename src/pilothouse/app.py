@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from pilothouse.call import Capability, House, Job, Operation, job
+from pilothouse.call import Audit, Capability, House, Job, Operation, job
 from pilothouse.capabilities import (
     access,
     associations,
+    audit,
     commands,
     documents,
     events,
@@ -36,6 +37,7 @@ from pilothouse.crypto.resealing import lying_below, reseal
 from pilothouse.crypto.ring import Ring, knows_a_key, open_ring
 from pilothouse.crypto.rotation import alone_in_use, remove_retired
 from pilothouse.crypto.sealed import Sealed
+from pilothouse.crypto.vault import SealBroken
 from pilothouse.gateway import control_channel, downloads, presence
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
@@ -66,6 +68,7 @@ log = structlog.get_logger()
 
 CAPABILITIES: tuple[Capability, ...] = (
     tags.CAPABILITY,
+    audit.CAPABILITY,
     service_settings.CAPABILITY,
     resource_policies.CAPABILITY,
     keys.CAPABILITY,
@@ -266,6 +269,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
     """
     async with opened_ring(settings, create=True, clock=clock) as ring:
         house = await opened_around(settings, ring)
+        house.audit = await _trail(house)
         root = await access.ensure_root(house, ring.master, settings.data)
         uses = access.KeyUses(house.clock)
         authenticator = _authenticator(house, uses)
@@ -288,6 +292,13 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
             finally:
                 running.cancel()
                 await house.outbound.close()
+
+
+async def _trail(house: House) -> Audit:
+    try:
+        return await audit.opened_trail(house)
+    except (ValueError, SealBroken) as error:
+        raise StartFailed(f"the audit trail cannot be opened: {error}") from error
 
 
 def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:

@@ -4,13 +4,13 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Flag, auto
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pilothouse.errors import ApiError
 from pilothouse.identity.principals import Principal
@@ -46,6 +46,8 @@ class House:
     process_id: str = ""
     """A name that no other process of the installation has or had."""
     listeners: dict[str, list["Listener"]] = field(default_factory=dict)
+    audit: "Audit | None" = None
+    """Where calls are recorded; None for those that open the house without serving it."""
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
 
@@ -53,6 +55,19 @@ class House:
         """Tell the capabilities that listen for the event, inside the transaction that made it true."""
         for listener in self.listeners.get(event, ()):
             await listener(self, tx, facts)
+
+
+class Audit(Protocol):
+    """Keeps a record of each call that changes something or reads a secret, and of each refusal."""
+
+    async def ready(self) -> None:
+        """Return if such calls can be recorded now. Raises ServiceUnavailable, soon."""
+
+    def add(self, tx: Transaction, act: "Act") -> None:
+        """Record a change in the transaction of the change."""
+
+    async def keep(self, act: "Act") -> None:
+        """Record a read or a refusal by itself, durably before the answer leaves. Raises StorageUnavailable."""
 
 
 Listener = Callable[[House, Transaction, Mapping[str, Any]], Awaitable[None]]
@@ -134,6 +149,8 @@ class Call:
 
 
 Handler = Callable[[Call, Shape], Awaitable[Shape]]
+Audited = Callable[[Shape, Shape | None], bool]
+"""(request, answer) to whether the call read a secret; the answer is None where there is none (yet)."""
 Resources = Callable[[Call, Shape], Iterable[str] | Awaitable[Iterable[str]]]
 Conditions = Callable[[Call, Shape], Mapping[str, "Value"]]
 Line = Callable[[Call, Shape], AbstractContextManager[None]]
@@ -158,6 +175,29 @@ class Operation:
     conditions: Conditions | None = None
     free: bool = False
     asks_itself: bool = False
+    audited: bool | Audited = False
+
+    def is_audited(self, request: Shape, answer: Shape | None = None) -> bool:
+        """Whether such a call is recorded: it writes, or it reads a secret (without an answer: it might)."""
+        if self.writes or isinstance(self.audited, bool):
+            return self.writes or bool(self.audited)
+        return self.audited(request, answer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """What an audit record is made of."""
+
+    call: Call
+    operation: Operation
+    at: int
+    """When the call came, epoch milliseconds."""
+    request: Shape | None
+    """None if it was not understood."""
+    answer: Shape | None = None
+    error: ApiError | None = None
+    resources: Sequence[str] = ()
+    """ARNs."""
 
 
 def operation(
@@ -175,6 +215,7 @@ def operation(
     conditions: Conditions | None = None,
     free: bool = False,
     asks_itself: bool = False,
+    audited: bool | Audited = False,
 ) -> Callable[[Handler], Handler]:
     """Name the operation that the function answers.
 
@@ -182,6 +223,7 @@ def operation(
     `action` and `resources` are what policies are asked about (default action: `service:Name`, resource `*`).
     `conditions`: the values of the operation's own condition keys. `free`: no permission is needed.
     `asks_itself`: the handler finds out what it is about, and asks the policies of that and of the caller.
+    `audited`: what reads a secret, uses a key or gives credentials is recorded as what writes is.
     `line`: held while a writing operation has or waits for its transaction; it may refuse the call before that.
     `prepare`: what takes long and needs no transaction of a writing operation, done before that one begins; its result
     is `call.prepared`. A retry whose answer is kept comes through it as well.
@@ -206,6 +248,7 @@ def operation(
             conditions=conditions,
             free=free,
             asks_itself=asks_itself,
+            audited=audited,
         )
         return handler
 

@@ -141,6 +141,7 @@ PREFIXES = {
     "ssm": "AmazonSSM",
     "secretsmanager": "secretsmanager",
     "kms": "TrentService",
+    "cloudtrail": "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101",
     "ec2messages": "EC2WindowsMessageDeliveryService",
 }
 

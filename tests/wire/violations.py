@@ -106,7 +106,7 @@ def text_for(shape: Shape) -> str:
     if pattern is None:
         return "a" * max(least, 1) if most else ""
     tree = re._parser.parse(_readable(pattern))  # type: ignore[attr-defined]
-    for extra in (0, 1, 2, 4, 5, 8, 16, 20, 24, 32, 40, least, 128, 512, 2048):
+    for extra in (0, 1, 2, 4, 5, 8, 16, 20, 24, 32, 40, max(least - 1, 0), least, 128, 512, 2048):
         sample = _sample(tree, extra)
         if least <= len(sample) <= most and re.compile(_readable(pattern)).fullmatch(sample):
             return sample

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from pilothouse.app import StartFailed, opened_house
-from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
+from pilothouse.capabilities import access, audit
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, operator, settings_of
 from pilothouse.crypto.master_key import MasterKeyUnusable
 
 app = typer.Typer(no_args_is_help=True, help="Accounts of the installation.")
@@ -72,10 +72,17 @@ def _show(made: access.AccountKey, output: str) -> None:
 
 async def _create(directory: Path, name: str) -> access.AccountKey:
     async with opened_house(settings_of(directory), create=False) as house:
-        return await access.create_account(house, name)
+        made = await access.create_account(house, name)
+        said = {"accountName": name, "accessKeyId": made.access_key_id}
+        await audit.operator_acted(house, operator(), made.account_id, "CreateAccount", said)
+        return made
 
 
 async def _rotate_root(directory: Path, account: str) -> access.AccountKey:
     settings = settings_of(directory)
     async with opened_house(settings, create=False) as house:
-        return await access.rotate_root(house, master_key(settings), directory, account)
+        made = await access.rotate_root(house, master_key(settings), directory, account)
+        await audit.operator_acted(
+            house, operator(), made.account_id, "RotateRoot", {"accessKeyId": made.access_key_id}
+        )
+        return made

@@ -9,7 +9,7 @@ from pilothouse.cli.shared import Failed
 from pilothouse.runtime import logs
 
 _COMMANDS = ("serve", "env", "doctor")
-_GROUPS = ("accounts", "params", "public-parameters", "webhooks", "master-key")
+_GROUPS = ("accounts", "audit", "params", "public-parameters", "webhooks", "master-key")
 """Each is a module of this package; a group has an `app`, a command a function of its own name."""
 
 

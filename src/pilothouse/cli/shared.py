@@ -1,5 +1,6 @@
 """What every command needs: its faults, the data directory, the settings."""
 
+import getpass
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,3 +55,11 @@ def master_key(settings: Settings) -> MasterKey:
     if found is None:
         raise missing(settings.data)
     return found
+
+
+def operator() -> str:
+    """Who gives the command, by the machine's word."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

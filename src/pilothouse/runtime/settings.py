@@ -47,6 +47,19 @@ class EventSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """[audit]"""
+
+    keep_days: int = 90
+    """Records are removed after this; 0: never."""
+    sink: str = ""
+    """Where records go besides the database: `file:/path`, `syslog:///dev/log`, `syslog+tcp://host:port`,
+    `syslog+tls://host:port`, or the `https://` URL of a receiver. What must be recorded is refused while it is away."""
+    sink_token_file: str = ""
+    """A file with the bearer token that a receiver wants."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutboundSettings:
     """[outbound]: requests that the server makes, to webhooks for one."""
 
@@ -92,6 +105,7 @@ class Settings:
     commands: CommandSettings = field(default_factory=CommandSettings)
     parameters: ParameterSettings = field(default_factory=ParameterSettings)
     events: EventSettings = field(default_factory=EventSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
 
     @property

@@ -5,21 +5,24 @@ writes runs from its handler to its serialised answer in one transaction, which 
 durable before the answer leaves. Every outcome is counted, timed and logged here, once, and never with request members.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import isawaitable
 from logging import DEBUG, INFO
 from time import perf_counter
 
 import structlog
 
-from pilothouse.call import Call, Caller, House, Operation, Shape
+from pilothouse.call import Act, Audit, Call, Caller, House, Operation, Shape
 from pilothouse.errors import (
     AccessDeniedException,
     ApiError,
     InternalServerError,
     SerializationException,
     ServiceUnavailable,
+    ThrottlingException,
     UnknownOperationException,
 )
 from pilothouse.identity.principals import Principal
@@ -64,6 +67,15 @@ class _Way:
     model: OperationModel | None = None
     operation: Operation | None = None
     principal: Principal | None = None
+    call: Call | None = None
+    shape: Shape | None = None
+    at: int = 0
+    about: list[str] | None = None
+    """The ARNs that it is about, once somebody asked."""
+
+
+_UNRECORDED = (ThrottlingException, ServiceUnavailable)
+"""Refusals that say nothing of who may do what; they come in floods, or because nothing can be recorded."""
 
 
 class Dispatch:
@@ -91,14 +103,15 @@ class Dispatch:
             response = await self._answered(request, way)
             code = "OK"
         except ApiError as error:
+            error = await self._refusal_kept(way, error)
             code, response = error.code, way.protocol.error(error, way.request_id, way.model)
         except StorageUnavailable as fault:
             log.error("call.storage_unavailable", request_id=way.request_id, operation=way.name, error=str(fault))
-            unavailable = ServiceUnavailable("The service is temporarily unavailable. The request can be retried.")
+            unavailable = _unavailable()
             code, response = unavailable.code, way.protocol.error(unavailable, way.request_id, way.model)
         except Exception:
             log.exception("call.failed", request_id=way.request_id, service=way.service, operation=way.name)
-            internal = InternalServerError()
+            internal = await self._refusal_kept(way, InternalServerError())
             code, response = internal.code, way.protocol.error(internal, way.request_id, way.model)
         self._record(way, code, perf_counter() - began)
         return response
@@ -113,22 +126,37 @@ class Dispatch:
         if model is None:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")
         way.model = model
-        beyond = None
+        call = way.call = self._call(request, way, region)
         if operation is not None and operation.relaxed:
-            shape, beyond = model.parse_beyond(way.protocol.members(model, request), operation.relaxed)
+            shape, call.beyond = model.parse_beyond(way.protocol.members(model, request), operation.relaxed)
         else:
             shape = model.parse(way.protocol.members(model, request))
+        way.shape = shape
         if operation is None:
-            if way.principal.kind == "node":  # its verbs are a closed list, of which this is none
-                NODE_REFUSALS.inc()
-                raise AccessDeniedException(
-                    f"User: {way.principal.arn} is not authorized to perform: {way.service}:{way.name} on resource: * "
-                    f"because no identity-based policy allows the {way.service}:{way.name} action"
-                )
-            raise UnknownOperationException(
-                f"The operation {way.service}:{way.name} is not available in this version of Pilothouse."
-            )
-        call = Call(
+            raise _not_here(way)
+        verdict = self._authorise(call, operation, shape)
+        if verdict is not None:
+            await verdict
+        audit = self._house.audit
+        if audit is not None and operation.is_audited(shape):
+            await audit.ready()
+            way.about = await _about(call, operation, shape)
+        else:
+            audit = None
+        if operation.writes:
+            with nullcontext() if operation.line is None else operation.line(call, shape):
+                body = await self._written(call, operation, model, shape, request, way, audit)
+        else:
+            answer = await operation.handler(call, shape)
+            body = way.protocol.body(model, answer)
+            if audit is not None and operation.is_audited(shape, answer):
+                await audit.keep(_act(way, answer=answer))
+        return way.protocol.answer(model, body, way.request_id)
+
+    def _call(self, request: Request, way: _Way, region: str) -> Call:
+        assert way.principal is not None
+        way.at = self._house.clock.millis()
+        return Call(
             principal=way.principal,
             account_id=way.principal.account_id,
             region=region,
@@ -139,19 +167,23 @@ class Dispatch:
             secure=request.secure,
             headers=request.headers,
             gone=request.gone,
-            beyond=beyond,
         )
-        verdict = self._authorise(call, operation, shape)
-        if verdict is not None:
-            await verdict
-        if operation.writes and operation.line is not None:
-            with operation.line(call, shape):
-                body = await self._written(call, operation, model, shape, request, way.protocol)
-        elif operation.writes:
-            body = await self._written(call, operation, model, shape, request, way.protocol)
-        else:
-            body = way.protocol.body(model, await operation.handler(call, shape))
-        return way.protocol.answer(model, body, way.request_id)
+
+    async def _refusal_kept(self, way: _Way, error: ApiError) -> ApiError:
+        """Record the refusal of a known caller, of what may not be or of what would have been recorded."""
+        audit = self._house.audit
+        if audit is None or way.call is None or way.operation is None or isinstance(error, _UNRECORDED):
+            return error
+        if not isinstance(error, AccessDeniedException) and not way.operation.is_audited(way.shape or {}):
+            return error
+        try:
+            if way.about is None:
+                way.about = await _about(way.call, way.operation, way.shape)
+            await audit.keep(_act(way, error=error))
+        except Exception:
+            log.exception("call.not_recorded", request_id=way.request_id, operation=way.name)
+            return _unavailable()
+        return error
 
     def _name_operation(self, request: Request, way: _Way) -> None:
         """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
@@ -179,7 +211,8 @@ class Dispatch:
         model: OperationModel,
         shape: Shape,
         request: Request,
-        protocol: WireProtocol,
+        way: _Way,
+        audit: Audit | None,
     ) -> bytes:
         """Run a writing operation, or give its kept answer. Returns once everything is durable."""
         invocation_id = request.headers.get(INVOCATION_ID, "")[:_MAX_INVOCATION_ID]
@@ -195,7 +228,10 @@ class Dispatch:
                 if kept is not None:
                     return kept
             call.bound = tx
-            body = protocol.body(model, await operation.handler(call, shape))
+            answer = await operation.handler(call, shape)
+            body = way.protocol.body(model, answer)
+            if audit is not None:
+                audit.add(tx, _act(way, answer=answer))
             if key is not None:
                 replays.keep(key, body, call.clock.millis())
         return body
@@ -217,3 +253,64 @@ class Dispatch:
             code=code,
             milliseconds=round(seconds * 1000, 3),
         )
+
+
+def _unavailable() -> ServiceUnavailable:
+    return ServiceUnavailable("The service is temporarily unavailable. The request can be retried.")
+
+
+def _not_here(way: _Way) -> ApiError:
+    """The refusal of an operation that has no function."""
+    if way.principal is not None and way.principal.kind == "node":  # its verbs are a closed list, of which this is none
+        NODE_REFUSALS.inc()
+        return AccessDeniedException(
+            f"User: {way.principal.arn} is not authorized to perform: {way.service}:{way.name} on resource: * "
+            f"because no identity-based policy allows the {way.service}:{way.name} action"
+        )
+    return UnknownOperationException(
+        f"The operation {way.service}:{way.name} is not available in this version of Pilothouse."
+    )
+
+
+def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = None) -> Act:
+    assert way.call is not None
+    assert way.operation is not None
+    return Act(
+        call=way.call,
+        operation=way.operation,
+        at=way.at,
+        request=way.shape,
+        answer=answer,
+        error=error,
+        resources=_resources(way.about or [], list(dict.fromkeys(_arns(answer or {})))),
+    )
+
+
+def _resources(asked: list[str], answered: list[str]) -> list[str]:
+    """What was asked about, by the ARN of the answer where that says more (a new secret's has six letters more)."""
+    longer = [each for each in answered if any(each.startswith(one) for one in asked)]
+    return [each for each in asked if not any(one.startswith(each) for one in longer)] + longer if asked else answered
+
+
+async def _about(call: Call, operation: Operation, request: Shape | None) -> list[str]:
+    """The ARNs that policies are asked about; of a secret that is not there, without the end that it never got."""
+    if operation.resources is None or request is None:
+        return []
+    try:
+        given = operation.resources(call, request)
+        found = [each.removesuffix("-??????") for each in (await given if isawaitable(given) else given)]
+        return [each for each in found if "*" not in each]
+    except ApiError:  # it is not there, or its name is malformed
+        return []
+
+
+_ARNS = frozenset({"ARN", "Arn", "KeyId", "PolicyArn", "RoleArn"})
+
+
+def _arns(answer: Shape) -> Iterator[str]:
+    """Those that an answer names itself: of what was made, of the key that was used."""
+    for name, value in answer.items():
+        if isinstance(value, str) and value.startswith("arn:") and name in _ARNS:
+            yield value
+        elif isinstance(value, dict):
+            yield from _arns(value)

@@ -18,7 +18,7 @@ from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import InputCompiler, Violations, lower_camel
 
-PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam")
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail")
 """The services whose public models we answer by."""
 
 INTERNAL = ("ssm", "ec2messages")
@@ -31,6 +31,7 @@ TARGETS = {
     "AmazonSSM": "ssm",
     "secretsmanager": "secretsmanager",
     "TrentService": "kms",
+    "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
     "EC2WindowsMessageDeliveryService": "ec2messages",
     "Pilothouse": "pilothouse",
 }

@@ -104,6 +104,20 @@ _BY_REASON: dict[tuple[str, str], str] = {
         UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential UpdateSigningCertificate
         UploadSSHPublicKey UploadServerCertificate UploadSigningCertificate
     """,
+    ("cloudtrail", "trails, event data stores, dashboards: records are in one trail of the installation"): """
+        AddTags CancelQuery CreateChannel CreateDashboard CreateEventDataStore CreateTrail
+        DeleteChannel DeleteDashboard DeleteEventDataStore DeleteResourcePolicy DeleteTrail
+        DeregisterOrganizationDelegatedAdmin DescribeQuery DescribeTrails DisableFederation
+        EnableFederation GenerateQuery GetChannel GetDashboard GetEventConfiguration
+        GetEventDataStore GetEventSelectors GetImport GetInsightSelectors GetQueryResults
+        GetResourcePolicy GetTrail GetTrailStatus ListChannels ListDashboards ListEventDataStores
+        ListImportFailures ListImports ListInsightsData ListInsightsMetricData ListPublicKeys
+        ListQueries ListTags ListTrails PutEventConfiguration PutEventSelectors PutInsightSelectors
+        PutResourcePolicy RegisterOrganizationDelegatedAdmin RemoveTags RestoreEventDataStore
+        SearchSampleQueries StartDashboardRefresh StartEventDataStoreIngestion StartImport
+        StartLogging StartQuery StopEventDataStoreIngestion StopImport StopLogging UpdateChannel
+        UpdateDashboard UpdateEventDataStore UpdateTrail
+    """,
 }
 
 NOT_YET: frozenset[Name] = frozenset(

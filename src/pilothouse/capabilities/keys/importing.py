@@ -35,7 +35,7 @@ _LONGEST_MILLIS = 365 * 86_400_000
 _BATCH = 100
 
 
-@operation("kms", "GetParametersForImport")
+@operation("kms", "GetParametersForImport", audited=True)
 async def get_parameters_for_import(call: Call, request: Shape) -> Shape:
     """A wrapping key of its own, and the token that brings material wrapped with it home."""
     algorithm, wrapping_spec = request["WrappingAlgorithm"], request["WrappingKeySpec"]

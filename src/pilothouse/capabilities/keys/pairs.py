@@ -37,7 +37,7 @@ async def get_public_key(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("kms", "GenerateDataKeyPair")
+@operation("kms", "GenerateDataKeyPair", audited=True)
 async def generate_data_key_pair(call: Call, request: Shape) -> Shape:
     """A new key pair: its public half, and its private half in the clear and encrypted under the key."""
     refuse_recipient(request)
@@ -45,7 +45,7 @@ async def generate_data_key_pair(call: Call, request: Shape) -> Shape:
     return {**answer, "PrivateKeyPlaintext": private}
 
 
-@operation("kms", "GenerateDataKeyPairWithoutPlaintext")
+@operation("kms", "GenerateDataKeyPairWithoutPlaintext", audited=True)
 async def generate_data_key_pair_without_plaintext(call: Call, request: Shape) -> Shape:
     """A new key pair whose private half is given encrypted only."""
     _, answer = await _pair(call, request, "GenerateDataKeyPairWithoutPlaintext")

@@ -43,7 +43,7 @@ class _Opened(NamedTuple):
     material_id: str | None
 
 
-@operation("kms", "Encrypt", asks_itself=True)
+@operation("kms", "Encrypt", asks_itself=True, audited=True)
 async def encrypt(call: Call, request: Shape) -> Shape:
     """A ciphertext of up to 4096 bytes."""
     await finding.ensure_service_key(call, request["KeyId"])
@@ -59,7 +59,7 @@ async def encrypt(call: Call, request: Shape) -> Shape:
     return {"CiphertextBlob": blob, "KeyId": key.arn, "EncryptionAlgorithm": algorithm}
 
 
-@operation("kms", "Decrypt", asks_itself=True)
+@operation("kms", "Decrypt", asks_itself=True, audited=True)
 async def decrypt(call: Call, request: Shape) -> Shape:
     """The plaintext of a ciphertext; a symmetric one names its key itself."""
     _refuse_attestation(request)
@@ -79,7 +79,7 @@ async def decrypt(call: Call, request: Shape) -> Shape:
     return answer if opened.material_id is None else answer | {"KeyMaterialId": opened.material_id}
 
 
-@operation("kms", "ReEncrypt")
+@operation("kms", "ReEncrypt", audited=True)
 async def re_encrypt(call: Call, request: Shape) -> Shape:
     """The same plaintext under another key or another context; it does not leave the server."""
     no_ciphertext = _without_ciphertext(request)
@@ -116,7 +116,7 @@ async def re_encrypt(call: Call, request: Shape) -> Shape:
     return {name: value for name, value in answer.items() if value is not None}
 
 
-@operation("kms", "GenerateDataKey", asks_itself=True)
+@operation("kms", "GenerateDataKey", asks_itself=True, audited=True)
 async def generate_data_key(call: Call, request: Shape) -> Shape:
     """A new data key in the clear, and encrypted."""
     _refuse_attestation(request)
@@ -124,14 +124,14 @@ async def generate_data_key(call: Call, request: Shape) -> Shape:
     return answer | {"Plaintext": plaintext}
 
 
-@operation("kms", "GenerateDataKeyWithoutPlaintext", asks_itself=True)
+@operation("kms", "GenerateDataKeyWithoutPlaintext", asks_itself=True, audited=True)
 async def generate_data_key_without_plaintext(call: Call, request: Shape) -> Shape:
     """A new data key, encrypted only."""
     _, answer = await _data_key(call, request, "GenerateDataKeyWithoutPlaintext")
     return answer
 
 
-@operation("kms", "GenerateRandom")
+@operation("kms", "GenerateRandom", audited=True)
 async def generate_random(call: Call, request: Shape) -> Shape:
     """Random bytes."""
     _refuse_attestation(request)

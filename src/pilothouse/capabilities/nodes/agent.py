@@ -58,6 +58,7 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
     now = call.clock.millis()
     async with call.transaction() as tx:
         activation = await _proven_activation(tx, request, now)
+        call.account_id, call.region = activation.account_id, activation.region  # whose trail it is recorded in
         if activation.expired(now):
             raise ActivationExpired(f"The activation {activation.activation_id} has expired.")
         if activation.registrations_count >= activation.registration_limit:
@@ -81,7 +82,7 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
     return {"InstanceId": node_id}
 
 
-@operation("ssm", "RequestManagedInstanceRoleToken", callers=Caller.NODE)
+@operation("ssm", "RequestManagedInstanceRoleToken", callers=Caller.NODE, audited=True)
 async def request_managed_instance_role_token(call: Call, request: Shape) -> Shape:
     """Credentials of the node's role, for a request that the node's own key signed.
 

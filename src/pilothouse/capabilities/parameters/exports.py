@@ -14,6 +14,7 @@ from pilothouse.capabilities.parameters.model import Version
 from pilothouse.capabilities.parameters.names import plain_name, resource
 from pilothouse.capabilities.parameters.operations import metadata_shape, policies_shape
 from pilothouse.capabilities.parameters.sealing import Opener
+from pilothouse.capabilities.parameters.secrecy import reads_secrets
 from pilothouse.capabilities.parameters.store import ParameterStore
 
 _MOST_BYTES: Final = 4 << 20
@@ -26,7 +27,9 @@ def _each_named(call: Call, request: Shape) -> Iterable[str]:
     return [resource(call.account_id, call.region, name) for name in request["Names"]]
 
 
-@operation("pilothouse", "ReadParameters", action="ssm:GetParameterHistory", resources=_each_named)
+@operation(
+    "pilothouse", "ReadParameters", action="ssm:GetParameterHistory", resources=_each_named, audited=reads_secrets
+)
 async def read_parameters(call: Call, request: Shape) -> Shape:
     """The newest version of each name, or with WithHistory every version that is kept, with labels and tags.
 

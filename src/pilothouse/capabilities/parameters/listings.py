@@ -16,6 +16,7 @@ from pilothouse.capabilities.parameters.labels import is_label
 from pilothouse.capabilities.parameters.model import InvalidNextToken, Value, Version
 from pilothouse.capabilities.parameters.names import PUBLIC, Hierarchy, arn, below, check_path, parent, resource
 from pilothouse.capabilities.parameters.operations import Reader, metadata_shape, policies_shape
+from pilothouse.capabilities.parameters.secrecy import reads_secrets
 from pilothouse.capabilities.parameters.sharing import shared_in
 from pilothouse.capabilities.parameters.store import Labelled, ParameterStore
 from pilothouse.errors import ValidationException
@@ -46,6 +47,7 @@ def _by_path_conditions(call: Call, request: Shape) -> dict[str, str]:
     resources=_path,
     relaxed={"MaxResults": settings.LARGEST_PAGE},
     conditions=_by_path_conditions,
+    audited=reads_secrets,
 )
 async def get_parameters_by_path(call: Call, request: Shape) -> Shape:
     """The values below a path, never of the path itself; one level unless Recursive."""

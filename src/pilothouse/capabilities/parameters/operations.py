@@ -36,6 +36,7 @@ from pilothouse.capabilities.parameters.public import store_for
 from pilothouse.capabilities.parameters.puts import Put, dropped_by, labelled_of, oldest_is_labelled
 from pilothouse.capabilities.parameters.references import secret_parameter
 from pilothouse.capabilities.parameters.sealing import Opener, seal
+from pilothouse.capabilities.parameters.secrecy import reads_secrets
 from pilothouse.capabilities.parameters.sharing import as_owner, owner_of
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.errors import ValidationException
@@ -165,7 +166,7 @@ def _well_formed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
             continue  # answered as invalid
 
 
-@operation("ssm", "GetParameter", callers=Caller.ACCOUNT | Caller.NODE, resources=_named)
+@operation("ssm", "GetParameter", callers=Caller.ACCOUNT | Caller.NODE, resources=_named, audited=reads_secrets)
 async def get_parameter(call: Call, request: Shape) -> Shape:
     """One value by name or ARN, of the newest version or of the one that the selector names."""
     async with call.reading() as tx:
@@ -173,7 +174,7 @@ async def get_parameter(call: Call, request: Shape) -> Shape:
         return {"Parameter": await reader.parameter(request["Name"])}
 
 
-@operation("ssm", "GetParameters", callers=Caller.ACCOUNT | Caller.NODE, resources=_each_named)
+@operation("ssm", "GetParameters", callers=Caller.ACCOUNT | Caller.NODE, resources=_each_named, audited=reads_secrets)
 async def get_parameters(call: Call, request: Shape) -> Shape:
     """Up to ten values; names that are not there are answered as invalid, spelled as asked."""
     names = list(dict.fromkeys(request["Names"]))
@@ -276,7 +277,9 @@ class Reader:
         return found
 
 
-@operation("ssm", "GetParameterHistory", resources=_named, relaxed={"MaxResults": settings.LARGEST_PAGE})
+@operation(
+    "ssm", "GetParameterHistory", resources=_named, relaxed={"MaxResults": settings.LARGEST_PAGE}, audited=reads_secrets
+)
 async def get_parameter_history(call: Call, request: Shape) -> Shape:
     """Every kept version, oldest first, with its labels."""
     text = request["Name"]

@@ -142,7 +142,7 @@ async def note_read(call: Call, secret: Secret, version: Version) -> None:
         await store.mark_read(secret.name, version.version_id, today)
 
 
-@operation("secretsmanager", "GetSecretValue", resources=named)
+@operation("secretsmanager", "GetSecretValue", resources=named, audited=True)
 async def get_secret_value(call: Call, request: Shape) -> Shape:
     """The value of one version."""
     async with call.reading() as tx:

@@ -1,0 +1,55 @@
+"""Audit: one record for each call that changes something, reads a secret or is refused, in CloudTrail's form.
+
+Owns the tables audit_record, audit_name, audit_key, audit_chain, audit_sink, and the file `audit.anchor`. Records are
+chained, looked up with LookupEvents, and delivered to a second sink where one is set.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pilothouse.call import Capability, House, Lasting
+from pilothouse.capabilities.audit import operations, sealing, store
+from pilothouse.capabilities.audit.model import Record
+from pilothouse.capabilities.audit.sealing import keep_sealed, trail_of
+from pilothouse.capabilities.audit.sinks import line_of
+from pilothouse.capabilities.audit.trail import SEALED, kept_key, opened_trail, operator_acted
+from pilothouse.capabilities.audit.verifying import Report, verify
+from pilothouse.storage import Transaction
+
+__all__ = [
+    "CAPABILITY",
+    "Record",
+    "Report",
+    "exported",
+    "kept_key",
+    "line_of",
+    "opened_trail",
+    "operator_acted",
+    "verify",
+]
+
+
+async def _deliver(house: House) -> None:
+    delivery = trail_of(house).delivery
+    if delivery is not None:
+        await delivery.run()
+
+
+async def _ended(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """Others may deliver at once in place of a process that is gone."""
+    await store.release(tx, facts["process_id"])
+
+
+async def exported(tx: Transaction, after: int, limit: int) -> list[Record]:
+    """Records of the chain in its order, of every account."""
+    return await store.linked(tx, after, limit)
+
+
+CAPABILITY = Capability.of(
+    "audit",
+    operations,
+    sealing,
+    sealed=(SEALED,),
+    listeners={"process.ended": _ended},
+    lasting=(Lasting(name="audit.seal", run=keep_sealed), Lasting(name="audit.deliver", run=_deliver)),
+)

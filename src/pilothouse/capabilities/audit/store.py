@@ -1,0 +1,268 @@
+"""The tables of the trail: audit_record, audit_name, audit_key, audit_chain, audit_sink."""
+
+import hmac
+from collections.abc import Sequence
+
+import msgspec
+
+from pilothouse.capabilities.audit.model import Chain, Record
+from pilothouse.storage import Row, Transaction
+
+_INSERT = """insert into audit_record
+  (event_id, account_id, region, at, event_source, event_name, username, access_key_id, read_only, names, body, mac)
+  values (:event_id, :account_id, :region, :at, :event_source, :event_name, :username, :access_key_id, :read_only,
+    :names, :body, :mac)
+  on conflict (event_id) do nothing"""
+_INSERT_NAME = """insert into audit_name (account_id, region, name, at, event_id)
+  values (:account_id, :region, :name, :at, :event_id)
+  on conflict (account_id, region, name, at, event_id) do nothing"""
+_COLUMNS = """event_id, account_id, region, at, event_source, event_name, username, access_key_id, read_only, names,
+  body, mac, seq, link"""
+
+
+class ChainBroken(Exception):
+    """The row that says where the trail begins and ends was altered."""
+
+
+def add(tx: Transaction, record: Record) -> None:
+    """Write a record with the transaction that it is about."""
+    tx.later(_INSERT, **_values(record))
+    for name in _names(record):
+        tx.later(_INSERT_NAME, **name)
+
+
+async def add_all(tx: Transaction, records: Sequence[Record]) -> None:
+    """Write many. One that is there already stays: its writer did not hear that it was written."""
+    await tx.many(_INSERT, [_values(each) for each in records])
+    if names := [name for each in records for name in _names(each)]:
+        await tx.many(_INSERT_NAME, names)
+
+
+async def key(tx: Transaction) -> bytes | None:
+    """The sealed key of the trail."""
+    found = await tx.value("select sealed from audit_key where one = 1")
+    return None if found is None else bytes(found)
+
+
+async def put_key(tx: Transaction, sealed: bytes) -> None:
+    """Keep the first key; one that is there stays."""
+    await tx.execute(
+        "insert into audit_key (one, sealed) values (1, :sealed) on conflict (one) do nothing", sealed=sealed
+    )
+
+
+async def chain(tx: Transaction, key: bytes) -> Chain:
+    """Where the trail begins and ends. Raises ChainBroken."""
+    row = await tx.row("select first_seq, first_link, last_seq, last_link, mac from audit_chain where one = 1")
+    if row is None:
+        return Chain()
+    found = Chain(row["first_seq"], bytes(row["first_link"]), row["last_seq"], bytes(row["last_link"]))
+    if not hmac.compare_digest(found.mac(key), bytes(row["mac"])):
+        raise ChainBroken
+    return found
+
+
+async def unproven_chain(tx: Transaction) -> Chain:
+    """The same without a look at its seal."""
+    row = await tx.row("select first_seq, first_link, last_seq, last_link from audit_chain where one = 1")
+    if row is None:
+        return Chain()
+    return Chain(row["first_seq"], bytes(row["first_link"]), row["last_seq"], bytes(row["last_link"]))
+
+
+async def put_chain(tx: Transaction, key: bytes, chain: Chain) -> None:
+    """Say where it begins and ends now."""
+    await tx.execute(
+        """insert into audit_chain (one, first_seq, first_link, last_seq, last_link, mac)
+           values (1, :first_seq, :first_link, :last_seq, :last_link, :mac)
+           on conflict (one) do update set first_seq = excluded.first_seq, first_link = excluded.first_link,
+             last_seq = excluded.last_seq, last_link = excluded.last_link, mac = excluded.mac""",
+        first_seq=chain.first_seq, first_link=chain.first_link, last_seq=chain.last_seq, last_link=chain.last_link,
+        mac=chain.mac(key),
+    )  # fmt: skip
+
+
+async def waiting(tx: Transaction, limit: int) -> list[tuple[str, bytes]]:
+    """Event ids and MACs of records that are not in the chain yet, oldest first."""
+    rows = await tx.rows(
+        "select event_id, mac from audit_record where seq is null order by at, event_id limit :limit", limit=limit
+    )
+    return [(row["event_id"], bytes(row["mac"])) for row in rows]
+
+
+async def link(tx: Transaction, links: Sequence[tuple[str, int, bytes]]) -> None:
+    """Give records their places: (event id, seq, link)."""
+    await tx.many(
+        "update audit_record set seq = :seq, link = :link where event_id = :event_id",
+        [{"event_id": event_id, "seq": seq, "link": link} for event_id, seq, link in links],
+    )
+
+
+async def linked(tx: Transaction, after: int, limit: int) -> list[Record]:
+    """Records of the chain in its order."""
+    rows = await tx.rows(
+        f"select {_COLUMNS} from audit_record where seq > :after order by seq limit :limit",  # noqa: S608 - constants
+        after=after,
+        limit=limit,
+    )
+    return [_record(row) for row in rows]
+
+
+async def unlinked(tx: Transaction, after: str, limit: int) -> list[Record]:
+    """Records that are not in the chain yet, by event id."""
+    rows = await tx.rows(
+        f"""select {_COLUMNS} from audit_record where seq is null and event_id > :after
+            order by event_id limit :limit""",  # noqa: S608 - constants
+        after=after,
+        limit=limit,
+    )
+    return [_record(row) for row in rows]
+
+
+async def names(tx: Transaction, event_ids: Sequence[str]) -> list[tuple[str, str, str, int, str]]:
+    """(event id, account, region, at, name) of the names that the records are found by."""
+    rows = await tx.rows(
+        "select event_id, account_id, region, at, name from audit_name where event_id in (:event_ids)",
+        event_ids=list(event_ids),
+    )
+    return [(row["event_id"], row["account_id"], row["region"], row["at"], row["name"]) for row in rows]
+
+
+async def lone_names(tx: Transaction, limit: int) -> list[tuple[str, str]]:
+    """(event id, name) of names that lead to no record."""
+    rows = await tx.rows(
+        """select event_id, name from audit_name n
+           where not exists (select 1 from audit_record r where r.event_id = n.event_id) limit :limit""",
+        limit=limit,
+    )
+    return [(row["event_id"], row["name"]) for row in rows]
+
+
+async def outside(tx: Transaction) -> tuple[int, int] | None:
+    """The lowest and the highest place of any record."""
+    row = await tx.row("select min(seq) as low, max(seq) as high from audit_record where seq is not null")
+    return None if row is None or row["low"] is None else (row["low"], row["high"])
+
+
+async def expired(tx: Transaction, before: int, limit: int) -> list[tuple[int, bytes, int]]:
+    """(seq, link, at) of the first records of the chain."""
+    rows = await tx.rows(
+        "select seq, link, at from audit_record where seq is not null order by seq limit :limit", limit=limit
+    )
+    found: list[tuple[int, bytes, int]] = []
+    for row in rows:
+        if row["at"] >= before:
+            break
+        found.append((row["seq"], bytes(row["link"]), row["at"]))
+    return found
+
+
+async def remove_through(tx: Transaction, seq: int) -> None:
+    """Forget the records up to this one."""
+    await tx.execute(
+        "delete from audit_name where event_id in (select event_id from audit_record where seq <= :seq)", seq=seq
+    )
+    await tx.execute("delete from audit_record where seq <= :seq", seq=seq)
+
+
+async def one(tx: Transaction, account_id: str, region: str, event_id: str) -> list[Record]:
+    """The record of that id, if it is the account's."""
+    row = await tx.row(
+        f"select {_COLUMNS} from audit_record where event_id = :event_id",  # noqa: S608 - constants
+        event_id=event_id,
+    )
+    return [] if row is None or (row["account_id"], row["region"]) != (account_id, region) else [_record(row)]
+
+
+BY_TIME = f"""select {_COLUMNS} from audit_record
+  where account_id = :account_id and region = :region and at >= :start and at < :end
+    and (at < :at or (at = :at and event_id < :event_id))
+  order by at desc, event_id desc limit :limit"""  # noqa: S608 - constants
+_BY: dict[str, str] = {
+    column: BY_TIME.replace("and at >= :start", f"and {column} = :wanted and at >= :start")
+    for column in ("event_name", "username", "access_key_id")
+}
+_BY_NAME = """select r.event_id, r.account_id, r.region, r.at, r.event_source, r.event_name, r.username,
+    r.access_key_id, r.read_only, r.names, r.body, r.mac, r.seq, r.link
+  from audit_name n join audit_record r on r.event_id = n.event_id
+  where n.account_id = :account_id and n.region = :region and n.name = :wanted and n.at >= :start and n.at < :end
+    and (n.at < :at or (n.at = :at and n.event_id < :event_id))
+  order by n.at desc, n.event_id desc limit :limit"""
+
+
+async def found(
+    tx: Transaction, account_id: str, region: str, column: str, wanted: str, span: tuple[int, int],
+    position: tuple[int, str], limit: int,
+) -> list[Record]:  # fmt: skip
+    """Records, newest first, after `position` (time, event id), with `wanted` in `column`: one that is indexed,
+    `name` for a resource's canonical name, or empty for any."""
+    sql = _BY_NAME if column == "name" else _BY.get(column, BY_TIME)
+    values = {"wanted": wanted} if column else {}
+    rows = await tx.rows(
+        sql, account_id=account_id, region=region, start=span[0], end=span[1], at=position[0], event_id=position[1],
+        limit=limit, **values,
+    )  # fmt: skip
+    return [_record(row) for row in rows]
+
+
+async def delivered(tx: Transaction, sink: str) -> int | None:
+    """Up to which record the sink has all; None if it was never used."""
+    found: int | None = await tx.value("select seq from audit_sink where name = :sink", sink=sink)
+    return found
+
+
+async def hold(tx: Transaction, sink: str, seq: int, holder: str, now: int, until: int) -> bool:
+    """Take or keep the sink for a process; `seq` is where a new one begins. False if another process has it."""
+    return bool(
+        await tx.execute(
+            """insert into audit_sink (name, seq, holder, held_until) values (:sink, :seq, :holder, :until)
+               on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until
+               where audit_sink.holder = :holder or audit_sink.held_until < :now""",
+            sink=sink, seq=seq, holder=holder, until=until, now=now,
+        )
+    )  # fmt: skip
+
+
+async def put_delivered(tx: Transaction, sink: str, holder: str, seq: int) -> None:
+    """The sink has all up to this one."""
+    await tx.execute(
+        "update audit_sink set seq = :seq where name = :sink and holder = :holder and seq < :seq",
+        sink=sink, holder=holder, seq=seq,
+    )  # fmt: skip
+
+
+async def release(tx: Transaction, holder: str) -> None:
+    """A process is gone: others may deliver at once."""
+    await tx.execute("update audit_sink set held_until = 0 where holder = :holder", holder=holder)
+
+
+def _values(record: Record) -> dict[str, object]:
+    return {
+        "event_id": record.event_id,
+        "account_id": record.account_id,
+        "region": record.region,
+        "at": record.at,
+        "event_source": record.event_source,
+        "event_name": record.event_name,
+        "username": record.username,
+        "access_key_id": record.access_key_id,
+        "read_only": record.read_only,
+        "names": record.names,
+        "body": record.body,
+        "mac": record.mac,
+    }
+
+
+def _names(record: Record) -> list[dict[str, object]]:
+    return [
+        {"account_id": record.account_id, "region": record.region, "name": name, "at": record.at,
+         "event_id": record.event_id}
+        for name in msgspec.json.decode(record.names)
+    ]  # fmt: skip
+
+
+def _record(row: Row) -> Record:
+    values = dict(row)
+    values["mac"] = bytes(values["mac"])
+    values["link"] = None if values["link"] is None else bytes(values["link"])
+    return Record(**values)

@@ -1,0 +1,148 @@
+"""Is the trail whole and as it was written: every record, every link, every name, both ends."""
+
+import hmac
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from pilothouse.capabilities.audit import store
+from pilothouse.capabilities.audit.model import Chain, Record, link_of, mac_of
+from pilothouse.capabilities.audit.sealing import anchored
+from pilothouse.storage import Database, Transaction
+
+_BATCH = 500
+_MOST_FAULTS = 100
+
+Progress = Callable[[int], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found."""
+
+    first_seq: int = 1
+    last_seq: int = 0
+    records: int = 0
+    waiting: int = 0
+    """Records of the last moments that are not in the chain yet."""
+    faults: list[str] = field(default_factory=list)
+    """The first ones, in sentences; empty: the trail is as it was written."""
+
+    def fault(self, text: str) -> None:
+        """Note one."""
+        if len(self.faults) < _MOST_FAULTS:
+            self.faults.append(text)
+
+
+async def verify(database: Database, data: Path, key: bytes, progress: Progress | None = None) -> Report:
+    """Walk the trail. A server may write to it meanwhile, which is no fault."""
+    report = Report()
+    anchor = _anchor(data, key, report)
+    async with database.reading() as tx:
+        chain = await _chain(tx, key, report)
+    if anchor is not None and anchor[0] > chain.last_seq:
+        report.fault(
+            f"this server had linked record {anchor[0]}, and the trail ends at {chain.last_seq}: an older state of the "
+            "database was put back, or the end was cut off"
+        )
+    report.first_seq, report.last_seq = chain.first_seq, chain.last_seq
+    await _walk(database, key, chain, anchor, report, progress)
+    async with database.reading() as tx:
+        await _check_waiting(tx, key, report)
+        outside = await store.outside(tx)
+        now = await _chain(tx, key, report)
+        if outside is not None and not (now.first_seq <= outside[0] and outside[1] <= now.last_seq):
+            report.fault("there are records before the beginning or after the end of the trail")
+        for event_id, name in await store.lone_names(tx, 10):
+            report.fault(f"the name {name} leads to record {event_id}, which is not there (audit_name)")
+    return report
+
+
+async def _chain(tx: Transaction, key: bytes, report: Report) -> Chain:
+    try:
+        return await store.chain(tx, key)
+    except store.ChainBroken:
+        report.fault("the row that says where the trail begins and ends was altered (audit_chain)")
+        return await store.unproven_chain(tx)
+
+
+async def _walk(
+    database: Database, key: bytes, chain: Chain, anchor: tuple[int, bytes] | None, report: Report,
+    progress: Progress | None,
+) -> None:  # fmt: skip
+    """Every record of the chain, in order."""
+    seq, link = chain.first_seq - 1, chain.first_link
+    while seq < chain.last_seq:
+        async with database.reading() as tx:
+            records = await store.linked(tx, seq, _BATCH)
+            names = await store.names(tx, [each.event_id for each in records])
+            pruned = await _chain(tx, key, report) if records and records[0].seq != seq + 1 else chain
+        if pruned.first_seq > seq + 1:  # meanwhile
+            seq, link = pruned.first_seq - 1, pruned.first_link
+        records = [each for each in records if seq < (each.seq or 0) <= chain.last_seq]
+        if not records:
+            break
+        _check_names(records, names, report)
+        for record in records:
+            assert record.seq is not None
+            if record.seq != seq + 1:
+                report.fault(f"records {seq + 1} to {record.seq - 1} are missing")
+            if not hmac.compare_digest(mac_of(key, record), record.mac):
+                report.fault(f"record {record.seq} ({record.event_id}) was altered")
+            wanted = link_of(key, link, record.seq, record.mac)
+            if record.seq == seq + 1 and not hmac.compare_digest(wanted, record.link or b""):
+                report.fault(f"record {record.seq} ({record.event_id}) is not the one that was linked there")
+            if anchor is not None and anchor[0] == record.seq and anchor[1] != record.link:
+                report.fault(f"record {record.seq} is not the one that this server linked there")
+            seq, link = record.seq, record.link or b""
+            report.records += 1
+        if progress is not None:
+            await progress(len(records))
+    if seq < chain.last_seq:
+        report.fault(f"records {seq + 1} to {chain.last_seq} are missing")
+    elif not hmac.compare_digest(link, chain.last_link):
+        report.fault(f"the last record, {seq}, is not the one that was linked there")
+
+
+async def _check_waiting(tx: Transaction, key: bytes, report: Report) -> None:
+    """Records that are not linked yet: each must bear its seal."""
+    after = ""
+    while records := await store.unlinked(tx, after, _BATCH):
+        _check_names(records, await store.names(tx, [each.event_id for each in records]), report)
+        for record in records:
+            if not hmac.compare_digest(mac_of(key, record), record.mac):
+                report.fault(f"record {record.event_id}, which is not linked yet, was altered")
+        after = records[-1].event_id
+        report.waiting += len(records)
+
+
+def _check_names(records: Sequence[Record], found: Sequence[tuple[str, str, str, int, str]], report: Report) -> None:
+    there = Counter(found)
+    for record in records:
+        for name in _names(record):
+            one = (record.event_id, record.account_id, record.region, record.at, name)
+            if not there[one]:
+                report.fault(f"record {record.event_id} is no longer found by the name {name} (audit_name)")
+            there[one] -= 1
+    for (event_id, _, _, _, name), count in there.items():
+        if count > 0:
+            report.fault(f"record {event_id} is found by the name {name}, which it does not have (audit_name)")
+
+
+def _names(record: Record) -> list[str]:
+    try:
+        return msgspec.json.decode(record.names, type=list[str])
+    except msgspec.MsgspecError:  # altered, as its seal shows
+        return []
+
+
+def _anchor(data: Path, key: bytes, report: Report) -> tuple[int, bytes] | None:
+    """What the file beside the database knows."""
+    try:
+        return anchored(data, key)
+    except ValueError as error:
+        report.fault(str(error))
+        return None
