@@ -174,6 +174,8 @@ class Dispatch:
         audit = self._house.audit
         if audit is None or way.call is None or way.operation is None or isinstance(error, _UNRECORDED):
             return error
+        if not way.call.account_id:  # a stranger, who could fill the trail of nobody's account
+            return error
         if not isinstance(error, AccessDeniedException) and not way.operation.is_audited(way.shape or {}):
             return error
         try:

@@ -102,6 +102,21 @@ def test_a_token_takes_the_role_on(aws: Aws, server: Server, setup: Setup, issue
     as_session(aws, "ssm", made).describe_parameters()
 
 
+def test_a_token_that_is_good_is_recorded_and_never_shown(aws: Aws, setup: Setup, issuer: Issuer) -> None:
+    good, other = issuer.token(), issuer.token(sub="build:other")
+    setup.assume(good)
+    setup.refused(other)
+    setup.refused("not.a.token")
+    setup.refused(issuer.token(STRANGER))
+    name = {"AttributeKey": "EventName", "AttributeValue": "AssumeRoleWithWebIdentity"}
+    trail = aws("cloudtrail", region="us-east-1")
+    found = [each["CloudTrailEvent"] for each in trail.lookup_events(LookupAttributes=[name])["Events"]]
+    told = [json.loads(each) for each in found]
+    assert sorted(each.get("errorCode", "") for each in told) == ["", "AccessDeniedException"]
+    assert {each["requestParameters"]["roleArn"] for each in told} == {setup.role}
+    assert not any(token in each for token in (good, other) for each in found)
+
+
 def test_the_trust_policy_says_whose_tokens_count(setup: Setup, issuer: Issuer) -> None:
     refusal = ("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
     assert setup.refused(issuer.token(sub="build:other")) == refusal
@@ -109,6 +124,8 @@ def test_the_trust_policy_says_whose_tokens_count(setup: Setup, issuer: Issuer) 
     account = setup.role.split(":")[4]
     for trust in (
         document({"Effect": "Allow", "Action": "sts:*", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}}),
+        document({"Effect": "Allow", "Action": "sts:*", "Principal": "*"}),
+        document({"Effect": "Allow", "Action": "sts:*", "NotPrincipal": {"AWS": account}}),
         _trust(setup.provider + "2"),
         _trust(setup.provider, "sts:AssumeRole"),
         _trust(setup.provider, amr="mfa"),

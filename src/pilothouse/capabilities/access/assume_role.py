@@ -16,7 +16,7 @@ _NOT_YET: Final = ("ProvidedContexts", "SerialNumber", "TokenCode", "MinimumSess
 _MOST_TAGS: Final = 50
 
 
-@operation("sts", "AssumeRole", asks_itself=True)
+@operation("sts", "AssumeRole", asks_itself=True, audited=True)
 async def assume_role(call: Call, request: Shape) -> Shape:
     """Credentials of a session of the role.
 

@@ -18,7 +18,7 @@ async def get_caller_identity(call: Call, request: Shape) -> Shape:
     return {"UserId": call.principal.user_id, "Account": call.account_id, "Arn": call.principal.arn}
 
 
-@operation("sts", "GetSessionToken", free=True)
+@operation("sts", "GetSessionToken", free=True, audited=True)
 async def get_session_token(call: Call, request: Shape) -> Shape:
     """Credentials that end by themselves, and with the key that they were made by. Root's last an hour at most."""
     refuse_not_yet(request, ("SerialNumber", "TokenCode", "MinimumSessionTokenSize"))

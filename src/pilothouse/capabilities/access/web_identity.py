@@ -1,5 +1,7 @@
 """AssumeRoleWithWebIdentity: a role is taken on with the token of an identity provider that the role's account has."""
 
+from typing import Final
+
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.access.identity_tokens import Identity, identity_of, read_header, verified
 from pilothouse.capabilities.access.issuer_keys import keys_of
@@ -9,11 +11,14 @@ from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.authorise import context_of
 from pilothouse.identity.credentials import Session
-from pilothouse.identity.policy import Ask, Verdict, parse
+from pilothouse.identity.policy import Ask, Statement, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 
+_REGION: Final = "us-east-1"
+"""Where what is unsigned is recorded, as by the cloud service."""
 
-@operation("sts", "AssumeRoleWithWebIdentity", callers=Caller.ACCOUNT | Caller.ANYONE, free=True)
+
+@operation("sts", "AssumeRoleWithWebIdentity", callers=Caller.ACCOUNT | Caller.ANYONE, free=True, audited=True)
 async def assume_role_with_web_identity(call: Call, request: Shape) -> Shape:
     """Credentials of a session of the role. The token proves who asks: the request need not be signed.
 
@@ -30,6 +35,8 @@ async def assume_role_with_web_identity(call: Call, request: Shape) -> Shape:
         raise InvalidIdentityTokenException(f"No OpenIDConnect provider found in your account for {header.issuer}")
     claims = verified(token, header, await keys_of(call.house, header.issuer, header.key_id))
     identity = identity_of(claims, provider, call.clock.millis())
+    if not call.account_id:  # unsigned: from here on it is a matter of the account, and recorded there
+        call.account_id, call.region = provider.account_id, _REGION
     async with call.reading() as tx:
         role = await role_by_arn(tx, request["RoleArn"])
         _check_trust(call, request, role, provider, identity)
@@ -72,7 +79,18 @@ def _trusts(role: Role, provider: OidcProvider, action: str, context: dict[str, 
         resource=role.arn,
         context=context,
     )
-    return parse(role.trust, kind="trust").decide(ask).verdict is Verdict.ALLOW
+    policy = parse(role.trust, kind="trust")
+    return policy.verdict(ask) is Verdict.ALLOW and any(
+        each.allows and each.speaks_of(action.lower()) and _names(each, provider) and each.applies(ask)
+        for each in policy.statements
+    )
+
+
+def _names(statement: Statement, provider: OidcProvider) -> bool:
+    """Whether it is about the provider itself. Everybody, or everybody but some, are not those with a token."""
+    if statement.principals is None or statement.not_principals:
+        return False
+    return provider.arn in statement.principals.federated
 
 
 def _context(call: Call, request: Shape, provider: OidcProvider, identity: Identity) -> dict[str, Value]:
