@@ -29,6 +29,7 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import position
 from pilothouse.capabilities.access.policy_store import PolicyStore
+from pilothouse.capabilities.access.tagged import told_tags
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
@@ -188,9 +189,7 @@ def told_user(user: User, given: dict[str, str]) -> Shape:
         "Arn": user.arn,
         "CreateDate": from_millis(user.created_at),
     }
-    if given:
-        told["Tags"] = [{"Key": key, "Value": value} for key, value in given.items()]
-    return told
+    return told | told_tags(given)
 
 
 def _named(owner: User | None) -> Shape:

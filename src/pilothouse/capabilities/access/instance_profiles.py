@@ -27,6 +27,7 @@ from pilothouse.capabilities.access.pages import PAGE, page, position
 from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.roles import told_role
+from pilothouse.capabilities.access.tagged import told_tags
 from pilothouse.identity.authorise import ask_own
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
@@ -58,7 +59,7 @@ async def create_instance_profile(call: Call, request: Shape) -> Shape:
             created_at=call.clock.millis(),
         )
         await ProfileStore(tx, call.account_id).add(made, given)
-        return {"InstanceProfile": await told_profile(tx, made) | _tagged(given)}
+        return {"InstanceProfile": await told_profile(tx, made) | told_tags(given)}
 
 
 @operation("iam", "GetInstanceProfile", resources=profile_resource)
@@ -67,7 +68,7 @@ async def get_instance_profile(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         profile = await found(tx, PROFILE, call.account_id, request["InstanceProfileName"])
         given = await ProfileStore(tx, call.account_id).tags(profile)
-        return {"InstanceProfile": await told_profile(tx, profile) | _tagged(given)}
+        return {"InstanceProfile": await told_profile(tx, profile) | told_tags(given)}
 
 
 @operation("iam", "ListInstanceProfiles", resources=resources_below(PROFILE))
@@ -138,7 +139,3 @@ async def told_profile(tx: Transaction, profile: InstanceProfile) -> Shape:
         "Roles": [] if role is None else [told_role(role, {})],
     }
     return told
-
-
-def _tagged(given: dict[str, str]) -> Shape:
-    return {"Tags": [{"Key": key, "Value": value} for key, value in given.items()]} if given else {}

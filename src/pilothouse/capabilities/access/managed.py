@@ -17,6 +17,7 @@ from pilothouse.capabilities.access.model import (
 from pilothouse.capabilities.access.pages import checked_policy, paged, position
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.provided import OWNER, all_provided
+from pilothouse.capabilities.access.tagged import told_tags
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
@@ -64,7 +65,7 @@ async def create_policy(call: Call, request: Shape) -> Shape:
         )
         await store.add(made, document, given)
         told = await told_policy(store, made)
-    return {"Policy": _without_description(told) | _tagged(given)}
+    return {"Policy": _without_description(told) | told_tags(given)}
 
 
 @operation("iam", "GetPolicy", resources=policy_resource)
@@ -73,7 +74,7 @@ async def get_policy(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         store = PolicyStore(tx, call.account_id)
         policy = await found_policy(store, request["PolicyArn"])
-        return {"Policy": await told_policy(store, policy) | _tagged(await store.tags(policy))}
+        return {"Policy": await told_policy(store, policy) | told_tags(await store.tags(policy))}
 
 
 @operation("iam", "ListPolicies")
@@ -251,7 +252,3 @@ def told_version(policy: ManagedPolicy, number: int, made_at: int) -> Shape:
         "IsDefaultVersion": number == policy.default_version,
         "CreateDate": from_millis(made_at),
     }
-
-
-def _tagged(given: dict[str, str]) -> Shape:
-    return {"Tags": [{"Key": key, "Value": value} for key, value in given.items()]} if given else {}

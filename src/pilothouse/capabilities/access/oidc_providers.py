@@ -15,6 +15,7 @@ from pilothouse.capabilities.access.model import (
     oidc_arn,
 )
 from pilothouse.capabilities.access.oidc_store import OidcStore
+from pilothouse.capabilities.access.tagged import told_tags
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
 from pilothouse.runtime.outbound import OutboundFailed, check_url
@@ -58,7 +59,7 @@ async def create_open_id_connect_provider(call: Call, request: Shape) -> Shape:
             created_at=call.clock.millis(),
         )
         await store.add(made, given)
-    return {"OpenIDConnectProviderArn": made.arn} | _tagged(given)
+    return {"OpenIDConnectProviderArn": made.arn} | told_tags(given)
 
 
 @operation("iam", "GetOpenIDConnectProvider", resources=provider_resource)
@@ -73,7 +74,7 @@ async def get_open_id_connect_provider(call: Call, request: Shape) -> Shape:
         "ThumbprintList": list(provider.thumbprints),
         "CreateDate": from_millis(provider.created_at),
     }
-    return told | _tagged(given)
+    return told | told_tags(given)
 
 
 @operation("iam", "ListOpenIDConnectProviders")
@@ -173,7 +174,3 @@ def _checked_thumbprints(thumbprints: list[str]) -> list[str]:
     if not all(_THUMBPRINT.fullmatch(each) for each in thumbprints):
         raise InvalidInputException("A thumbprint is 40 hexadecimal digits.")
     return [each.lower() for each in thumbprints]
-
-
-def _tagged(given: dict[str, str]) -> Shape:
-    return {"Tags": [{"Key": key, "Value": value} for key, value in given.items()]} if given else {}

@@ -4,12 +4,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import OidcProvider
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Row, Transaction
 
-_TAGGED = "iam:oidc-provider"
-_EVERYWHERE = "aws-global"
 _SELECT = "select url, client_ids, thumbprints, created_at from iam_oidc_provider where account_id = :account_id"
 
 
@@ -59,7 +57,7 @@ class OidcStore:
             thumbprints=json.dumps(provider.thumbprints),
             created_at=provider.created_at,
         )
-        await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, provider.url, given)
+        await Tagged(self.tx, self.account_id, "oidc-provider").put(provider.url, given)
 
     async def change(self, provider: OidcProvider, client_ids: Sequence[str], thumbprints: Sequence[str]) -> None:
         await self.tx.execute(
@@ -77,7 +75,7 @@ class OidcStore:
             account_id=self.account_id,
             url=provider.url,
         )
-        await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, _TAGGED, provider.url)
+        await Tagged(self.tx, self.account_id, "oidc-provider").remove_all(provider.url)
 
     async def tags(self, provider: OidcProvider) -> dict[str, str]:
-        return await tags.of(self.tx, self.account_id, _EVERYWHERE, _TAGGED, provider.url)
+        return await Tagged(self.tx, self.account_id, "oidc-provider").of(provider.url)

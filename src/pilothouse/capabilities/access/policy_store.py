@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import ManagedPolicy
 from pilothouse.capabilities.access.provided import OWNER, provided
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Row, Transaction
 
-_TAGGED = "iam:policy"
-_EVERYWHERE = "aws-global"
 _SELECT = (
     "select name, path, policy_id, description, default_version, last_version, created_at, updated_at from iam_policy"
     " where account_id = :account_id"
@@ -95,7 +93,7 @@ class PolicyStore:
             name_key=policy.name.lower(),
         )
         await self.add_version(policy, policy.default_version, document, policy.created_at)
-        await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, policy.policy_id, given)
+        await Tagged(self.tx, self.account_id, "policy").put(policy.policy_id, given)
 
     async def change(self, policy: ManagedPolicy) -> None:
         """Store which version counts and which was the last one."""
@@ -115,12 +113,12 @@ class PolicyStore:
             "delete from iam_policy where account_id = :account_id and policy_id = :policy_id",
         ):
             await self.tx.execute(removal, account_id=self.account_id, policy_id=policy.policy_id)
-        await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, _TAGGED, policy.policy_id)
+        await Tagged(self.tx, self.account_id, "policy").remove_all(policy.policy_id)
 
     async def tags(self, policy: ManagedPolicy) -> dict[str, str]:
         if policy.account_id == OWNER:
             return {}
-        return await tags.of(self.tx, self.account_id, _EVERYWHERE, _TAGGED, policy.policy_id)
+        return await Tagged(self.tx, self.account_id, "policy").of(policy.policy_id)
 
     async def versions(self, policy: ManagedPolicy) -> list[tuple[int, str, int]]:
         """(number, document, made at), the newest first."""

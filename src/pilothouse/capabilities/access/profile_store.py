@@ -2,12 +2,10 @@
 
 from dataclasses import asdict, dataclass
 
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import InstanceProfile, Role
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Row, Transaction
 
-_TAGGED = "iam:instance-profile"
-_EVERYWHERE = "aws-global"
 _SELECT = "select name, path, profile_id, role_id, created_at from iam_instance_profile where account_id = :account_id"
 
 
@@ -80,7 +78,7 @@ class ProfileStore:
             **asdict(profile),
             name_key=profile.name.lower(),
         )
-        await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, profile.profile_id, given)
+        await Tagged(self.tx, self.account_id, "instance-profile").put(profile.profile_id, given)
 
     async def hold(self, profile: InstanceProfile, role_id: str) -> None:
         """Put a role in it, or none."""
@@ -98,7 +96,7 @@ class ProfileStore:
             account_id=self.account_id,
             profile_id=profile.profile_id,
         )
-        await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, _TAGGED, profile.profile_id)
+        await Tagged(self.tx, self.account_id, "instance-profile").remove_all(profile.profile_id)
 
     async def tags(self, profile: InstanceProfile) -> dict[str, str]:
-        return await tags.of(self.tx, self.account_id, _EVERYWHERE, _TAGGED, profile.profile_id)
+        return await Tagged(self.tx, self.account_id, "instance-profile").of(profile.profile_id)

@@ -2,12 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import Role
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Row, Transaction
-
-_TAGGED = "iam:role"
-_EVERYWHERE = "aws-global"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ class RoleStore:
             **asdict(role),
             name_key=role.name.lower(),
         )
-        await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, role.role_id, given)
+        await Tagged(self.tx, self.account_id, "role").put(role.role_id, given)
 
     async def set_trust(self, role: Role, trust: str) -> None:
         await self.tx.execute(
@@ -105,7 +102,7 @@ class RoleStore:
             account_id=self.account_id,
             role_id=role.role_id,
         )
-        await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, _TAGGED, role.role_id)
+        await Tagged(self.tx, self.account_id, "role").remove_all(role.role_id)
 
     async def tags(self, role: Role) -> dict[str, str]:
-        return await tags.of(self.tx, self.account_id, _EVERYWHERE, _TAGGED, role.role_id)
+        return await Tagged(self.tx, self.account_id, "role").of(role.role_id)

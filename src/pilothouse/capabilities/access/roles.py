@@ -26,6 +26,7 @@ from pilothouse.capabilities.access.pages import checked_policy
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
+from pilothouse.capabilities.access.tagged import told_tags
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
@@ -143,6 +144,4 @@ def told_role(role: Role, given: dict[str, str]) -> Shape:
     }
     if role.description:
         told["Description"] = role.description
-    if given:
-        told["Tags"] = [{"Key": key, "Value": value} for key, value in given.items()]
-    return told
+    return told | told_tags(given)

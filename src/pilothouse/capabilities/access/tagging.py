@@ -21,9 +21,9 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import PAGE, page, position
 from pilothouse.capabilities.access.policy_store import PolicyStore
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Transaction
 
-_EVERYWHERE: Final = "aws-global"
 _MOST: Final = 50
 
 _Find = Callable[[Call, Transaction, Shape, str], Awaitable[str]]
@@ -150,10 +150,10 @@ async def _tag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
     async with call.transaction() as tx:
         unique_id = await find(call, tx, request, f"iam:Tag{kind.capitalize()}")
         await _remove(tx, call.account_id, kind, unique_id, list(added))
-        kept = await tags.of(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
+        kept = await Tagged(tx, call.account_id, kind).of(unique_id)
         if len(kept) + len(added) > _MOST:
             raise LimitExceededException(f"The number of tags has reached the maximum limit of {_MOST}.")
-        await tags.put(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id, added)
+        await Tagged(tx, call.account_id, kind).put(unique_id, added)
     return {}
 
 
@@ -166,16 +166,16 @@ async def _untag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
 
 async def _remove(tx: Transaction, account_id: str, kind: str, unique_id: str, keys: Sequence[str]) -> None:
     gone = {key.lower() for key in keys}
-    there = await tags.of(tx, account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
+    there = await Tagged(tx, account_id, kind).of(unique_id)
     named = [key for key in there if key.lower() in gone]
     if named:
-        await tags.remove(tx, account_id, _EVERYWHERE, f"iam:{kind}", unique_id, named)
+        await Tagged(tx, account_id, kind).remove(unique_id, named)
 
 
 async def _list(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
     async with call.reading() as tx:
         unique_id = await find(call, tx, request, "")
-        there = await tags.of(tx, call.account_id, _EVERYWHERE, f"iam:{kind}", unique_id)
+        there = await Tagged(tx, call.account_id, kind).of(unique_id)
     query, most = f"tags {kind} {unique_id}", request.get("MaxItems", PAGE)
     after = position(call, query, request)
     keys = [key for key in sorted(there) if key > after]

@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 
 from pilothouse.call import House
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import AccessKey, AccountKey, User, seal_context, user_arn
+from pilothouse.capabilities.access.tagged import Tagged
 from pilothouse.storage import Row, Transaction
 
-_TAGGED = "iam:user"
-_EVERYWHERE = "aws-global"
-"""IAM knows no regions; this stands where tags have one."""
 _POLICIES = 200
 
 
@@ -88,7 +85,7 @@ class UserStore:
             user_id=user.user_id,
             created_at=user.created_at,
         )
-        await tags.put(self.tx, self.account_id, _EVERYWHERE, _TAGGED, user.user_id, given)
+        await Tagged(self.tx, self.account_id, "user").put(user.user_id, given)
 
     async def rename(self, user: User, name: str, path: str) -> None:
         """Its keys and policies follow by its id."""
@@ -114,10 +111,10 @@ class UserStore:
             account_id=self.account_id,
             user_id=user.user_id,
         )
-        await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, _TAGGED, user.user_id)
+        await Tagged(self.tx, self.account_id, "user").remove_all(user.user_id)
 
     async def tags(self, user: User) -> dict[str, str]:
-        return await tags.of(self.tx, self.account_id, _EVERYWHERE, _TAGGED, user.user_id)
+        return await Tagged(self.tx, self.account_id, "user").of(user.user_id)
 
     async def policies(self, owner_id: str, after: str = "", most: int = _POLICIES) -> list[tuple[str, str]]:
         """(name, document) of the inline policies, by name."""
