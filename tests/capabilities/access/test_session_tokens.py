@@ -1,10 +1,15 @@
 """GetSessionToken and the small operations of STS, through boto3."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from pilothouse.runtime.clock import TestClock
+from pilothouse.runtime.settings import Settings
 from tests.capabilities.access.policies import User, allow, deny, document, error
 from tests.conftest import Aws, Server
 
@@ -108,3 +113,33 @@ def test_whose_a_key_is(aws: Aws, server: Server) -> None:
     assert error(user("sts").get_access_key_info, AccessKeyId=user.key["AccessKeyId"])["Code"] == "AccessDenied"
     refused = error(sts.decode_authorization_message, EncodedMessage="x")
     assert refused["Code"] == "InvalidAuthorizationMessageException"
+
+
+@pytest.fixture
+def dev_server(database_url: str, tmp_path: Path, clock: TestClock) -> Iterator[Server]:
+    data = tmp_path / "dev"
+    data.mkdir(mode=0o700)
+    opened = Server(Settings(data=data, database=database_url, dev=True), clock)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_made_up_keys_have_sessions_only_where_they_count(dev_server: Server) -> None:
+    def client(service: str, **keys: str) -> Any:
+        made = boto3.client(service, region_name="eu-west-1", endpoint_url="http://pilothouse.test", **keys)
+        made.meta.events.register(f"before-send.{service}", dev_server.answer)
+        return made
+
+    sts = client("sts", aws_access_key_id="111122223333", aws_secret_access_key="test")
+    given = sts.get_session_token()["Credentials"]
+    session = client(
+        "sts",
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+    assert session.get_caller_identity()["Arn"] == "arn:aws:iam::111122223333:root"
+    object.__setattr__(dev_server.application.house.settings, "dev", False)
+    assert error(session.get_caller_identity)["Code"] == "InvalidClientTokenId"

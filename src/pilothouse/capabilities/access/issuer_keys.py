@@ -80,6 +80,9 @@ async def _ask(outbound: Outbound, issuer: str, kept: _Kept, now: int) -> None:
         kept.failed = error
     except InvalidIdentityTokenException as error:
         kept.keys, kept.fetched_at, kept.failed = (), None, error
+    except BaseException:  # such as the end of the request: the next one asks
+        kept.asked_at = None
+        raise
 
 
 async def _fetched(outbound: Outbound, issuer: str) -> Sequence[Jwk]:
