@@ -65,6 +65,7 @@ WIRE_NAMES_APART = {
 }
 ERRORS_OUTSIDE_THE_MODELS = {
     "NotAuthorizedException": "kms answers it to alias names that are kept for services; its model does not list it",
+    "InvalidParameterValue": "sts answers it about the tags of a session; its model does not list it",
     "ActivationExpired": "agents know the registration errors by these codes; no model lists them",
     "RegistrationLimitExceeded": "the same",
     "PublicKeyAlreadyRegistered": "the same",

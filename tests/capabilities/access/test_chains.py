@@ -56,7 +56,7 @@ def test_transitive_tags_go_on_and_cannot_be_set_anew(aws: Aws) -> None:
     sts = as_session(aws, "sts", first)
     members = {"RoleArn": two, "RoleSessionName": "s2"}
     again = error(sts.assume_role, **members, Tags=[{"Key": "TEAM", "Value": "b"}])
-    assert again["Code"] == "ValidationError"
+    assert again["Code"] == "InvalidParameterValue"
     assert "conflicts with a transitive tag key" in again["Message"]
     second = sts.assume_role(**members, Tags=[{"Key": "own", "Value": "x"}])
     for key, value, has in (("Team", "a", True), ("own", "x", True), ("stays", "here", False)):
@@ -73,6 +73,10 @@ def test_transitive_tags_go_on_and_cannot_be_set_anew(aws: Aws) -> None:
     aws("iam").update_assume_role_policy(RoleName="three", PolicyDocument=_trust(two, "sts:AssumeRole"))
     refused = error(as_session(aws, "sts", second).assume_role, RoleArn=three, RoleSessionName="s3")
     assert "sts:TagSession" in refused["Message"]
+    twice = error(
+        user("sts").assume_role, RoleArn=one, RoleSessionName="s1", Tags=[*tags, {"Key": "team", "Value": ""}]
+    )
+    assert twice["Code"] == "InvalidParameterValue"
     unnamed = error(user("sts").assume_role, RoleArn=one, RoleSessionName="s1", Tags=tags, TransitiveTagKeys=["x"])
     assert unnamed["Message"] == "The specified transitive tag key must be included in the requested tags."
 
@@ -89,7 +93,8 @@ def test_a_source_identity_stays(aws: Aws) -> None:
     sts = as_session(aws, "sts", first)
     members = {"RoleArn": two, "RoleSessionName": "s2"}
     refused = error(sts.assume_role, **members, SourceIdentity="ann-2")
-    assert (refused["Code"], "sts:SetSourceIdentity" in refused["Message"]) == ("AccessDenied", True)
+    assert refused["Code"] == "ValidationError"
+    assert refused["Message"] == "The source identity is already set for this assume role session"
     second = sts.assume_role(**members)
     assert second["SourceIdentity"] == "ann-1"
     equals = {"StringNotEquals": {"aws:SourceIdentity": "ann-1"}}

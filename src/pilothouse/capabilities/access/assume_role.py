@@ -4,7 +4,7 @@ from typing import Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.model import Role
+from pilothouse.capabilities.access.model import InvalidParameterValue, Role
 from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.identity.authorise import context_of
@@ -53,16 +53,18 @@ async def assume_role(call: Call, request: Shape) -> Shape:
 def _tags(call: Call, request: Shape) -> tuple[dict[str, str], frozenset[str]]:
     """The tags of the session, and the keys of those that go on from it; those of the caller's session came first."""
     given = tags.by_key(request.get("Tags") or [])
+    if len({key.lower() for key in given}) < len(given):
+        raise InvalidParameterValue("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
     inherited = {key: call.principal.tags[key] for key in call.principal.transitive if key in call.principal.tags}
     keys = {key.lower(): key for key in given}
     if keys.keys() & {key.lower() for key in inherited}:
-        raise ValidationException(
+        raise InvalidParameterValue(
             "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from"
             " the calling session."
         )
     asked = request.get("TransitiveTagKeys") or []
     if not {key.lower() for key in asked} <= keys.keys():
-        raise ValidationException("The specified transitive tag key must be included in the requested tags.")
+        raise InvalidParameterValue("The specified transitive tag key must be included in the requested tags.")
     together = inherited | given
     if len(together) > _MOST_TAGS:
         raise ValidationException(f"A session has at most {_MOST_TAGS} tags.")
@@ -70,10 +72,10 @@ def _tags(call: Call, request: Shape) -> tuple[dict[str, str], frozenset[str]]:
 
 
 def _source_identity(call: Call, request: Shape) -> str:
-    """Said once, it stays through a chain of roles. Raises AccessDenied- and ValidationException."""
+    """Said once, it stays through a chain of roles. Raises ValidationException."""
     known, asked = call.principal.source_identity, request.get("SourceIdentity", "")
     if known and asked and known != asked:
-        raise _refusal(call, request, "sts:SetSourceIdentity")
+        raise ValidationException("The source identity is already set for this assume role session")
     if asked.lower().startswith("aws:"):
         raise ValidationException("A source identity cannot begin with aws:.")
     return known or asked

@@ -45,6 +45,10 @@ class IDPRejectedClaimException(ApiError):
     """The token says something about the session that cannot be."""
 
 
+class InvalidParameterValue(ApiError):
+    """The tags of a session do not go with one another or with those of the caller's session."""
+
+
 class AccountExists(Exception):
     """An account of that name is there already."""
 
