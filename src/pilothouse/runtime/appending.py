@@ -8,10 +8,13 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from pilothouse.runtime.files import sync_folder
 
 
 class LinesRefused(Exception):
@@ -115,3 +118,55 @@ class SyslogLines:
         except BaseException:
             await self.close()  # part of a message may be out
             raise
+
+
+class Journal:
+    """Lines that are durable at once and taken up in bulk later: files of one folder, each taken up whole.
+
+    One server at a time works with the folder. What a killed one left behind is among the files of the next.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        """`name` is one that no other server of the folder has or had."""
+        self._folder, self._name = folder, name
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._number = 0
+        self._descriptor: int | None = None
+
+    async def append(self, lines: Sequence[bytes]) -> None:
+        """Durable on return. Raises OSError; part of the lines may be there then."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines))
+
+    async def turn(self) -> list[Path]:
+        """Begin a new file with the next line; the files before it, oldest first."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._turn)
+
+    def close(self) -> None:
+        """Let go of the file and the thread."""
+        self._thread.submit(self._end)
+        self._thread.shutdown()
+
+    def _append(self, lines: Sequence[bytes]) -> None:
+        if self._descriptor is None:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._number += 1
+            file = self._folder / f"{time.time_ns():020}-{self._name}-{self._number:08}.lines"
+            self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            sync_folder(self._folder)
+        data = memoryview(b"".join(line + b"\n" for line in lines))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+            os.fdatasync(self._descriptor)
+        except OSError:
+            self._end()  # a torn line must not have another behind it
+            raise
+
+    def _turn(self) -> list[Path]:
+        self._end()
+        return sorted(self._folder.glob("*.lines")) if self._folder.is_dir() else []
+
+    def _end(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)

@@ -12,6 +12,7 @@ import pytest
 from pilothouse.call import Act, Call, House
 from pilothouse.capabilities.audit import Report, verify
 from pilothouse.capabilities.audit.sealing import ANCHOR, seal, trail_of
+from pilothouse.capabilities.audit.trail import JOURNAL
 from pilothouse.capabilities.secrets import CAPABILITY
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.clock import TestClock
@@ -41,6 +42,7 @@ def verified(server: Server) -> Report:
     trail = trail_of(house)
 
     async def walk() -> Report:
+        await trail.take_up()
         while await seal(house, trail.key):
             pass
         return await verify(house.database, server.settings.data, trail.key)
@@ -76,6 +78,7 @@ def written(server: Server, count: int) -> None:
     async def write() -> None:
         trail = trail_of(house)
         await asyncio.gather(*(trail.keep(act(house)) for _ in range(count)))
+        await trail.take_up()
 
     server.run(write())
 
@@ -213,3 +216,27 @@ def test_the_trail_goes_on_over_a_restart(database_url: str, tmp_path: Path) -> 
             assert (report.faults, report.records) == ([], 3 * start)
         finally:
             server.close()
+
+
+def test_what_a_killed_server_had_journaled_is_taken_up_by_the_next(database_url: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    server = Server(Settings(data=data, database=database_url), TestClock())
+    house = server.application.house
+
+    async def write() -> list[bytes]:
+        trail = trail_of(house)
+        await asyncio.gather(*(trail.keep(act(house)) for _ in range(4)))
+        return [file.read_bytes() for file in (data / JOURNAL).iterdir()]
+
+    (left,) = server.run(write())
+    server.close()
+    (data / JOURNAL / "1-killed.lines").write_bytes(left + left.splitlines()[0][:40])  # its last line is torn
+    (data / JOURNAL / "2-killed.lines").write_bytes(b"")
+    again = Server(Settings(data=data, database=database_url), TestClock())
+    try:
+        report = verified(again)
+        assert (report.faults, report.records) == ([], 4)  # each once, though the first server took them up as well
+        assert list((data / JOURNAL).iterdir()) == []
+    finally:
+        again.close()

@@ -235,9 +235,9 @@ def test_a_call_that_cannot_be_recorded_is_not_done(aws: Aws, server: Server, mo
     trail = server.application.house.audit
 
     async def fails(*_: object) -> None:
-        raise OSError("no room")
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pilothouse.capabilities.audit.store.add_all", fails)
+    monkeypatch.setattr("pilothouse.runtime.appending.Journal.append", fails)
     with pytest.raises(ClientError) as refused:
         aws("ssm").get_parameter(Name="/s", WithDecryption=True)
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
@@ -259,6 +259,7 @@ def test_a_reader_that_leaves_takes_nobody_with_it(server: Server, aws: Aws) -> 
         await asyncio.sleep(0)
         first.cancel()
         done = await asyncio.gather(*others, return_exceptions=True)
+        await trail.take_up()
         return sum(1 for each in done if each is None)
 
     assert server.run(race()) == 5

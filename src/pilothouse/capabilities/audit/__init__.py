@@ -10,7 +10,7 @@ from typing import Any
 from pilothouse.call import Capability, House, Lasting
 from pilothouse.capabilities.audit import operations, sealing, store
 from pilothouse.capabilities.audit.model import Record
-from pilothouse.capabilities.audit.sealing import keep_sealed, trail_of
+from pilothouse.capabilities.audit.sealing import keep_sealed, keep_taken_up, trail_of
 from pilothouse.capabilities.audit.sinks import line_of
 from pilothouse.capabilities.audit.trail import SEALED, kept_key, opened_trail, operator_acted
 from pilothouse.capabilities.audit.verifying import Report, verify
@@ -51,5 +51,9 @@ CAPABILITY = Capability.of(
     sealing,
     sealed=(SEALED,),
     listeners={"process.ended": _ended},
-    lasting=(Lasting(name="audit.seal", run=keep_sealed), Lasting(name="audit.deliver", run=_deliver)),
+    lasting=(
+        Lasting(name="audit.take_up", run=keep_taken_up),
+        Lasting(name="audit.seal", run=keep_sealed),
+        Lasting(name="audit.deliver", run=_deliver),
+    ),
 )

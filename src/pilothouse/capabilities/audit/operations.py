@@ -15,6 +15,7 @@ from pilothouse.capabilities.audit.model import (
     canonical,
 )
 from pilothouse.capabilities.audit.recording import RESOURCE_TYPES
+from pilothouse.capabilities.audit.sealing import trail_of
 from pilothouse.runtime.clock import from_millis, to_millis
 from pilothouse.storage.pages import InvalidPageToken
 
@@ -48,6 +49,7 @@ async def lookup_events(call: Call, request: Shape) -> Shape:
     most = request.get("MaxResults", _PAGE)
     query = ["LookupEvents", call.account_id, call.region, key, value, *span]
     position = _position(call, query, request)
+    await trail_of(call.house).take_up()  # what this server wrote down is to be seen
     async with call.reading() as tx:
         if key == "EventId":
             records = await store.one(tx, call.account_id, call.region, value)

@@ -66,10 +66,8 @@ def record_of(act: Act, event_id: str) -> Record:
         "recipientAccountId": call.account_id,
         "eventCategory": "Management",
     }
-    if call.headers.get("host"):
-        event["tlsDetails" if call.secure else "requestDetails"] = {
-            "clientProvidedHostHeader": call.headers["host"][:_MOST_TEXT]
-        }
+    if call.secure and call.headers.get("host"):
+        event["tlsDetails"] = {"clientProvidedHostHeader": call.headers["host"][:_MOST_TEXT]}
     return Record(
         event_id=event_id,
         account_id=call.account_id,

@@ -24,7 +24,9 @@ log = structlog.get_logger()
 
 ANCHOR = "audit.anchor"
 SWEEP_SECONDS = 2.0
-_GATHER_SECONDS = 0.02
+_GATHER_SECONDS = 0.05
+_ANCHOR_MS = 1000
+_TAKE_UP_SECONDS = 1.0
 _BATCH = 1000
 
 
@@ -55,9 +57,9 @@ async def seal(house: House, key: bytes) -> int:
 
 
 async def keep_sealed(house: House) -> None:
-    """Link for ever, soon after records are written by this process, or within SWEEP_SECONDS by another."""
+    """Link for ever, soon after records are committed by this process, or within SWEEP_SECONDS by another."""
     key = trail_of(house).key
-    anchored = 0
+    anchored, last = 0, 0
     with house.bus.waiting(WRITTEN) as woken:
         while True:
             await wait(house.clock, woken.event, SWEEP_SECONDS)
@@ -76,9 +78,29 @@ async def keep_sealed(house: House) -> None:
                 log.error("audit.chain_broken", hint="pilothouse audit verify says what was altered")
                 continue
             if chain.last_seq > anchored:
-                anchor(house.settings.data, key, chain)
-                anchored = chain.last_seq
                 house.bus.wake(SEALED, "")
+                now = house.clock.millis()
+                if not 0 <= now - last < _ANCHOR_MS:
+                    anchor(house.settings.data, key, chain)
+                    anchored, last = chain.last_seq, now
+
+
+async def keep_taken_up(house: House) -> None:
+    """Take up the journal for ever, each second; and at the end, so that nothing stays behind where all goes well."""
+    trail = trail_of(house)
+    try:
+        while True:
+            await house.clock.sleep(_TAKE_UP_SECONDS)
+            try:
+                await trail.take_up()
+            except (StorageUnavailable, OSError) as fault:  # it stays in the journal
+                log.warning("audit.journal_waits", error=str(fault))
+    finally:
+        try:
+            await trail.take_up()
+        except (StorageUnavailable, OSError) as fault:
+            log.warning("audit.journal_waits", error=str(fault))
+        trail.close()
 
 
 def anchor(data: Path, key: bytes, chain: Chain) -> None:
