@@ -369,7 +369,13 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
     async def authority(request: Request) -> Response:
         return Response(200, {"content-type": "application/x-pem-file"}, (house.settings.data / "ca.pem").read_bytes())
 
-    routes = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority, **streams.handlers()}
+    async def explain(request: Request) -> Response:
+        if request.method != "POST":
+            return Response(405, {"allow": "POST"}, b"This path answers POST.\n")
+        return await dispatch.respond(request, ("pilothouse", "Explain"))
+
+    own = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority, "/ph/v1/explain": explain}
+    routes = {**own, **streams.handlers()}
     return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: downloads.download})
 
 

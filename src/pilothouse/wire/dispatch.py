@@ -95,10 +95,15 @@ class Dispatch:
         self._log = log.bind()
         self._logged = {level: self._log.is_enabled_for(level) for level in (INFO, DEBUG)}  # asked of every call
 
-    async def respond(self, request: Request) -> Response:
-        """The answer to one API call; an error is an answer too. Only cancellation leaves this function."""
+    async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
+        """The answer to one API call; an error is an answer too. Only cancellation leaves this function.
+
+        `named`: service and operation, where the path says so and no header or form does.
+        """
         began = perf_counter()
         way = _Way(self._house.ids.uuid(), _JSON)
+        if named is not None:
+            way.service, way.name = named
         try:
             response = await self._answered(request, way)
             code = "OK"
@@ -189,6 +194,8 @@ class Dispatch:
 
     def _name_operation(self, request: Request, way: _Way) -> None:
         """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
+        if way.name:
+            return
         headers = request.headers
         target = headers.get("x-amz-target")
         media_type = headers.get("content-type", "")

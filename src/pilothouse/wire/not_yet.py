@@ -89,7 +89,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
         GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccountProperties
-        GetContextKeysForCustomPolicy GetContextKeysForPrincipalPolicy GetCredentialReport
+        GetCredentialReport
         GetDelegationRequest GetHumanReadableSummary GetLoginProfile GetMFADevice
         GetOrganizationsAccessReport GetOutboundWebIdentityFederationInfo GetRoleTemplateVersion
         GetSAMLProvider GetSSHPublicKey GetServerCertificate GetServiceLastAccessedDetails
@@ -98,7 +98,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
         ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates ListVirtualMFADevices
         PutAccountProperties RejectDelegationRequest ResetServiceSpecificCredential ResyncMFADevice
-        SendDelegationToken SetSecurityTokenServicePreferences SimulateCustomPolicy SimulatePrincipalPolicy
+        SendDelegationToken SetSecurityTokenServicePreferences
         TagMFADevice TagSAMLProvider TagServerCertificate UntagMFADevice UntagSAMLProvider
         UntagServerCertificate UpdateDelegationRequest UpdateLoginProfile UpdateSAMLProvider
         UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential UpdateSigningCertificate

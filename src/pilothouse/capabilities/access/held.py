@@ -9,7 +9,7 @@ from pilothouse.identity.permissions import Source
 from pilothouse.storage import Transaction
 
 
-async def held_by(tx: Transaction, owner: User | Role) -> list[Source]:
+async def held_by(tx: Transaction, owner: User | Role | Group) -> list[Source]:
     """The identity policies and the boundary of the owner, with those of a user's groups; nothing of sessions."""
     groups = await GroupStore(tx, owner.account_id).of(owner) if isinstance(owner, User) else []
     return [source for each in (owner, *groups) for source in await _itself(tx, each)]
