@@ -270,6 +270,7 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
     async with opened_ring(settings, create=True, clock=clock) as ring:
         house = await opened_around(settings, ring)
         house.audit = await _trail(house)
+        await nodes.make_pending_roles(house)
         root = await access.ensure_root(house, ring.master, settings.data)
         uses = access.KeyUses(house.clock)
         authenticator = _authenticator(house, uses)
@@ -302,14 +303,11 @@ async def _trail(house: House) -> Audit:
 
 
 def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:
-    async def lives(node_id: str) -> None:
-        await nodes.lives(house, node_id)
-
     async def signed_by(node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
         return await nodes.signed_by(house, node_id, string_to_sign, signature)
 
     return Authenticator(
-        access.AccessCredentials(house, lives),
+        access.AccessCredentials(house, nodes.Rights(house).of),
         house.clock,
         signed_by,
         skew=house.settings.skew_seconds // 60,
@@ -324,7 +322,7 @@ def _edge(house: House, authenticator: Authenticator) -> Edge:
     async def authenticate(request: Request) -> tuple[Principal, str]:
         return await authenticator.principal(request, "ssmmessages")
 
-    return Edge(house, senders, authenticate, process_id=house.process_id)
+    return Edge(house, senders, authenticate, nodes.Rights(house).may_stay, process_id=house.process_id)
 
 
 def _streams(house: House, authenticator: Authenticator) -> Streams:

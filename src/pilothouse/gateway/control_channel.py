@@ -8,7 +8,7 @@ expire without ending it; deregistration ends it.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -39,6 +39,8 @@ from pilothouse.gateway.payloads import (
     read_task_complete,
     write,
 )
+from pilothouse.identity.authorise import may_node, refusal
+from pilothouse.identity.policy import Verdict
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.http import Request, Response
@@ -54,6 +56,8 @@ CHANNEL = "node.channel"
 
 Authenticate = Callable[[Request], Awaitable[tuple[Principal, str]]]
 """(signed request, of the scope `ssmmessages`) to the principal and the region. Raises ApiError, StorageUnavailable."""
+MayStay = Callable[[Sequence[str]], Awaitable[set[str]]]
+"""Which of the nodes are still registered, with roles that let them hold a channel. Raises StorageUnavailable."""
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -68,11 +72,12 @@ class ControlChannels:
     """Both halves of the control channel, on the listeners of one process."""
 
     def __init__(
-        self, house: House, authenticate: Authenticate, channels: Channels, dispatcher: Dispatcher, intake: Intake,
-        process_id: str,
+        self, house: House, authenticate: Authenticate, may_stay: MayStay, channels: Channels, dispatcher: Dispatcher,
+        intake: Intake, process_id: str,
     ) -> None:  # fmt: skip
         self._house = house
         self._authenticate = authenticate
+        self._may_stay = may_stay
         self._channels = channels
         self._dispatcher = dispatcher
         self._intake = intake
@@ -84,7 +89,7 @@ class ControlChannels:
     async def create(self, request: Request) -> Response:
         """CreateControlChannel: `POST /v1/control-channel/<node>`."""
         try:
-            principal, region = await self._node(request)
+            principal, region = await self._node(request, "ssmmessages:CreateControlChannel")
             token = await self._new_token(principal, region)
         except StorageUnavailable as error:
             log.warning("control_channel.storage_unavailable", error=str(error))
@@ -102,7 +107,7 @@ class ControlChannels:
         if (await receive())["type"] != "websocket.connect":
             return
         try:
-            principal, region = await self._node(request)
+            principal, region = await self._node(request, "ssmmessages:OpenControlChannel")
         except StorageUnavailable:
             await _refuse_upgrade(send, 503)
             return
@@ -120,12 +125,14 @@ class ControlChannels:
             await self._converse(channel, receive)
         await _close(send, channel.why)
 
-    async def _node(self, request: Request) -> tuple[Principal, str]:
-        """The node that signed the request, which must be the one in the path."""
+    async def _node(self, request: Request, action: str) -> tuple[Principal, str]:
+        """The node that signed the request, which must be the one in the path, and whose role must allow the action."""
         principal, region = await self._authenticate(request)
         node_id = unquote(request.path.removeprefix(PATH))
         if principal.kind != "node" or principal.node_id != node_id:
             raise AccessDeniedException(f"The credentials are not those of the node {node_id}.")
+        if not may_node(principal, action):
+            raise AccessDeniedException(refusal(principal, action, "*", Verdict.NEUTRAL))
         return principal, region
 
     async def _new_token(self, principal: Principal, region: str) -> str:
@@ -171,6 +178,7 @@ class ControlChannels:
     async def _converse(self, channel: Channel, receive: Receive) -> None:
         """Receiving and sending live and die together."""
         self._channels.enter(channel)
+        await self._close_those_that_may_not([channel])  # it may have been deregistered since it showed its token
         log.info("control_channel.opened", node_id=channel.node_id)
         try:
             async with asyncio.TaskGroup() as both:
@@ -278,9 +286,27 @@ class ControlChannels:
             ]
             for node_id, channel_id in self._still_gone(gone):
                 await presence.closed(tx, node_id, channel_id)
+        self._close_unheld(before, held)
+        await self._close_those_that_may_not([each for each in self._channels if each.channel_id in before])
+
+    async def close_gone(self) -> None:
+        """Close the channels that the table no longer gives to this process."""
+        before = {channel.channel_id for channel in self._channels}
+        if before:
+            async with self._house.database.reading() as tx:
+                held = await presence.held_by(tx, self._process_id)
+            self._close_unheld(before, held)
+
+    def _close_unheld(self, before: set[str], held: Mapping[str, str]) -> None:
         for channel in self._channels:
             if channel.channel_id in before and held.get(channel.node_id) != channel.channel_id:
                 channel.close("another channel of the node is newer, or the node is gone")
+
+    async def _close_those_that_may_not(self, channels: Sequence[Channel]) -> None:
+        may = await self._may_stay([channel.node_id for channel in channels])
+        for channel in channels:
+            if channel.node_id not in may:
+                channel.close("the node is gone, or its role no longer lets it hold a channel")
 
     def _still_gone(self, rows: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Rows seen without a channel at two beats in a row: not those of channels that are just opening."""

@@ -16,7 +16,7 @@ import structlog
 from pilothouse.call import House, Job, Operation
 from pilothouse.gateway import delivery, outbox, presence
 from pilothouse.gateway.channels import Channels
-from pilothouse.gateway.control_channel import Authenticate, ControlChannels, Receive, Send
+from pilothouse.gateway.control_channel import Authenticate, ControlChannels, MayStay, Receive, Send
 from pilothouse.gateway.dispatcher import Dispatcher
 from pilothouse.gateway.ec2messages import Ec2Messages
 from pilothouse.gateway.intake import Intake
@@ -31,8 +31,9 @@ class Edge:
     """Build it once per process. `process_id`: a name that no other living process of the installation has."""
 
     def __init__(
-        self, house: House, senders: Mapping[str, Sender], authenticate: Authenticate, process_id: str
-    ) -> None:
+        self, house: House, senders: Mapping[str, Sender], authenticate: Authenticate, may_stay: MayStay,
+        process_id: str,
+    ) -> None:  # fmt: skip
         self._house = house
         self._process_id = process_id
         self._senders = delivery.Senders(senders)
@@ -40,12 +41,13 @@ class Edge:
         self.channels = Channels()
         self._dispatcher = Dispatcher(house, self._senders, self.channels, process_id)
         self.control = ControlChannels(
-            house, authenticate, self.channels, self._dispatcher, self._intake, process_id
+            house, authenticate, may_stay, self.channels, self._dispatcher, self._intake, process_id
         )  # fmt: skip
         self._polling = Ec2Messages(house, self._senders, self._intake)
         self.operations: tuple[Operation, ...] = self._polling.operations()
         self.jobs = (
             Job(name="gateway.silence", every=timedelta(seconds=2), run=self._silence),
+            Job(name="gateway.gone", every=timedelta(seconds=3), run=self._close_gone),
             Job(name="gateway.prune", every=timedelta(minutes=5), run=prune),
         )
         house.listeners.setdefault("node.deregistered", []).append(node_deregistered)
@@ -95,6 +97,10 @@ class Edge:
         with contextlib.suppress(StorageUnavailable):  # then the rows grow old by themselves
             async with self._house.database.transaction() as tx:
                 await presence.process_stopped(tx, self._process_id)
+
+    async def _close_gone(self, house: House) -> None:
+        """Channels of nodes that were deregistered at another process, whose wake-up does not come here."""
+        await self.control.close_gone()
 
     async def _silence(self, house: House) -> None:
         """What goes unanswered is parked or given up. Looks first, and writes only when something is due."""

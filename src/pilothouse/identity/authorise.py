@@ -1,7 +1,7 @@
 """May they: the one authoriser, default deny.
 
 Root may do everything in its account, and users and sessions of roles what their policies allow. A node may use the
-closed list of verbs that operations declare with `Caller.NODE`, on itself only.
+closed list of verbs that operations declare with `Caller.NODE`, on itself only, as far as its role allows them.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,6 +30,9 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
         return
     if principal.kind == "node":
         if Caller.NODE in operation.callers and _is_itself(call, operation, request):
+            if not operation.free:
+                resources = await _resources(call, operation, request)
+                _ask_policies(call, operation.action, resources, _context(call, operation, request))
             return
         NODE_REFUSALS.inc()
     resources = await _resources(call, operation, request)
@@ -40,10 +43,27 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
     raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
 
 
-def ask_own(call: Call, action: str, resource: str) -> None:
-    """Ask the policies of a user about something that the call does besides. Raises AccessDeniedException."""
+def ask_own(call: Call, action: str, resource: str, context: Mapping[str, Value] | None = None) -> None:
+    """Ask the policies of a user about something that the call does besides; `context`: further condition keys.
+
+    Raises AccessDeniedException.
+    """
     if call.principal.permissions is not None:
-        _ask_policies(call, action, [resource], context_of(call, {}))
+        _ask_policies(call, action, [resource], {**context_of(call, {}), **(context or {})})
+
+
+def may_node(principal: Principal, action: str) -> bool:
+    """Whether the role of a node allows what is not a call: to open a channel."""
+    ask = Ask(
+        principal_arn=principal.arn,
+        principal_account=principal.account_id,
+        principal_kind=principal.kind,
+        action=action,
+        resource="*",
+        context=of_principal(principal),
+        role_arn=principal.role_arn,
+    )
+    return principal.permissions is not None and principal.permissions.verdict(ask) is Verdict.ALLOW
 
 
 def _check_temporary(operation: Operation) -> None:

@@ -266,12 +266,12 @@ async def test_a_deregistered_agent_is_refused_and_an_unknown_one_is_not_recogni
     with pytest.raises(AccessDeniedException):
         await nodes.signed_by(fleet.house, node_id, b"text", signed(fleet.key, "text"))
     with pytest.raises(AccessDeniedException):
-        await nodes.lives(fleet.house, node_id)
+        await nodes.Rights(fleet.house).of(node_id)
     with pytest.raises(AccessDeniedException):
         await nodes.public_key(fleet.house, node_id)
     unknown = "mi-" + "0" * 17
     with pytest.raises(UnrecognizedClientException):
-        await nodes.lives(fleet.house, unknown)
+        await nodes.Rights(fleet.house).of(unknown)
     with pytest.raises(UnrecognizedClientException):
         await nodes.signed_by(fleet.house, unknown, b"text", signed(fleet.key, "text"))
 

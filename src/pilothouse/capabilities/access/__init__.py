@@ -27,6 +27,7 @@ from pilothouse.capabilities.access import (
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
+from pilothouse.capabilities.access.node_roles import NodeRights, make_node_role, pass_to_nodes, rights_of_role
 from pilothouse.capabilities.access.store import (
     SEALED,
     AccessStore,
@@ -65,8 +66,12 @@ __all__ = [
     "AccountKey",
     "KeyUses",
     "NoSuchAccount",
+    "NodeRights",
     "create_account",
     "ensure_root",
+    "make_node_role",
+    "pass_to_nodes",
     "read_root",
+    "rights_of_role",
     "rotate_root",
 ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pilothouse.call import House
 from pilothouse.capabilities.access.held import held_by
 from pilothouse.capabilities.access.model import root_arn, seal_context
+from pilothouse.capabilities.access.node_roles import NodeRights
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.sessions import session_policies
 from pilothouse.capabilities.access.store import AccessStore
@@ -35,12 +36,12 @@ _REMEMBERED = 10_000
 class AccessCredentials:
     """The installation's answer to `identity.credentials.Credentials`.
 
-    `node_lives(node_id)` raises AccessDeniedException for a node that is deregistered.
+    `node_rights(node_id)` raises AccessDeniedException for a node that is deregistered.
     """
 
-    def __init__(self, house: House, node_lives: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, house: House, node_rights: Callable[[str], Awaitable[NodeRights]]) -> None:
         self._house = house
-        self._node_lives = node_lives
+        self._node_rights = node_rights
         self._known: dict[str, tuple[bytes, str]] = {}
         self._active: Remembered[str, Credential] = Remembered(_REMEMBERED)
 
@@ -52,7 +53,7 @@ class AccessCredentials:
                 await meet(self._house.vault, session_token)
             found = credential_of(self._house.vault, access_key_id, session_token, self._house.clock.millis())
             if found.principal.node_id is not None:
-                await self._node_lives(found.principal.node_id)
+                return _of_node(found, await self._node_rights(found.principal.node_id))
             if found.session is not None:
                 return await self._of_role(found, found.session)
             return await self._of_key(found) if found.parent else found
@@ -136,6 +137,19 @@ class AccessCredentials:
             self._known.clear()
         self._known[access_key_id] = sealed, secret
         return secret
+
+
+def _of_node(found: Credential, rights: NodeRights) -> Credential:
+    """The node with what its role allows now."""
+    node_id = found.principal.node_id
+    principal = replace(
+        found.principal,
+        user_id=f"{rights.role_id}:{node_id}" if rights.role_id else found.principal.user_id,
+        role_arn=rights.role_arn,
+        permissions=rights.permissions,
+        tags=rights.tags,
+    )
+    return replace(found, principal=principal)
 
 
 async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner_id: str) -> Principal:

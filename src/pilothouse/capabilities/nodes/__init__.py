@@ -4,7 +4,7 @@ Owns the tables activation, node and deregistered_node. A node's tags belong to 
 `gateway.presence`. When a node goes, the event `node.deregistered` tells it inside the transaction, and the wake-up
 `node.gone` after it.
 
-The name of a role is taken as it is given: there are no roles to check it against yet.
+What a node may do is what its role allows (`access.node_roles`).
 """
 
 from pilothouse.call import Capability
@@ -19,13 +19,13 @@ from pilothouse.capabilities.nodes.model import (
 from pilothouse.capabilities.nodes.registry import (
     find,
     heard_of,
-    lives,
     public_key,
     registered,
     signed_by,
     taggable,
     touched,
 )
+from pilothouse.capabilities.nodes.rights import Rights, make_pending_roles
 from pilothouse.capabilities.nodes.targets import resolve_targets
 
 CAPABILITY = Capability.of(
@@ -37,9 +37,10 @@ __all__ = [
     "DuplicateInstanceId",
     "InvalidInstanceId",
     "Node",
+    "Rights",
     "find",
     "is_node_id",
-    "lives",
+    "make_pending_roles",
     "public_key",
     "registered",
     "resolve_targets",

@@ -82,7 +82,7 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
     return {"InstanceId": node_id}
 
 
-@operation("ssm", "RequestManagedInstanceRoleToken", callers=Caller.NODE, audited=True)
+@operation("ssm", "RequestManagedInstanceRoleToken", callers=Caller.NODE, audited=True, free=True)
 async def request_managed_instance_role_token(call: Call, request: Shape) -> Shape:
     """Credentials of the node's role, for a request that the node's own key signed.
 
@@ -115,7 +115,7 @@ async def request_managed_instance_role_token(call: Call, request: Shape) -> Sha
     }
 
 
-@operation("ssm", "UpdateManagedInstancePublicKey", writes=True, callers=Caller.NODE)
+@operation("ssm", "UpdateManagedInstancePublicKey", writes=True, callers=Caller.NODE, free=True)
 async def update_managed_instance_public_key(call: Call, request: Shape) -> Shape:
     """Put a new key in the place of the node's; the old one signs this request and is worth nothing after it."""
     key = checked_public_key(request["NewPublicKey"])

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
+from pilothouse.capabilities import access, tags
 from pilothouse.capabilities.nodes.listing import NodeQuery, Scope, Seen, add_filter, add_property_filter, nodes_after
 from pilothouse.capabilities.nodes.model import (
     RESOURCE_TYPE,
@@ -59,6 +59,7 @@ async def create_activation(call: Call, request: Shape) -> Shape:
         registration_metadata={each["Key"]: each["Value"] for each in request.get("RegistrationMetadata") or ()},
     )
     async with call.transaction() as tx:
+        await access.pass_to_nodes(call, tx, activation.iam_role)
         await ActivationStore(tx).add(activation)
     return {"ActivationId": activation.activation_id, "ActivationCode": code}
 
@@ -158,6 +159,7 @@ async def update_managed_instance_role(call: Call, request: Shape) -> Shape:
     node_id = request["InstanceId"]
     role = checked_role(request["IamRole"], call.account_id)
     async with call.transaction() as tx:
+        await access.pass_to_nodes(call, tx, role)
         if not await NodeStore(tx).set_role(call.account_id, call.region, node_id, role):
             raise InvalidInstanceId(f"There is no managed node {node_id} in this region.")
     return {}

@@ -38,12 +38,6 @@ async def registered(tx: Transaction, node_id: str) -> Node:
     return node
 
 
-async def lives(house: House, node_id: str) -> None:
-    """Returns if the node is registered; raises like `registered`."""
-    async with house.database.reading() as tx:
-        await registered(tx, node_id)
-
-
 async def public_key(house: House, node_id: str) -> bytes:
     """DER SubjectPublicKeyInfo of the node's key; raises like `registered`."""
     async with house.database.reading() as tx:

@@ -203,6 +203,22 @@ class NodeStore:
             key_hash=key_hash,
         )
 
+    async def roles_of(self, node_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """(node id, account, role) of those that are registered."""
+        rows = await self._tx.rows(
+            "select node_id, account_id, iam_role from node where node_id in (:node_ids)", node_ids=list(node_ids)
+        )
+        return [(row["node_id"], row["account_id"], row["iam_role"]) for row in rows]
+
+    async def pending_roles(self) -> list[tuple[str, str]]:
+        """(account, role) that an older version took without looking."""
+        rows = await self._tx.rows("select account_id, iam_role from pending_role order by account_id, iam_role")
+        return [(row["account_id"], row["iam_role"]) for row in rows]
+
+    async def forget_pending_roles(self) -> None:
+        """They are there now."""
+        await self._tx.execute("delete from pending_role")
+
     async def set_role(self, account_id: str, region: str, node_id: str, iam_role: str) -> bool:
         return bool(
             await self._tx.execute(

@@ -7,7 +7,7 @@ and has a token to go on, as the cloud service does.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
-from pilothouse.call import Call, Shape, operation
+from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.parameters import filters, public, settings
 from pilothouse.capabilities.parameters.changes import TAGGED_AS
@@ -44,6 +44,7 @@ def _by_path_conditions(call: Call, request: Shape) -> dict[str, str]:
 @operation(
     "ssm",
     "GetParametersByPath",
+    callers=Caller.ACCOUNT | Caller.NODE,
     resources=_path,
     relaxed={"MaxResults": settings.LARGEST_PAGE},
     conditions=_by_path_conditions,

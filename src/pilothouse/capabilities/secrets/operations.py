@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pilothouse.call import Call, Shape, operation
+from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked
 from pilothouse.capabilities.secrets.model import (
     DAY_MS,
@@ -92,7 +92,7 @@ def _own_key(key_ref: str | None) -> str | None:
     return None if key_ref in (None, "", DEFAULT_KEY) else key_ref
 
 
-@operation("secretsmanager", "DescribeSecret", resources=named)
+@operation("secretsmanager", "DescribeSecret", callers=Caller.ACCOUNT | Caller.NODE, resources=named)
 async def describe_secret(call: Call, request: Shape) -> Shape:
     """What is known about a secret, but for its values. Members without a value are left out."""
     async with call.reading() as tx:

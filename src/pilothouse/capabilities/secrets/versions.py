@@ -4,7 +4,7 @@ import hmac
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from pilothouse.call import Call, Shape, operation
+from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked, usable
 from pilothouse.capabilities.secrets.model import (
     CURRENT,
@@ -142,7 +142,7 @@ async def note_read(call: Call, secret: Secret, version: Version) -> None:
         await store.mark_read(secret.name, version.version_id, today)
 
 
-@operation("secretsmanager", "GetSecretValue", resources=named, audited=True)
+@operation("secretsmanager", "GetSecretValue", callers=Caller.ACCOUNT | Caller.NODE, resources=named, audited=True)
 async def get_secret_value(call: Call, request: Shape) -> Shape:
     """The value of one version."""
     async with call.reading() as tx:
