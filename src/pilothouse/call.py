@@ -49,6 +49,7 @@ class House:
     audit: "Audit | None" = None
     """Where calls are recorded; None for those that open the house without serving it."""
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
+    tags_of: dict[str, "TagsOf"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
 
     async def tell(self, tx: Transaction, event: str, **facts: Any) -> None:
@@ -75,6 +76,10 @@ Listener = Callable[[House, Transaction, Mapping[str, Any]], Awaitable[None]]
 
 FindResource = Callable[[Transaction, str, str, str], Awaitable[str | None]]
 """(transaction, account id, region, resource id as asked) to the id that tags hang on, or None if there is none."""
+
+
+TagsOf = Callable[[Transaction, str, str, str], Awaitable[Mapping[str, str]]]
+"""(transaction, account id, region, the ARN's text after its kind) to the resource's tags, none if it is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,6 +343,8 @@ class Capability:
     """What its tables keep sealed by the vault, so that it can be sealed anew under a newer root key."""
     taggable: Mapping[str, FindResource] = field(default_factory=dict)
     """ResourceType of the tag operations to the function that finds such a resource."""
+    tags_of: Mapping[str, TagsOf] = field(default_factory=dict)
+    """Kind in the ARN of resources, such as `parameter`, to the function that gives their tags to policies."""
     shareable: Mapping[str, FindShareable] = field(default_factory=dict)
     """Kind in the ARN of resources that policies can be put on to the function that finds one."""
     lasting: tuple[Lasting, ...] = ()

@@ -4,7 +4,7 @@ Root may do everything in its account, and users and sessions of roles what thei
 closed list of verbs that operations declare with `Caller.NODE`, on itself only, as far as its role allows them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from inspect import isawaitable
 
@@ -15,6 +15,7 @@ from pilothouse.identity.policy import Ask, Verdict
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import NODE_REFUSALS
+from pilothouse.storage import Transaction
 
 _STS_OF_TEMPORARY = frozenset({"AssumeRole", "GetCallerIdentity"})
 
@@ -32,13 +33,13 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
         if Caller.NODE in operation.callers and _is_itself(call, operation, request):
             if not operation.free:
                 resources = await _resources(call, operation, request)
-                _ask_policies(call, operation.action, resources, _context(call, operation, request))
+                await _ask_with_tags(call, operation.action, resources, _context(call, operation, request))
             return
         NODE_REFUSALS.inc()
     resources = await _resources(call, operation, request)
     if principal.kind in ("user", "session") and Caller.ACCOUNT in operation.callers:
         if not operation.free and not operation.asks_itself:
-            _ask_policies(call, operation.action, resources, _context(call, operation, request))
+            await _ask_with_tags(call, operation.action, resources, _context(call, operation, request))
         return
     raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
 
@@ -50,6 +51,13 @@ def ask_own(call: Call, action: str, resource: str, context: Mapping[str, Value]
     """
     if call.principal.permissions is not None:
         _ask_policies(call, action, [resource], {**context_of(call, {}), **(context or {})})
+
+
+async def ask_each(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> None:
+    """Ask the policies of a user about things that only the handler finds. Raises AccessDeniedException."""
+    if call.principal.permissions is not None:
+        for resource, context in await _with_tags(call, tx, resources, context_of(call, {})):
+            _ask_policies(call, action, [resource], context)
 
 
 def may_node(principal: Principal, action: str) -> bool:
@@ -127,6 +135,45 @@ def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Ma
         if verdict is not Verdict.ALLOW:
             layer = principal.permissions.refused_by(ask)
             raise AccessDeniedException(refusal(principal, action, resource, verdict, layer))
+
+
+async def _ask_with_tags(call: Call, action: str, resources: list[str], context: dict[str, Value]) -> None:
+    """With the tags of each resource, if the principal's policies speak of any."""
+    permissions = call.principal.permissions
+    if permissions is None or not permissions.speak_of_tags:
+        _ask_policies(call, action, resources, context)
+        return
+    async with call.reading() as tx:
+        found = await _with_tags(call, tx, resources, context)
+    for resource, its in found:
+        _ask_policies(call, action, [resource], its)
+
+
+async def _with_tags(
+    call: Call, tx: Transaction, resources: Sequence[str], context: dict[str, Value]
+) -> list[tuple[str, dict[str, Value]]]:
+    permissions = call.principal.permissions
+    if permissions is None or not permissions.speak_of_tags:
+        return [(resource, context) for resource in resources]
+    return [(resource, {**context, **await _tags(call, tx, resource)}) for resource in resources]
+
+
+async def _tags(call: Call, tx: Transaction, resource: str) -> dict[str, Value]:
+    """The condition keys of the resource's tags."""
+    parts = resource.split(":", 5)
+    if len(parts) < 6:
+        return {}
+    service, region, account_id = parts[2:5]
+    kind, _, rest = (
+        parts[5].replace(":", "/", 1).partition("/") if service == "secretsmanager" else parts[5].partition("/")
+    )
+    find = call.house.tags_of.get(kind)
+    if find is None or "*" in rest:
+        return {}
+    found: dict[str, Value] = {}
+    for key, value in (await find(tx, account_id, region, rest)).items():
+        found[f"aws:ResourceTag/{key}"] = found[f"{service}:resourceTag/{key}"] = value
+    return found
 
 
 async def _resources(call: Call, operation: Operation, request: Shape) -> list[str]:

@@ -34,16 +34,19 @@ class Permissions:
     """The permission boundary; what it does not allow is not allowed."""
     sources: Sequence[Source] = ()
     """All of them with their origin, for those who ask why."""
+    speak_of_tags: bool = False
+    """Whether any of them has a condition on the tags of resources; else nobody looks for these."""
 
     @classmethod
     def of(cls, sources: Iterable[Source]) -> "Permissions":
         """Compile the policies (each text once)."""
         given = tuple(sources)
+        tagged = any("resourcetag/" in each.document.lower() for each in given)
 
         def those(*kinds: str) -> list[Policy]:
             return [parse(each.document, kind="identity") for each in given if each.kind in kinds]
 
-        return cls(those("inline", "managed"), those("session") or None, those("boundary") or None, given)
+        return cls(those("inline", "managed"), those("session") or None, those("boundary") or None, given, tagged)
 
     def refused_by(self, ask: Ask) -> Layer:
         """Which kind of policy a request fails at that is not allowed: a deny of any kind before a missing allow."""

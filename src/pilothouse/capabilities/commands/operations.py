@@ -1,7 +1,7 @@
 """SendCommand, CancelCommand, and what became of a command on one node."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
@@ -22,6 +22,7 @@ from pilothouse.capabilities.commands.store import CommandStore
 from pilothouse.gateway import outbox
 from pilothouse.gateway.outbox import NewMessage
 from pilothouse.gateway.payloads import write
+from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -39,10 +40,11 @@ def _send_resources(call: Call, request: Shape) -> list[str]:
     named = (
         document if document.startswith("arn:") else f"arn:aws:ssm:{call.region}:{call.account_id}:document/{document}"
     )
-    ids: Sequence[str] = request.get("InstanceIds") or ()
-    if request.get("Targets"):  # who may send to some nodes only names them
-        ids = [*ids, "*"]
-    return [named, *(f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{each}" for each in ids)]
+    return [named, *_node_arns(call, request.get("InstanceIds") or ())]
+
+
+def _node_arns(call: Call, ids: Iterable[str]) -> list[str]:
+    return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{each}" for each in ids]
 
 
 @operation("ssm", "SendCommand", writes=True, resources=_send_resources)
@@ -53,6 +55,9 @@ async def send_command(call: Call, request: Shape) -> Shape:
         chosen = await nodes.resolve_targets(
             tx, call.account_id, call.region, request.get("InstanceIds") or [], request.get("Targets") or []
         )
+        if request.get("Targets"):  # those that fit now, each by itself; the ids that a request names were asked before
+            found = [node.node_id for node in chosen]
+            await ask_each(call, tx, "ssm:SendCommand", _node_arns(call, found or ["*"]))
         document = await documents.for_run(
             tx, call.account_id, call.region, request["DocumentName"], request.get("DocumentVersion"),
             request.get("DocumentHash"), request.get("DocumentHashType"),

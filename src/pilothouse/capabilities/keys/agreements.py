@@ -6,7 +6,7 @@ from pilothouse.capabilities.keys.errors import UnsupportedOperationException
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
 
-@operation("kms", "DeriveSharedSecret", audited=True)
+@operation("kms", "DeriveSharedSecret", asks_itself=True, audited=True)
 async def derive_shared_secret(call: Call, request: Shape) -> Shape:
     """The raw ECDH secret of the key and somebody's public key."""
     refuse_recipient(request)
@@ -22,7 +22,7 @@ async def derive_shared_secret(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("kms", "Encapsulate", audited=True)
+@operation("kms", "Encapsulate", asks_itself=True, audited=True)
 async def encapsulate(call: Call, request: Shape) -> Shape:
     """A new secret, and the form in which it travels to the key."""
     key, private = await _holder(call, request, "Encapsulate", KeyUsage.ENCAPSULATE_DECAPSULATE)
@@ -37,7 +37,7 @@ async def encapsulate(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("kms", "Decapsulate", audited=True)
+@operation("kms", "Decapsulate", asks_itself=True, audited=True)
 async def decapsulate(call: Call, request: Shape) -> Shape:
     """The secret that was encapsulated for the key."""
     key, private = await _holder(call, request, "Decapsulate", KeyUsage.ENCAPSULATE_DECAPSULATE)

@@ -25,7 +25,12 @@ _CHARACTERS: Final = re.compile(r"[a-zA-Z0-9:/_-]+")
 _MOST_OF_A_KEY: Final = 50
 
 
-@operation("kms", "CreateAlias", writes=True)
+def _alias(call: Call, request: Shape) -> list[str]:
+    """The alias; its key is asked about when it is found."""
+    return [f"arn:aws:kms:{call.region}:{call.account_id}:{request['AliasName']}"]
+
+
+@operation("kms", "CreateAlias", writes=True, resources=_alias)
 async def create_alias(call: Call, request: Shape) -> Shape:
     """Another name for a key."""
     alias = _checked(request["AliasName"])
@@ -40,7 +45,7 @@ async def create_alias(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "UpdateAlias", writes=True)
+@operation("kms", "UpdateAlias", writes=True, resources=_alias)
 async def update_alias(call: Call, request: Shape) -> Shape:
     """The name goes to another key, which must be of the same kind."""
     alias = _checked(request["AliasName"])
@@ -64,7 +69,7 @@ async def update_alias(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "DeleteAlias", writes=True)
+@operation("kms", "DeleteAlias", writes=True, resources=_alias)
 async def delete_alias(call: Call, request: Shape) -> Shape:
     """The name goes; the key stays."""
     alias = _checked(request["AliasName"])

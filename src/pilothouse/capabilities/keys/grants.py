@@ -51,7 +51,7 @@ _OPERATIONS: Final = {
 """What grants on asymmetric and HMAC keys can let be done, by usage."""
 
 
-@operation("kms", "CreateGrant", writes=True)
+@operation("kms", "CreateGrant", asks_itself=True, writes=True)
 async def create_grant(call: Call, request: Shape) -> Shape:
     """Let a principal do some things with a key. The same grant under the same name is not made twice."""
     grantee, retiring = _principal(request, "Grantee"), _principal(request, "Retiring")
@@ -69,7 +69,7 @@ async def create_grant(call: Call, request: Shape) -> Shape:
     return {"GrantId": grant.grant_id, "GrantToken": tokens.make(call.house, grant)}
 
 
-@operation("kms", "ListGrants")
+@operation("kms", "ListGrants", asks_itself=True)
 async def list_grants(call: Call, request: Shape) -> Shape:
     """The grants on a key: all, one, or those of one grantee."""
     query = f"ListGrants {request['KeyId']}"
@@ -129,7 +129,7 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "RevokeGrant", writes=True)
+@operation("kms", "RevokeGrant", asks_itself=True, writes=True)
 async def revoke_grant(call: Call, request: Shape) -> Shape:
     """The grant ends at once."""
     async with call.transaction() as tx:

@@ -35,7 +35,7 @@ _LONGEST_MILLIS = 365 * 86_400_000
 _BATCH = 100
 
 
-@operation("kms", "GetParametersForImport", audited=True)
+@operation("kms", "GetParametersForImport", asks_itself=True, audited=True)
 async def get_parameters_for_import(call: Call, request: Shape) -> Shape:
     """A wrapping key of its own, and the token that brings material wrapped with it home."""
     algorithm, wrapping_spec = request["WrappingAlgorithm"], request["WrappingKeySpec"]
@@ -72,7 +72,7 @@ def _unwrapped(token: ImportToken, spec: str, wrapped: bytes) -> bytes:
     return imports.fitting(spec, imports.unwrap(token.private_key, token.algorithm, wrapped))
 
 
-@operation("kms", "ImportKeyMaterial", writes=True, prepare=_delivered)
+@operation("kms", "ImportKeyMaterial", asks_itself=True, writes=True, prepare=_delivered)
 async def import_key_material(call: Call, request: Shape) -> Shape:
     """The key's first material, one that it had before, or the one to which it will rotate."""
     arn, plaintext = call.prepared
@@ -104,7 +104,7 @@ async def import_key_material(call: Call, request: Shape) -> Shape:
     return answer
 
 
-@operation("kms", "DeleteImportedKeyMaterial", writes=True)
+@operation("kms", "DeleteImportedKeyMaterial", asks_itself=True, writes=True)
 async def delete_imported_key_material(call: Call, request: Shape) -> Shape:
     """The material goes at once; the same can be imported again."""
     async with call.transaction() as tx:

@@ -5,7 +5,7 @@ from pilothouse.capabilities.keys import asymmetric, finding, mac, materials, us
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
 
-@operation("kms", "GenerateMac", audited=True)
+@operation("kms", "GenerateMac", asks_itself=True, audited=True)
 async def generate_mac(call: Call, request: Shape) -> Shape:
     """The MAC of a message."""
     key, secret = await _authenticator(call, request, "GenerateMac")
@@ -15,7 +15,7 @@ async def generate_mac(call: Call, request: Shape) -> Shape:
     return {"Mac": made, "MacAlgorithm": request["MacAlgorithm"], "KeyId": key.arn}
 
 
-@operation("kms", "VerifyMac", audited=True)
+@operation("kms", "VerifyMac", asks_itself=True, audited=True)
 async def verify_mac(call: Call, request: Shape) -> Shape:
     """Whether a MAC is that of the message; one that is not is an error."""
     key, secret = await _authenticator(call, request, "VerifyMac")

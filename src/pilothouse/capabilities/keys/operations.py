@@ -106,7 +106,7 @@ async def list_keys(call: Call, request: Shape) -> Shape:
     return page(call, query, {"Keys": keys}, found[limit - 1] if len(found) > limit else None)
 
 
-@operation("kms", "UpdateKeyDescription", writes=True)
+@operation("kms", "UpdateKeyDescription", asks_itself=True, writes=True)
 async def update_key_description(call: Call, request: Shape) -> Shape:
     """Another description."""
     async with call.transaction() as tx:
@@ -116,14 +116,14 @@ async def update_key_description(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "EnableKey", writes=True)
+@operation("kms", "EnableKey", asks_itself=True, writes=True)
 async def enable_key(call: Call, request: Shape) -> Shape:
     """The key may be used again."""
     await _switch(call, request, "kms:EnableKey", KeyState.ENABLED)
     return {}
 
 
-@operation("kms", "DisableKey", writes=True)
+@operation("kms", "DisableKey", asks_itself=True, writes=True)
 async def disable_key(call: Call, request: Shape) -> Shape:
     """The key is kept and may not be used."""
     await _switch(call, request, "kms:DisableKey", KeyState.DISABLED)
@@ -138,7 +138,7 @@ async def _switch(call: Call, request: Shape, action: str, state: KeyState) -> N
         await KeyStore(tx, key.account_id, key.region).save(replace(key, state=state))
 
 
-@operation("kms", "ScheduleKeyDeletion", writes=True)
+@operation("kms", "ScheduleKeyDeletion", asks_itself=True, writes=True)
 async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
     """The key goes after a waiting time, the primary of a multi-region key not before its replicas."""
     days = request.get("PendingWindowInDays", 30)
@@ -158,7 +158,7 @@ async def schedule_key_deletion(call: Call, request: Shape) -> Shape:
     return answer
 
 
-@operation("kms", "CancelKeyDeletion", writes=True)
+@operation("kms", "CancelKeyDeletion", asks_itself=True, writes=True)
 async def cancel_key_deletion(call: Call, request: Shape) -> Shape:
     """The key stays; it is disabled, or waits again for the material that it has not."""
     async with call.transaction() as tx:

@@ -12,7 +12,7 @@ from pilothouse.capabilities.keys.model import SYMMETRIC, Key, KeyUsage
 from pilothouse.storage import Transaction
 
 
-@operation("kms", "GetPublicKey")
+@operation("kms", "GetPublicKey", asks_itself=True)
 async def get_public_key(call: Call, request: Shape) -> Shape:
     """The public half of an asymmetric key, and what it is for."""
     async with call.reading() as tx:
@@ -37,7 +37,7 @@ async def get_public_key(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("kms", "GenerateDataKeyPair", audited=True)
+@operation("kms", "GenerateDataKeyPair", asks_itself=True, audited=True)
 async def generate_data_key_pair(call: Call, request: Shape) -> Shape:
     """A new key pair: its public half, and its private half in the clear and encrypted under the key."""
     refuse_recipient(request)
@@ -45,7 +45,7 @@ async def generate_data_key_pair(call: Call, request: Shape) -> Shape:
     return {**answer, "PrivateKeyPlaintext": private}
 
 
-@operation("kms", "GenerateDataKeyPairWithoutPlaintext", audited=True)
+@operation("kms", "GenerateDataKeyPairWithoutPlaintext", asks_itself=True, audited=True)
 async def generate_data_key_pair_without_plaintext(call: Call, request: Shape) -> Shape:
     """A new key pair whose private half is given encrypted only."""
     _, answer = await _pair(call, request, "GenerateDataKeyPairWithoutPlaintext")

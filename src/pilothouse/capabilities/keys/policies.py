@@ -20,7 +20,7 @@ _MOST_BYTES = 32768
 _INVALID_PRINCIPALS = "Policy contains a statement with one or more invalid principals."
 
 
-@operation("kms", "PutKeyPolicy", writes=True)
+@operation("kms", "PutKeyPolicy", asks_itself=True, writes=True)
 async def put_key_policy(call: Call, request: Shape) -> Shape:
     """Another key policy."""
     _check_name(request)
@@ -32,7 +32,7 @@ async def put_key_policy(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "GetKeyPolicy")
+@operation("kms", "GetKeyPolicy", asks_itself=True)
 async def get_key_policy(call: Call, request: Shape) -> Shape:
     """The key policy as it was put."""
     async with call.reading() as tx:
@@ -42,7 +42,7 @@ async def get_key_policy(call: Call, request: Shape) -> Shape:
     return {"Policy": text_of(key), "PolicyName": _NAME}
 
 
-@operation("kms", "ListKeyPolicies")
+@operation("kms", "ListKeyPolicies", asks_itself=True)
 async def list_key_policies(call: Call, request: Shape) -> Shape:
     """The names of a key's policies: there is one."""
     async with call.reading() as tx:

@@ -15,7 +15,7 @@ from pilothouse.errors import ValidationException
 _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 
 
-@operation("kms", "ReplicateKey", writes=True)
+@operation("kms", "ReplicateKey", asks_itself=True, writes=True)
 async def replicate_key(call: Call, request: Shape) -> Shape:
     """The key in one more region."""
     region = request["ReplicaRegion"]
@@ -65,7 +65,7 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
     return answer | ({"ReplicaTags": tags} if tags else {})
 
 
-@operation("kms", "UpdatePrimaryRegion", writes=True)
+@operation("kms", "UpdatePrimaryRegion", asks_itself=True, writes=True)
 async def update_primary_region(call: Call, request: Shape) -> Shape:
     """A replica becomes the primary, which becomes a replica. What rotates the key goes with it."""
     region = request["PrimaryRegion"]

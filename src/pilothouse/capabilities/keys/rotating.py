@@ -23,7 +23,7 @@ ON_DEMAND_LIMIT = 25
 _DEFAULT_DAYS = 365
 
 
-@operation("kms", "EnableKeyRotation", writes=True)
+@operation("kms", "EnableKeyRotation", asks_itself=True, writes=True)
 async def enable_key_rotation(call: Call, request: Shape) -> Shape:
     """The key rotates by itself every so many days, first that many days from now."""
     days = request.get("RotationPeriodInDays")
@@ -41,7 +41,7 @@ async def enable_key_rotation(call: Call, request: Shape) -> Shape:
         return {}
 
 
-@operation("kms", "DisableKeyRotation", writes=True)
+@operation("kms", "DisableKeyRotation", asks_itself=True, writes=True)
 async def disable_key_rotation(call: Call, request: Shape) -> Shape:
     """The key rotates no more by itself."""
     async with call.transaction() as tx:
@@ -52,7 +52,7 @@ async def disable_key_rotation(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "GetKeyRotationStatus")
+@operation("kms", "GetKeyRotationStatus", asks_itself=True)
 async def get_key_rotation_status(call: Call, request: Shape) -> Shape:
     """Whether and when the key rotates by itself, a replica with its primary; not while it waits to be deleted."""
     async with call.reading() as tx:
@@ -69,7 +69,7 @@ async def get_key_rotation_status(call: Call, request: Shape) -> Shape:
     return status
 
 
-@operation("kms", "ListKeyRotations")
+@operation("kms", "ListKeyRotations", asks_itself=True)
 async def list_key_rotations(call: Call, request: Shape) -> Shape:
     """The rotations that were completed, or every material, the oldest first."""
     query = f"ListKeyRotations {request['KeyId']} {request.get('IncludeKeyMaterial', '')}"
@@ -87,7 +87,7 @@ async def list_key_rotations(call: Call, request: Shape) -> Shape:
     return page(call, query, {"Rotations": shown}, str(listed[limit - 1].version) if len(listed) > limit else None)
 
 
-@operation("kms", "RotateKeyOnDemand", writes=True)
+@operation("kms", "RotateKeyOnDemand", asks_itself=True, writes=True)
 async def rotate_key_on_demand(call: Call, request: Shape) -> Shape:
     """Other material from now on, a limited number of times; the rotations by themselves keep their dates."""
     async with call.transaction() as tx:

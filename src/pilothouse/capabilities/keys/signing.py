@@ -7,7 +7,7 @@ from pilothouse.capabilities.keys import asymmetric, finding, materials, uses
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 
 
-@operation("kms", "Sign", audited=True)
+@operation("kms", "Sign", asks_itself=True, audited=True)
 async def sign(call: Call, request: Shape) -> Shape:
     """A signature of a message, of its digest, or of its prepared representative."""
     algorithm, message = request["SigningAlgorithm"], request["Message"]
@@ -20,7 +20,7 @@ async def sign(call: Call, request: Shape) -> Shape:
     return {"KeyId": key.arn, "Signature": signature, "SigningAlgorithm": algorithm}
 
 
-@operation("kms", "Verify", audited=True)
+@operation("kms", "Verify", asks_itself=True, audited=True)
 async def verify(call: Call, request: Shape) -> Shape:
     """Whether a signature is that of the message; one that is not is an error."""
     algorithm, message = request["SigningAlgorithm"], request["Message"]

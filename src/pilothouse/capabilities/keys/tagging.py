@@ -11,7 +11,7 @@ from pilothouse.capabilities.keys.paging import at_most, page, position
 from pilothouse.storage import Transaction
 
 
-@operation("kms", "TagResource", writes=True)
+@operation("kms", "TagResource", asks_itself=True, writes=True)
 async def tag_resource(call: Call, request: Shape) -> Shape:
     """Add tags to a key; one with the same key is overwritten."""
     async with call.transaction() as tx:
@@ -21,7 +21,7 @@ async def tag_resource(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "UntagResource", writes=True)
+@operation("kms", "UntagResource", asks_itself=True, writes=True)
 async def untag_resource(call: Call, request: Shape) -> Shape:
     """Remove tags by key; one that is not there is no error."""
     async with call.transaction() as tx:
@@ -34,7 +34,7 @@ async def untag_resource(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "ListResourceTags")
+@operation("kms", "ListResourceTags", asks_itself=True)
 async def list_resource_tags(call: Call, request: Shape) -> Shape:
     """The tags of a key, by tag key. Pages hold up to `Limit` of them."""
     from_here = position(call, f"ListResourceTags {request['KeyId']}", request)

@@ -37,7 +37,7 @@ def note(house: House, key: Key, operation_name: str, request_id: str) -> None:
     gathered[key.account_id, key.region, key.key_id] = LastUse(operation_name, house.clock.millis(), request_id)
 
 
-@operation("kms", "GetKeyLastUsage")
+@operation("kms", "GetKeyLastUsage", asks_itself=True)
 async def get_key_last_usage(call: Call, request: Shape) -> Shape:
     """The last use of a key, as far back as uses were kept. There is no CloudTrail whose event could be named."""
     async with call.reading() as tx:

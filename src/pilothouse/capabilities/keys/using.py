@@ -79,7 +79,7 @@ async def decrypt(call: Call, request: Shape) -> Shape:
     return answer if opened.material_id is None else answer | {"KeyMaterialId": opened.material_id}
 
 
-@operation("kms", "ReEncrypt", audited=True)
+@operation("kms", "ReEncrypt", asks_itself=True, audited=True)
 async def re_encrypt(call: Call, request: Shape) -> Shape:
     """The same plaintext under another key or another context; it does not leave the server."""
     no_ciphertext = _without_ciphertext(request)

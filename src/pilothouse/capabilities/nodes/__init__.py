@@ -23,13 +23,19 @@ from pilothouse.capabilities.nodes.registry import (
     registered,
     signed_by,
     taggable,
+    tags_of,
     touched,
 )
 from pilothouse.capabilities.nodes.rights import Rights, make_pending_roles
 from pilothouse.capabilities.nodes.targets import resolve_targets
 
 CAPABILITY = Capability.of(
-    "nodes", operations, agent, taggable={RESOURCE_TYPE: taggable}, listeners={"node.contact": heard_of}
+    "nodes",
+    operations,
+    agent,
+    taggable={RESOURCE_TYPE: taggable},
+    listeners={"node.contact": heard_of},
+    tags_of={"managed-instance": tags_of},
 )
 
 __all__ = [

@@ -29,6 +29,11 @@ async def taggable(tx: Transaction, account_id: str, region: str, resource_id: s
     return resource_id if await NodeStore(tx).find(account_id, region, resource_id) else None
 
 
+async def tags_of(tx: Transaction, account_id: str, region: str, node_id: str) -> dict[str, str]:
+    """The tags of a node, for conditions of policies."""
+    return await tags.of(tx, account_id, region, RESOURCE_TYPE, node_id)
+
+
 async def registered(tx: Transaction, node_id: str) -> Node:
     """The node of an agent that says so. Raises AccessDeniedException for a deregistered one (its agent then sleeps for
     half an hour), UnrecognizedClientException for an id that never was one."""

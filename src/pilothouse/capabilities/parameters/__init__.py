@@ -5,6 +5,7 @@ ciphertext under a key of the account (`capabilities/keys`). Tags hang on a para
 """
 
 from pilothouse.call import Capability
+from pilothouse.capabilities import tags
 from pilothouse.capabilities.parameters import (
     exports,
     imports,
@@ -76,6 +77,11 @@ async def _find(tx: Transaction, account_id: str, region: str, resource_id: str)
     return path if await ParameterStore(tx, account_id, region).newest_value(path) else None
 
 
+async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dict[str, str]:
+    """Of the parameter that an ARN ends with, which has lost its first slash."""
+    return await tags.of(tx, account_id, region, TAGGED_AS, plain_name(f"/{rest}").path)
+
+
 CAPABILITY = Capability.of(
     "parameters",
     operations,
@@ -88,5 +94,6 @@ CAPABILITY = Capability.of(
     restores,
     trash,
     taggable={TAGGED_AS: _find},
+    tags_of={"parameter": _tags},
     shareable={"parameter": sharing.find},
 )

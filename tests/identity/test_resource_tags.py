@@ -1,0 +1,117 @@
+"""Conditions on the tags of what a call is about."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.capabilities.commands.conftest import REGION, _signatures_follow_the_clock, fleet
+from tests.conftest import Aws
+
+__all__ = ["_signatures_follow_the_clock", "fleet"]
+
+
+def statement(effect: str, action: str | list[str], resource: str = "*", **tags: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"Effect": effect, "Action": action, "Resource": resource}
+    if tags:
+        made["Condition"] = {"StringEquals": {key.replace("__", "/").replace("_", ":"): tags[key] for key in tags}}
+    return made
+
+
+@pytest.fixture
+def ada(aws: Aws) -> tuple[Callable[..., None], Callable[[str], Any]]:
+    """What gives the user her policy, and her clients."""
+    iam = aws("iam")
+    iam.create_user(UserName="ada")
+    key = iam.create_access_key(UserName="ada")["AccessKey"]
+
+    def may(*statements: dict[str, Any]) -> None:
+        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+        iam.put_user_policy(UserName="ada", PolicyName="p", PolicyDocument=document)
+
+    def client(service: str) -> Any:
+        return aws(service, region=REGION, access_key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+    return may, client
+
+
+def denied(call: Callable[[], Any]) -> bool:
+    """Whether policies refuse it; any other refusal is raised."""
+    try:
+        call()
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return True
+    return False
+
+
+def tagged(value: str) -> list[dict[str, str]]:
+    return [{"Key": "env", "Value": value}]
+
+
+@pytest.mark.parametrize("key", ["ssm_resourceTag__env", "aws_ResourceTag__env"])
+def test_parameters_by_their_tags(aws: Aws, ada: Any, key: str) -> None:
+    may, client = ada
+    root, hers = aws("ssm", region=REGION), client("ssm")
+    for name, env in (("/a/dev", "dev"), ("/a/prod", "prod"), ("plain", "dev")):
+        root.put_parameter(Name=name, Value="1", Type="String", Tags=tagged(env))
+    root.put_parameter(Name="/a/none", Value="1", Type="String")
+    may(statement("Allow", "ssm:Get*", **{key: "dev"}))
+    assert not denied(lambda: hers.get_parameter(Name="/a/dev"))
+    assert not denied(lambda: hers.get_parameter(Name="plain"))
+    assert denied(lambda: hers.get_parameter(Name="/a/prod"))
+    assert denied(lambda: hers.get_parameter(Name="/a/none"))
+    assert denied(lambda: hers.get_parameters(Names=["/a/dev", "/a/prod"]))
+    root.add_tags_to_resource(ResourceType="Parameter", ResourceId="/a/prod", Tags=tagged("dev"))
+    assert not denied(lambda: hers.get_parameter(Name="/a/prod"))
+    may(statement("Allow", "ssm:Get*"), statement("Deny", "*", **{key: "dev"}))
+    assert denied(lambda: hers.get_parameter(Name="/a/dev"))
+    assert not denied(lambda: hers.get_parameter(Name="/a/none"))
+
+
+@pytest.mark.parametrize("key", ["secretsmanager_ResourceTag__env", "aws_ResourceTag__env"])
+def test_secrets_by_their_tags(aws: Aws, ada: Any, key: str) -> None:
+    may, client = ada
+    root, hers = aws("secretsmanager", region=REGION), client("secretsmanager")
+    arn = root.create_secret(Name="app/dev-old", SecretString="s", Tags=tagged("dev"))["ARN"]
+    root.create_secret(Name="app/prod", SecretString="s", Tags=tagged("prod"))
+    may(statement("Allow", "secretsmanager:*", **{key: "dev"}))
+    assert not denied(lambda: hers.get_secret_value(SecretId="app/dev-old"))
+    assert not denied(lambda: hers.get_secret_value(SecretId=arn))
+    assert denied(lambda: hers.get_secret_value(SecretId="app/prod"))
+
+
+def test_commands_by_the_tags_of_nodes(aws: Aws, ada: Any, fleet: Any) -> None:
+    may, client = ada
+    hers = client("ssm")
+    dev = [fleet.node(online=False, tags={"env": "dev", "app": "web"}) for _ in range(2)]
+    prod = fleet.node(online=False, tags={"env": "prod", "app": "web"})
+
+    def send(**to: Any) -> Any:
+        return hers.send_command(DocumentName="AWS-RunShellScript", Parameters={"commands": ["true"]}, **to)
+
+    def target(key: str, value: str) -> dict[str, Any]:
+        return {"Targets": [{"Key": f"tag:{key}", "Values": [value]}]}
+
+    document = statement("Allow", "ssm:SendCommand", "arn:aws:ssm:*:*:document/*")
+    nodes = "arn:aws:ssm:*:*:managed-instance/*"
+    may(document, statement("Allow", "ssm:SendCommand", nodes, ssm_resourceTag__env="dev"))
+    assert not denied(lambda: send(InstanceIds=[each.id for each in dev]))
+    assert denied(lambda: send(InstanceIds=[prod.id]))
+    assert denied(lambda: send(InstanceIds=[dev[0].id, prod.id]))
+    assert not denied(lambda: send(**target("env", "dev")))
+    assert denied(lambda: send(**target("env", "prod")))
+    assert denied(lambda: send(**target("app", "web")))
+    assert denied(lambda: send(**target("app", "nothing has it")))
+    may(
+        document,
+        statement("Allow", "ssm:SendCommand", nodes),
+        statement("Deny", "*", nodes, aws_ResourceTag__env="prod"),
+    )
+    assert denied(lambda: send(**target("app", "web")))
+    assert not denied(lambda: send(**target("env", "dev")))
+    commands = aws("ssm", region=REGION).list_commands()["Commands"]
+    assert sorted(each["TargetCount"] for each in commands) == [2, 2, 2]
