@@ -28,8 +28,8 @@ WRITTEN = "audit.written"
 """Records were committed that are not in the chain yet."""
 JOURNAL = "audit-journal"
 """The folder of the data directory."""
-SEALED = Sealed(table="audit_key", keys=("one",), column="sealed", context=lambda row: _CONTEXT)
-_CONTEXT = "audit:key"
+SEALED = Sealed(table="audit_key", keys=("one",), column="sealed", context=lambda row: f"audit:key:{row['one']}")
+_CONTEXT = "audit:key:1"
 _KEY_BYTES = 32
 _BATCH = 500
 
