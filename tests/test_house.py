@@ -30,6 +30,7 @@ SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail")
 SQL_APART_FROM_STORES = {
     "capabilities/access/account_store.py": "a store of its own: what is kept of an account as a whole",
     "capabilities/access/group_store.py": "a store of its own: groups and who is in them",
+    "capabilities/access/login_store.py": "stores of their own: passwords, second factors, attempts, providers",
     "capabilities/access/oidc_store.py": "a store of its own: identity providers",
     "capabilities/access/policy_store.py": "a store of its own: managed policies and who holds them",
     "capabilities/access/profile_store.py": "a store of its own: instance profiles",

@@ -59,7 +59,7 @@ from pilothouse.wire import replay
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.front import Front
-from pilothouse.wire.http import Request, Response
+from pilothouse.wire.http import Request, Response, RouteHandler
 from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
 from pilothouse.wire.sigv4 import Authenticator
 from pilothouse.wire.streams import Streams
@@ -83,6 +83,14 @@ CAPABILITIES: tuple[Capability, ...] = (
 )
 
 
+_PATHS = {
+    "explain": "Explain",
+    "sign-in": "SignIn",
+    "sign-in/options": "ListSignInOptions",
+    "sign-in/begin": "BeginFederatedSignIn",
+    "sign-in/complete": "CompleteFederatedSignIn",
+}
+"""Below /ph/v1/, own operations for those who have no AWS client: a JSON body in, a JSON body out."""
 _DATABASE_FILE = "database.sealed"
 _RESEAL_AT_ONCE = 2000
 """Values that a running server seals anew before it lets five seconds pass."""
@@ -368,12 +376,18 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
     async def authority(request: Request) -> Response:
         return Response(200, {"content-type": "application/x-pem-file"}, (house.settings.data / "ca.pem").read_bytes())
 
-    async def explain(request: Request) -> Response:
-        if request.method != "POST":
-            return Response(405, {"allow": "POST"}, b"This path answers POST.\n")
-        return await dispatch.respond(request, ("pilothouse", "Explain"))
+    def calling(name: str) -> RouteHandler:
+        async def answer(request: Request) -> Response:
+            if request.method != "POST":
+                return Response(405, {"allow": "POST"}, b"This path answers POST.\n")
+            if "json" not in request.headers.get("content-type", ""):  # what other sites' forms cannot send
+                return Response(415, {}, b"The Content-Type must be application/json.\n")
+            return await dispatch.respond(request, ("pilothouse", name))
 
-    own = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority, "/ph/v1/explain": explain}
+        return answer
+
+    own: dict[str, RouteHandler] = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
+    own |= {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
     routes = {**own, **streams.handlers()}
     return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: downloads.download})
 

@@ -24,7 +24,7 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
     """Return if the call's principal may do this. Raises AccessDeniedException."""
     principal = call.principal
     if principal.temporary:
-        _check_temporary(operation)
+        _check_temporary(call, operation)
     if principal.kind == "root" and Caller.ACCOUNT in operation.callers:
         return
     if principal.kind == "anonymous" and Caller.ANYONE in operation.callers:
@@ -74,9 +74,9 @@ def may_node(principal: Principal, action: str) -> bool:
     return principal.permissions is not None and principal.permissions.verdict(ask) is Verdict.ALLOW
 
 
-def _check_temporary(operation: Operation) -> None:
+def _check_temporary(call: Call, operation: Operation) -> None:
     """What credentials of GetSessionToken reach. Raises UnrecognizedClient- and AccessDeniedException."""
-    if operation.service == "iam":  # only those made with a second factor would
+    if operation.service == "iam" and not call.principal.mfa_at:
         raise UnrecognizedClientException
     if operation.service == "sts" and operation.name not in _STS_OF_TEMPORARY:
         raise AccessDeniedException(f"Cannot call {operation.name} with session credentials")
@@ -99,8 +99,9 @@ def of_principal(principal: Principal) -> dict[str, Value]:
     """The values of the condition keys that follow from who asks."""
     found: dict[str, Value] = {f"aws:PrincipalTag/{key}": value for key, value in principal.tags.items()}
     found["aws:userid"] = principal.user_id
+    if principal.issued_at or principal.mfa_at:
+        found["aws:MultiFactorAuthPresent"] = "true" if principal.mfa_at else "false"
     if principal.issued_at:
-        found["aws:MultiFactorAuthPresent"] = "false"
         issued = datetime.fromtimestamp(principal.issued_at // 1000, UTC)
         found["aws:TokenIssueTime"] = issued.isoformat(timespec="seconds")
     if principal.source_identity:
@@ -194,6 +195,8 @@ def _context(call: Call, operation: Operation | None, request: Shape) -> dict[st
         "aws:CurrentTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
         "aws:EpochTime": str(now),
     }
+    if call.principal.mfa_at:
+        context["aws:MultiFactorAuthAge"] = str(max(0, now - call.principal.mfa_at // 1000))
     tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or () if "Key" in tag and "Value" in tag}
     context |= {f"aws:RequestTag/{key}": value for key, value in tags.items()}
     keys = (*tags, *(request.get("TagKeys") or ()))

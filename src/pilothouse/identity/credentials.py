@@ -16,7 +16,7 @@ class Credential:
     session: "Session | None" = None
     """Of a role's session what its token says; the role itself is still to be asked."""
     parent: str = ""
-    """The key that temporary credentials of a user or root were made by; it is still to be asked."""
+    """The key, or the sign-in, that temporary credentials of a user or root were made by; it is still to be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,8 @@ class Session:
     transitive: frozenset[str] = frozenset()
     source_identity: str = ""
     provider: str = ""
+    mfa_at: int = 0
+    """When the second factor was proved that it was made with, in epoch milliseconds; 0: none was."""
 
 
 class Credentials(Protocol):

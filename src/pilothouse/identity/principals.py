@@ -37,6 +37,8 @@ class Principal:
     """Who it was that took on the first of a chain of roles, as it was said then."""
     transitive: frozenset[str] = frozenset()
     """Keys of the tags that go on to sessions taken on from this one."""
+    mfa_at: int = 0
+    """When the second factor was proved that the credentials were made with, in epoch milliseconds; 0: none was."""
     provider: str = ""
     """Of a session that was taken on with a token of an identity provider, the ARN of that."""
 

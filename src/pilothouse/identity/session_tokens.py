@@ -18,6 +18,8 @@ from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.principals import Principal
 
 _CONTEXT = "identity/session-token"
+LOGIN: Final = "login:"
+"""How the parent of credentials begins that come from a sign-in; the session key follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,7 @@ class _Sealed(msgspec.Struct, array_like=True):
     transitive: list[str] = []
     source_identity: str = ""
     provider: str = ""
+    mfa_at: int = 0
 
 
 _KINDS: Final[dict[str, Literal["node", "session", "user", "root"]]] = {
@@ -102,12 +105,26 @@ def mint_for_role(
             transitive=sorted(session.transitive),
             source_identity=session.source_identity,
             provider=session.provider,
+            mfa_at=session.mfa_at,
         ),
     )
 
 
 def mint_for_key(house: House, principal: Principal, *, expires_at: int) -> TemporaryCredentials:
     """Credentials of the user or root, who signed with a key, valid until `expires_at` and no longer than the key."""
+    return _of_principal(house, principal, principal.access_key_id, principal.mfa_at, expires_at)
+
+
+def mint_for_login(
+    house: House, principal: Principal, session_key: str, *, mfa_at: int, expires_at: int
+) -> TemporaryCredentials:
+    """Credentials of a user who signed in, valid until `expires_at` and no longer than the session key."""
+    return _of_principal(house, principal, LOGIN + session_key, mfa_at, expires_at)
+
+
+def _of_principal(
+    house: House, principal: Principal, parent: str, mfa_at: int, expires_at: int
+) -> TemporaryCredentials:
     return _minted(
         house,
         _Sealed(
@@ -121,7 +138,8 @@ def mint_for_key(house: House, principal: Principal, *, expires_at: int) -> Temp
             node_id=None,
             region=None,
             issued_at=house.clock.millis(),
-            parent=principal.access_key_id,
+            parent=parent,
+            mfa_at=mfa_at,
         ),
     )
 
@@ -161,11 +179,12 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         access_key_id=access_key_id,
         node_id=sealed.node_id,
         region=sealed.region,
-        temporary=bool(sealed.parent),
+        temporary=bool(sealed.parent) and not sealed.parent.startswith(LOGIN),
         issued_at=sealed.issued_at,
         source_identity=sealed.source_identity,
         transitive=frozenset(sealed.transitive),
         provider=sealed.provider,
+        mfa_at=sealed.mfa_at,
     )
     return Credential(principal=principal, secret=sealed.secret, session=_session(sealed), parent=sealed.parent)
 
@@ -181,4 +200,5 @@ def _session(sealed: _Sealed) -> Session | None:
         transitive=frozenset(sealed.transitive),
         source_identity=sealed.source_identity,
         provider=sealed.provider,
+        mfa_at=sealed.mfa_at,
     )

@@ -80,27 +80,27 @@ _BY_REASON: dict[tuple[str, str], str] = {
         AssumeRoleWithSAML AssumeRoot GetDelegatedAccessToken GetFederationToken GetWebIdentityToken
     """,
     ("iam", "access: users, roles, policies and temporary credentials"): """
-        AcceptDelegationRequest AcquireRole AssociateDelegationRequest ChangePassword
-        CreateDelegationRequest CreateLoginProfile CreateSAMLProvider CreateServiceLinkedRole
-        CreateServiceSpecificCredential CreateVirtualMFADevice DeactivateMFADevice DeleteLoginProfile
+        AcceptDelegationRequest AcquireRole AssociateDelegationRequest
+        CreateDelegationRequest CreateSAMLProvider CreateServiceLinkedRole
+        CreateServiceSpecificCredential
         DeleteSAMLProvider DeleteSSHPublicKey DeleteServerCertificate DeleteServiceLinkedRole
-        DeleteServiceSpecificCredential DeleteSigningCertificate DeleteVirtualMFADevice
+        DeleteServiceSpecificCredential DeleteSigningCertificate
         DisableOrganizationsRootCredentialsManagement DisableOrganizationsRootSessions
-        DisableOutboundWebIdentityFederation EnableMFADevice EnableOrganizationsRootCredentialsManagement
+        DisableOutboundWebIdentityFederation EnableOrganizationsRootCredentialsManagement
         EnableOrganizationsRootSessions EnableOutboundWebIdentityFederation GenerateCredentialReport
         GenerateOrganizationsAccessReport GenerateServiceLastAccessedDetails GetAccountProperties
         GetCredentialReport
-        GetDelegationRequest GetHumanReadableSummary GetLoginProfile GetMFADevice
+        GetDelegationRequest GetHumanReadableSummary
         GetOrganizationsAccessReport GetOutboundWebIdentityFederationInfo GetRoleTemplateVersion
         GetSAMLProvider GetSSHPublicKey GetServerCertificate GetServiceLastAccessedDetails
         GetServiceLastAccessedDetailsWithEntities GetServiceLinkedRoleDeletionStatus ListDelegationRequests
-        ListMFADeviceTags ListMFADevices ListOrganizationsFeatures ListPoliciesGrantingServiceAccess
+        ListOrganizationsFeatures ListPoliciesGrantingServiceAccess
         ListSAMLProviderTags ListSAMLProviders ListSSHPublicKeys ListServerCertificateTags
-        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates ListVirtualMFADevices
-        PutAccountProperties RejectDelegationRequest ResetServiceSpecificCredential ResyncMFADevice
+        ListServerCertificates ListServiceSpecificCredentials ListSigningCertificates
+        PutAccountProperties RejectDelegationRequest ResetServiceSpecificCredential
         SendDelegationToken SetSecurityTokenServicePreferences
-        TagMFADevice TagSAMLProvider TagServerCertificate UntagMFADevice UntagSAMLProvider
-        UntagServerCertificate UpdateDelegationRequest UpdateLoginProfile UpdateSAMLProvider
+        TagSAMLProvider TagServerCertificate UntagSAMLProvider
+        UntagServerCertificate UpdateDelegationRequest UpdateSAMLProvider
         UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential UpdateSigningCertificate
         UploadSSHPublicKey UploadServerCertificate UploadSigningCertificate
     """,

@@ -4,12 +4,16 @@ import contextlib
 import json
 import ssl
 import threading
+from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+from uuid import uuid4
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -42,6 +46,10 @@ class Issuer:
         self.named = ""
         self.jwks_uri = ""
         self.clock: Clock
+        self.secret: str | None = None
+        self.proof = "basic"
+        self.codes: dict[str, tuple[dict[str, str], dict[str, Any]]] = {}
+        self.forms: list[dict[str, str]] = []
 
     @property
     def url(self) -> str:
@@ -49,9 +57,44 @@ class Issuer:
 
     def answer(self, path: str) -> Any:
         if path == "/realm/.well-known/openid-configuration":
-            return {"issuer": self.named or self.url, "jwks_uri": self.jwks_uri or f"{self.url}/keys"}
+            return {
+                "issuer": self.named or self.url,
+                "jwks_uri": self.jwks_uri or f"{self.url}/keys",
+                "authorization_endpoint": f"{self.url}/authorize?tenant=t1",
+                "token_endpoint": f"{self.url}/token",
+                "token_endpoint_auth_methods_supported": [f"client_secret_{self.proof}"],
+            }
         self.asked += 1
         return {"keys": self.keys}
+
+    def sent(self, url: str, **claims: Any) -> dict[str, str]:
+        """What comes back with a person who was sent to the URL and signed in: code and state."""
+        asked = dict(parse_qsl(urlsplit(url).query))
+        assert url.startswith(f"{self.url}/authorize?tenant=t1&")
+        assert (asked["tenant"], asked["response_type"], asked["code_challenge_method"]) == ("t1", "code", "S256")
+        assert "openid" in asked["scope"].split()
+        code = uuid4().hex
+        self.codes[code] = asked, claims
+        return {"Code": code, "State": asked["state"]}
+
+    def exchanged(self, body: str, authorization: str) -> Any:
+        """The answer of the token endpoint: a code counts once, with its verifier, for the client it was made for."""
+        form = dict(parse_qsl(body))
+        self.forms.append(form)
+        asked, claims = self.codes.pop(form.get("code", ""), ({}, {}))
+        challenge = urlsafe_b64encode(sha256(form.get("code_verifier", "").encode()).digest()).decode().rstrip("=")
+        client, secret = form.get("client_id"), form.get("client_secret")
+        if authorization:
+            client, _, secret = b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+        good = (
+            asked.get("code_challenge") == challenge
+            and asked.get("redirect_uri") == form.get("redirect_uri")
+            and (asked.get("client_id"), self.secret) == (client, secret)
+            and form.get("grant_type") == "authorization_code"
+        )
+        if not good:
+            return None
+        return {"token_type": "Bearer", "id_token": self.token(**{"nonce": asked["nonce"], **claims})}
 
     def token(self, key: Any = RSA_KEY, algorithm: str = "RS256", key_id: str | None = "r1", **claims: Any) -> str:
         """A token by the house's clock; a claim of None is left out."""
@@ -72,6 +115,15 @@ def issuing(folder: Path) -> Iterator[Issuer]:
         def do_GET(self) -> None:
             body = json.dumps(issuer.answer(self.path)).encode()
             self.send_response(issuer.status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            form = self.rfile.read(int(self.headers["content-length"])).decode()
+            answer = issuer.exchanged(form, self.headers.get("authorization", ""))
+            body = json.dumps(answer or {"error": "invalid_grant"}).encode()
+            self.send_response(200 if answer else 400)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

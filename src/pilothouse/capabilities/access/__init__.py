@@ -1,6 +1,7 @@
-"""Access: accounts and their keys; IAM's users, groups, roles and policies, and STS.
+"""Access: accounts and their keys; IAM's users, groups, roles and policies, STS, and the sign-in of people.
 
-Owns the tables account, access_key, iam_user, iam_group, iam_role, iam_policy and what hangs on them. An account's root
+Owns the tables account, access_key, iam_user, iam_group, iam_role, iam_policy, sign_in_attempt, sign_in_provider
+and what hangs on them. An account's root
 key may do everything in that account and nothing elsewhere; users and sessions of roles what their policies allow.
 """
 
@@ -10,15 +11,21 @@ from pilothouse.capabilities.access import (
     accounts,
     assume_role,
     attachments,
+    attempts,
     bounds,
+    federated_sign_in,
     groups,
     iam,
     inline,
     instance_profiles,
     key_uses,
+    logins,
     managed,
+    mfa_devices,
     oidc_providers,
     roles,
+    sign_in,
+    sign_in_providers,
     simulate,
     sts,
     tagging,
@@ -26,6 +33,7 @@ from pilothouse.capabilities.access import (
 )
 from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.key_uses import KeyUses
+from pilothouse.capabilities.access.login_store import LOGINS_SEALED
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
 from pilothouse.capabilities.access.node_roles import NodeRights, make_node_role, pass_to_nodes, rights_of_role
 from pilothouse.capabilities.access.store import (
@@ -42,21 +50,27 @@ _OPERATIONS = (
     accounts,
     assume_role,
     attachments,
+    attempts,
     bounds,
+    federated_sign_in,
     groups,
     iam,
     inline,
     instance_profiles,
     key_uses,
+    logins,
     managed,
+    mfa_devices,
     oidc_providers,
     roles,
+    sign_in,
+    sign_in_providers,
     simulate,
     sts,
     tagging,
     web_identity,
 )
-CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED,))
+CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED, *LOGINS_SEALED))
 
 __all__ = [
     "CAPABILITY",

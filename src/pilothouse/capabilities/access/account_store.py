@@ -76,3 +76,9 @@ class AccountStore:
             account_id=self.account_id,
         )
         return found is not None
+
+
+async def account_of_alias(tx: Transaction, alias: str) -> str | None:
+    """The id of the account with that alias."""
+    found: str | None = await tx.value("select account_id from iam_account_alias where alias = :alias", alias=alias)
+    return found

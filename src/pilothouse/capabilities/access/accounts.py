@@ -6,6 +6,7 @@ from typing import Any, Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.account_store import AccountStore
 from pilothouse.capabilities.access.instance_profiles import PROFILE
+from pilothouse.capabilities.access.login_store import MfaStore
 from pilothouse.capabilities.access.model import EntityAlreadyExistsException, NoSuchEntityException
 from pilothouse.capabilities.access.oidc_store import OidcStore
 from pilothouse.capabilities.access.owners import GROUP, ROLE, USER
@@ -34,8 +35,6 @@ _NONE_HERE: Final = (
     "AccountMFAEnabled",
     "AccountPasswordPresent",
     "AccountSigningCertificatesPresent",
-    "MFADevices",
-    "MFADevicesInUse",
     "ServerCertificates",
 )
 _RULES: Final[dict[str, Any]] = {
@@ -79,7 +78,10 @@ async def delete_account_alias(call: Call, request: Shape) -> Shape:
 
 @operation("iam", "UpdateAccountPasswordPolicy", writes=True)
 async def update_account_password_policy(call: Call, request: Shape) -> Shape:
-    """Kept and told again; no user has a password here. What the request does not name goes back to its default."""
+    """They count for passwords set from now on, and for their age at once.
+
+    What the request does not name goes back to its default.
+    """
     rules = _RULES | {name: request[name] for name in (*_RULES, *_FURTHER_RULES) if name in request}
     if rules["MinimumPasswordLength"] < _RULES["MinimumPasswordLength"]:
         raise ValidationException("The minimum length of passwords is six characters or more.")
@@ -118,6 +120,9 @@ async def get_account_summary(call: Call, request: Shape) -> Shape:
             told[f"{kind.title}sQuota"] = kind.most
         store = AccountStore(tx, call.account_id)
         told["Providers"] = await OidcStore(tx, call.account_id).count()
+        devices = await MfaStore(tx, call.account_id).all()
+        told["MFADevices"] = len(devices)
+        told["MFADevicesInUse"] = sum(1 for each in devices if each.user_id)
         told["Policies"] = await PolicyStore(tx, call.account_id).count()
         told["PolicyVersionsInUse"] = await store.policy_versions()
         told["AccountAccessKeysPresent"] = int(await store.root_has_keys())

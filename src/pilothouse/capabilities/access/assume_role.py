@@ -5,6 +5,7 @@ from typing import Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import InvalidParameterValue, Role
+from pilothouse.capabilities.access.second_factor import prove
 from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.identity.authorise import context_of
@@ -12,7 +13,7 @@ from pilothouse.identity.credentials import Session
 from pilothouse.identity.policy import Ask, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 
-_NOT_YET: Final = ("ProvidedContexts", "SerialNumber", "TokenCode", "MinimumSessionTokenSize")
+_NOT_YET: Final = ("ProvidedContexts", "MinimumSessionTokenSize")
 _MOST_TAGS: Final = 50
 
 
@@ -27,6 +28,7 @@ async def assume_role(call: Call, request: Shape) -> Shape:
     narrowing = narrowing_of(request)
     given, transitive = _tags(call, request)
     source_identity = _source_identity(call, request)
+    await prove(call, request)
     async with call.reading() as tx:
         role = await role_by_arn(tx, request["RoleArn"])
     actions = ["sts:AssumeRole"]
@@ -46,6 +48,7 @@ async def assume_role(call: Call, request: Shape) -> Shape:
         tags=given,
         transitive=transitive,
         source_identity=source_identity,
+        mfa_at=call.principal.mfa_at if call.principal.kind == "user" else 0,
     )
     return begin(call, request, role, session, narrowing)
 

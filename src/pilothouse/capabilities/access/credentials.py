@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.held import held_by
+from pilothouse.capabilities.access.login_store import LoginStore
 from pilothouse.capabilities.access.model import root_arn, seal_context
 from pilothouse.capabilities.access.node_roles import NodeRights
 from pilothouse.capabilities.access.role_store import RoleStore
@@ -16,7 +17,7 @@ from pilothouse.errors import UnrecognizedClientException
 from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.principals import Principal
-from pilothouse.identity.session_tokens import credential_of, meet
+from pilothouse.identity.session_tokens import LOGIN, credential_of, meet
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
 
@@ -56,6 +57,8 @@ class AccessCredentials:
                 return _of_node(found, await self._node_rights(found.principal.node_id))
             if found.session is not None:
                 return await self._of_role(found, found.session)
+            if found.parent.startswith(LOGIN):
+                return await self._of_login(found)
             return await self._of_key(found) if found.parent else found
         if session_token is not None:
             raise UnrecognizedClientException
@@ -101,7 +104,26 @@ class AccessCredentials:
             if row is None or row["status"] != "Active" or row["principal_id"] != given.user_id:
                 raise UnrecognizedClientException
             principal = await _principal(tx, given.access_key_id, row["account_id"], row["principal_id"])
-        complete = replace(found, principal=replace(principal, temporary=True, issued_at=given.issued_at))
+        complete = replace(
+            found,
+            principal=replace(principal, temporary=True, issued_at=given.issued_at, mfa_at=given.mfa_at),
+        )
+        self._active.put(stamp, given.access_key_id, complete)
+        return complete
+
+    async def _of_login(self, found: Credential) -> Credential:
+        """The user as they are now. Raises UnrecognizedClientException if what was signed in has ended."""
+        given = found.principal
+        async with self._house.database.reading() as tx:
+            stamp = await tx.stamp()
+            active = self._active.get(stamp, given.access_key_id)
+            if active is not None:
+                return active
+            profile = await LoginStore(tx, given.account_id).find(given.user_id)
+            if profile is None or LOGIN + profile.session_key != found.parent:
+                raise UnrecognizedClientException
+            principal = await _principal(tx, given.access_key_id, given.account_id, given.user_id)
+        complete = replace(found, principal=replace(principal, issued_at=given.issued_at, mfa_at=given.mfa_at))
         self._active.put(stamp, given.access_key_id, complete)
         return complete
 

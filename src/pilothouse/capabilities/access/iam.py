@@ -9,6 +9,7 @@ from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.bounds import bound, boundary_of_request, leave_policies, told_boundary
 from pilothouse.capabilities.access.group_store import GroupStore
+from pilothouse.capabilities.access.login_store import LoginStore, MfaStore
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     LimitExceededException,
@@ -65,7 +66,7 @@ async def get_user(call: Call, request: Shape) -> Shape:
             root = {"Path": "/", "UserName": "root", "UserId": call.account_id, "Arn": root_arn(call.account_id)}
             made_at = await UserStore(tx, call.account_id).account_made_at()
             return {"User": root | {"CreateDate": from_millis(made_at)}}
-        told = told_user(owner, await UserStore(tx, call.account_id).tags(owner))
+        told = told_user(owner, await UserStore(tx, call.account_id).tags(owner)) | await _signed_in(tx, owner)
         return {"User": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(owner.user_id))}
 
 
@@ -74,7 +75,7 @@ async def list_users(call: Call, request: Shape) -> Shape:
     """Users by name."""
 
     async def tell(tx: Transaction, user: User) -> Shape:
-        return told_user(user, {})
+        return told_user(user, {}) | await _signed_in(tx, user)
 
     return await listed(call, request, USER, tell)
 
@@ -97,6 +98,10 @@ async def delete_user(call: Call, request: Shape) -> Shape:
     async with call.transaction() as tx:
         store = UserStore(tx, call.account_id)
         user = await locked(tx, USER, call.account_id, request["UserName"])
+        if await LoginStore(tx, call.account_id).find(user.user_id) is not None:
+            raise DeleteConflictException("Cannot delete entity, must delete login profile first.")
+        if await MfaStore(tx, call.account_id).of_user(user.user_id):
+            raise DeleteConflictException("Cannot delete entity, must delete MFA device first.")
         if await store.keys(user.user_id):
             raise DeleteConflictException("Cannot delete entity, must delete access keys first.")
         if await store.policies(user.user_id, most=1):
@@ -190,6 +195,12 @@ def told_user(user: User, given: dict[str, str]) -> Shape:
         "CreateDate": from_millis(user.created_at),
     }
     return told | told_tags(given)
+
+
+async def _signed_in(tx: Transaction, user: User) -> Shape:
+    """When the user signed in last, if ever."""
+    profile = await LoginStore(tx, user.account_id).find(user.user_id)
+    return {"PasswordLastUsed": from_millis(profile.used_at)} if profile is not None and profile.used_at else {}
 
 
 def _named(owner: User | None) -> Shape:

@@ -50,6 +50,9 @@ class Identity:
     audiences: tuple[str, ...]
     methods: tuple[str, ...]
     """How the subject proved itself to the provider."""
+    email: str = ""
+    """One that the provider says it has verified."""
+    groups: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
     transitive: frozenset[str] = frozenset()
     source_identity: str = ""
@@ -133,10 +136,17 @@ def identity_of(claims: dict[str, Any], provider: OidcProvider, now_ms: int) -> 
         audience=let[0],
         audiences=audiences,
         methods=_texts(claims, "amr"),
+        email=_verified_email(claims),
+        groups=_texts(claims, "groups"),
         tags=tags,
         transitive=transitive,
         source_identity=source,
     )
+
+
+def _verified_email(claims: dict[str, Any]) -> str:
+    email = claims.get("email")
+    return email if isinstance(email, str) and claims.get("email_verified") is True else ""
 
 
 def _moment(claims: dict[str, Any], name: str) -> float:

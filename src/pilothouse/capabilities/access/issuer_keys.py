@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlencode
 from weakref import WeakKeyDictionary
 
 from pilothouse.call import House
@@ -86,22 +87,65 @@ async def _ask(outbound: Outbound, issuer: str, kept: _Kept, now: int) -> None:
 
 
 async def _fetched(outbound: Outbound, issuer: str) -> Sequence[Jwk]:
-    discovered = await _read(outbound, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
-    if discovered.get("issuer") != issuer:
-        raise InvalidIdentityTokenException(f"The discovery document of {issuer} names another issuer.")
-    where = discovered.get("jwks_uri")
-    if not isinstance(where, str) or not where.startswith("https://"):
-        raise InvalidIdentityTokenException(f"The discovery document of {issuer} names no jwks_uri under https.")
-    found = (await _read(outbound, where)).get("keys")
+    found = (await _read(outbound, _named(issuer, await discovered(outbound, issuer), "jwks_uri"))).get("keys")
     if not isinstance(found, list):
         raise InvalidIdentityTokenException(f"The keys of {issuer} are no JSON web key set.")
     return [each for each in found[:_MOST_KEYS] if isinstance(each, dict) and each.get("use", "sig") == "sig"]
 
 
-async def _read(outbound: Outbound, url: str) -> dict[str, Any]:
+async def discovered(outbound: Outbound, issuer: str) -> dict[str, Any]:
+    """What an issuer says of itself. Raises InvalidIdentityToken- and IDPCommunicationErrorException."""
+    document = await _read(outbound, f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    if document.get("issuer") != issuer:
+        raise InvalidIdentityTokenException(f"The discovery document of {issuer} names another issuer.")
+    return document
+
+
+def _named(issuer: str, document: Mapping[str, Any], member: str) -> str:
+    where = document.get(member)
+    if not isinstance(where, str) or not where.startswith("https://"):
+        raise InvalidIdentityTokenException(f"The discovery document of {issuer} names no {member} under https.")
+    return where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where people are sent, and where the code that they come back with is given in."""
+
+    authorization: str
+    token: str
+    methods: tuple[str, ...]
+    """How a client may prove itself there."""
+
+
+async def endpoints_of(outbound: Outbound, issuer: str) -> Endpoints:
+    """Raises InvalidIdentityToken- and IDPCommunicationErrorException."""
+    document = await discovered(outbound, issuer)
+    methods = document.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
+    return Endpoints(
+        authorization=_named(issuer, document, "authorization_endpoint"),
+        token=_named(issuer, document, "token_endpoint"),
+        methods=tuple(methods) if isinstance(methods, list) else (),
+    )
+
+
+async def given_in(outbound: Outbound, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
+    """The answer of a token endpoint. Raises IDPCommunicationErrorException."""
+    wanted = {"content-type": "application/x-www-form-urlencoded"}
+    return await _read(outbound, url, urlencode(form).encode(), {**wanted, **headers})
+
+
+async def _read(
+    outbound: Outbound, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     try:
         answer = await outbound.send(
-            "GET", url, headers={"accept": "application/json"}, seconds=_SECONDS, most=_MOST_BYTES
+            "GET" if body is None else "POST",
+            url,
+            headers={"accept": "application/json", **(headers or {})},
+            body=body or b"",
+            seconds=_SECONDS,
+            most=_MOST_BYTES,
         )
         if answer.status != 200:
             raise IDPCommunicationErrorException(f"The identity provider answered with status {answer.status}.")

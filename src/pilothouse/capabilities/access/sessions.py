@@ -17,6 +17,8 @@ from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
 HOUR: Final = 3600
+REGION_OF_UNSIGNED: Final = "us-east-1"
+"""Where what is unsigned is recorded, as by the cloud service."""
 _CHARACTERS: Final = 2048
 _MOST_ARNS: Final = 10
 _NOTHING: Final = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "none:None", "Resource": "*"}}'

@@ -4,6 +4,7 @@ from typing import Final
 
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.access.model import InvalidAuthorizationMessageException
+from pilothouse.capabilities.access.second_factor import prove
 from pilothouse.capabilities.access.sessions import HOUR, ends_at, refuse_not_yet, told_credentials
 from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.errors import AccessDeniedException, ValidationException
@@ -21,9 +22,10 @@ async def get_caller_identity(call: Call, request: Shape) -> Shape:
 @operation("sts", "GetSessionToken", free=True, audited=True)
 async def get_session_token(call: Call, request: Shape) -> Shape:
     """Credentials that end by themselves, and with the key that they were made by. Root's last an hour at most."""
-    refuse_not_yet(request, ("SerialNumber", "TokenCode", "MinimumSessionTokenSize"))
-    if call.principal.kind == "session":
+    refuse_not_yet(request, ("MinimumSessionTokenSize",))
+    if call.principal.kind == "session" or call.principal.issued_at:
         raise AccessDeniedException("Cannot call GetSessionToken with session credentials")
+    await prove(call, request)
     seconds = request.get("DurationSeconds", _TWELVE_HOURS)
     if call.principal.kind == "root":
         seconds = min(seconds, HOUR)

@@ -6,7 +6,9 @@ from typing import Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.instance_profiles import PROFILE, profile_resource
+from pilothouse.capabilities.access.login_store import MfaStore
 from pilothouse.capabilities.access.managed import found_policy, own_policy, policy_resource
+from pilothouse.capabilities.access.mfa_devices import device_resource, found_device
 from pilothouse.capabilities.access.model import InvalidInputException, LimitExceededException
 from pilothouse.capabilities.access.oidc_providers import found_provider, locked_provider, provider_resource
 from pilothouse.capabilities.access.owners import (
@@ -46,6 +48,12 @@ async def _policy(call: Call, tx: Transaction, request: Shape, action: str) -> s
 async def _provider(call: Call, tx: Transaction, request: Shape, action: str) -> str:
     find = locked_provider if action else found_provider
     return (await find(tx, call.account_id, request["OpenIDConnectProviderArn"])).url
+
+
+async def _device(call: Call, tx: Transaction, request: Shape, action: str) -> str:
+    if action:
+        await MfaStore(tx, call.account_id).lock()
+    return (await found_device(tx, call.account_id, request["SerialNumber"])).serial
 
 
 _user: Final = _named(USER)
@@ -123,6 +131,24 @@ async def untag_instance_profile(call: Call, request: Shape) -> Shape:
 async def list_instance_profile_tags(call: Call, request: Shape) -> Shape:
     """By key."""
     return await _list(call, request, _profile, PROFILE.name)
+
+
+@operation("iam", "TagMFADevice", writes=True, resources=device_resource)
+async def tag_mfa_device(call: Call, request: Shape) -> Shape:
+    """Add tags; those with the same keys are replaced."""
+    return await _tag(call, request, _device, "mfa")
+
+
+@operation("iam", "UntagMFADevice", writes=True, resources=device_resource)
+async def untag_mfa_device(call: Call, request: Shape) -> Shape:
+    """Remove tags; a key that is not there is no error."""
+    return await _untag(call, request, _device, "mfa")
+
+
+@operation("iam", "ListMFADeviceTags", resources=device_resource)
+async def list_mfa_device_tags(call: Call, request: Shape) -> Shape:
+    """By key."""
+    return await _list(call, request, _device, "mfa")
 
 
 @operation("iam", "TagOpenIDConnectProvider", writes=True, resources=provider_resource)

@@ -1,21 +1,24 @@
 """AssumeRoleWithWebIdentity: a role is taken on with the token of an identity provider that the role's account has."""
 
-from typing import Final
-
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.access.identity_tokens import Identity, identity_of, read_header, verified
 from pilothouse.capabilities.access.issuer_keys import keys_of
 from pilothouse.capabilities.access.model import InvalidIdentityTokenException, OidcProvider, Role
 from pilothouse.capabilities.access.oidc_store import OidcStore
-from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
+from pilothouse.capabilities.access.sessions import (
+    REGION_OF_UNSIGNED,
+    Narrowing,
+    begin,
+    check_arns,
+    narrowing_of,
+    refuse_not_yet,
+    role_by_arn,
+)
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.authorise import context_of
 from pilothouse.identity.credentials import Session
 from pilothouse.identity.policy import Ask, Statement, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
-
-_REGION: Final = "us-east-1"
-"""Where what is unsigned is recorded, as by the cloud service."""
 
 
 @operation("sts", "AssumeRoleWithWebIdentity", callers=Caller.ACCOUNT | Caller.ANYONE, free=True, audited=True)
@@ -36,21 +39,13 @@ async def assume_role_with_web_identity(call: Call, request: Shape) -> Shape:
     claims = verified(token, header, await keys_of(call.house, header.issuer, header.key_id))
     identity = identity_of(claims, provider, call.clock.millis())
     if not call.account_id:  # unsigned: from here on it is a matter of the account, and recorded there
-        call.account_id, call.region = provider.account_id, _REGION
+        call.account_id, call.region = provider.account_id, REGION_OF_UNSIGNED
     async with call.reading() as tx:
         role = await role_by_arn(tx, request["RoleArn"])
-        _check_trust(call, request, role, provider, identity)
+        check_trust(call, request["RoleSessionName"], role, provider, identity)
         assert role is not None
         await check_arns(tx, role, narrowing)
-    session = Session(
-        role_id=role.role_id,
-        policy=narrowing.policy,
-        policy_arns=narrowing.arns,
-        tags=identity.tags,
-        transitive=identity.transitive,
-        source_identity=identity.source_identity,
-        provider=provider.arn,
-    )
+    session = session_of(role, provider, identity, narrowing)
     told = {
         "SubjectFromWebIdentityToken": identity.subject,
         "Provider": provider.arn,
@@ -59,12 +54,25 @@ async def assume_role_with_web_identity(call: Call, request: Shape) -> Shape:
     return begin(call, request, role, session, narrowing) | told
 
 
-def _check_trust(call: Call, request: Shape, role: Role | None, provider: OidcProvider, identity: Identity) -> None:
+def session_of(role: Role, provider: OidcProvider, identity: Identity, narrowing: Narrowing) -> Session:
+    """What the session of somebody with a token is made with."""
+    return Session(
+        role_id=role.role_id,
+        policy=narrowing.policy,
+        policy_arns=narrowing.arns,
+        tags=identity.tags,
+        transitive=identity.transitive,
+        source_identity=identity.source_identity,
+        provider=provider.arn,
+    )
+
+
+def check_trust(call: Call, session_name: str, role: Role | None, provider: OidcProvider, identity: Identity) -> None:
     """Ask the role's trust policy. Raises AccessDeniedException."""
     actions = ["sts:AssumeRoleWithWebIdentity"]
     actions += ["sts:TagSession"] if identity.tags else []
     actions += ["sts:SetSourceIdentity"] if identity.source_identity else []
-    context = _context(call, request, provider, identity)
+    context = _context(call, session_name, provider, identity)
     for action in actions:
         if role is None or not _trusts(role, provider, action, context):
             raise AccessDeniedException(f"Not authorized to perform {action}")
@@ -93,16 +101,20 @@ def _names(statement: Statement, provider: OidcProvider) -> bool:
     return provider.arn in statement.principals.federated
 
 
-def _context(call: Call, request: Shape, provider: OidcProvider, identity: Identity) -> dict[str, Value]:
+def _context(call: Call, session_name: str, provider: OidcProvider, identity: Identity) -> dict[str, Value]:
     context = context_of(call, {})
     context.pop("aws:userid", None)
     context |= {
-        "sts:RoleSessionName": request["RoleSessionName"],
+        "sts:RoleSessionName": session_name,
         "aws:FederatedProvider": provider.arn,
         f"{provider.url}:sub": identity.subject,
         f"{provider.url}:aud": identity.audience,
         f"{provider.url}:oaud": identity.audiences,
     }
+    if identity.email:
+        context[f"{provider.url}:email"] = identity.email
+    if identity.groups:
+        context[f"{provider.url}:groups"] = identity.groups
     if identity.methods:
         context[f"{provider.url}:amr"] = identity.methods
     if identity.source_identity:
