@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
@@ -15,6 +16,7 @@ from pilothouse.cli.shared import Failed, existing_data, master_key, settings_of
 from pilothouse.crypto.master_key import MasterKeyUnusable
 from pilothouse.runtime.listening import client_url, read_listening
 
+_OWN_MODELS = resources.files("pilothouse.wire") / "own-models"
 _CONFIG = Config(read_timeout=600, retries={"mode": "adaptive", "max_attempts": 8})
 
 
@@ -39,8 +41,7 @@ class Clients:
         self._values: dict[str, Any] = {"endpoint_url": side.endpoint_url, "region_name": side.region}
         try:
             self._session = botocore.session.Session(profile=side.profile)
-            own = resources.files("pilothouse.wire") / "own-models"
-            self._session.get_component("data_loader").search_paths.append(str(own))
+            self._session.get_component("data_loader").search_paths.append(str(_OWN_MODELS))
             if side.data is not None or not (side.profile or side.endpoint_url or self._has_settings()):
                 self._values |= {
                     name: value for name, value in _of_data(side.data).items() if not self._values.get(name)
@@ -60,6 +61,17 @@ class Clients:
             raise Failed("no region is set; add --region, or set AWS_REGION") from error
         except BotoCoreError as error:
             raise Failed(str(error)) from error
+
+
+def unsigned(name: str, endpoint_url: str) -> Any:
+    """A client of those who have no credentials yet. Raises Failed."""
+    session = botocore.session.Session()
+    session.get_component("data_loader").search_paths.append(str(_OWN_MODELS))
+    config = Config(signature_version=UNSIGNED, retries={"mode": "standard", "total_max_attempts": 1})
+    try:
+        return session.create_client(name, config=config, endpoint_url=endpoint_url, region_name="us-east-1")
+    except (BotoCoreError, ValueError) as error:
+        raise Failed(str(error)) from error
 
 
 def _of_data(option: Path | None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import typer
 from pilothouse.cli.shared import Failed
 from pilothouse.runtime import logs
 
-_COMMANDS = ("serve", "env", "doctor", "explain")
+_COMMANDS = ("serve", "env", "doctor", "explain", "sign-in")
 _GROUPS = ("accounts", "audit", "params", "public-parameters", "webhooks", "master-key")
 """Each is a module of this package; a group has an `app`, a command a function of its own name."""
 
@@ -32,7 +32,7 @@ def application(asked: str | None = None) -> typer.Typer:
         if name in _GROUPS:
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
