@@ -46,7 +46,7 @@ def test_a_device_is_made_enabled_taken_away_and_deleted(aws: Aws, server: Serve
         for state in ("Assigned", "Unassigned", "Any")
     }
     both = [device.serial, spare.serial]
-    assert {state: [each["SerialNumber"] for each in found] for state, found in by_state.items()} == {
+    assert by_state == {
         "Assigned": [device.serial],
         "Unassigned": [spare.serial],
         "Any": both,

@@ -148,6 +148,18 @@ def test_after_five_failures_one_must_wait_longer_and_longer(aws: Aws, server: S
         assert refused(server, "ada", "guess") == REFUSAL
 
 
+def test_what_is_only_missing_does_not_count_and_does_not_hide_failures(aws: Aws, server: Server) -> None:
+    person(aws, "ada")
+    device = Device(aws, server, "phone")
+    device.enable(aws, "ada")
+    for _ in range(8):
+        assert refused(server, "ada")[0] == "MfaRequiredException"
+    for _ in range(5):
+        assert refused(server, "ada", TokenCode="000000") == REFUSAL
+        server.advance(seconds=2)
+    assert refused(server, "ada")[0] == "TooManyAttemptsException"
+
+
 def test_guesses_at_the_same_time_do_not_slip_through(aws: Aws, server: Server) -> None:
     person(aws, "ada")
     with ThreadPoolExecutor(12) as pool:

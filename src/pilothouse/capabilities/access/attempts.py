@@ -50,14 +50,26 @@ class Attempt:
     address: str
 
     async def good(self) -> None:
-        """Take it back; the address is known for the name from now on."""
+        """Take it back with the failures of the name; the address is known for the name from now on."""
         now = self.house.clock.millis()
         async with self.house.database.transaction() as tx:
             store = AttemptStore(tx)
-            for key in filter(None, sorted((self.pair, self.name, self.address))):
+            for key in self._keys:
                 failures, _, _ = await store.counted(key)
                 left = max(failures - 1, 0) if key == self.address else 0
                 await store.count(key, left, now, now if key == self.pair else 0)
+
+    async def undecided(self) -> None:
+        """Take this one back alone: nothing was wrong, and something is still missing."""
+        async with self.house.database.transaction() as tx:
+            store = AttemptStore(tx)
+            for key in self._keys:
+                failures, last_at, good_at = await store.counted(key)
+                await store.count(key, max(failures - 1, 0), last_at, good_at)
+
+    @property
+    def _keys(self) -> list[str]:
+        return sorted(filter(None, (self.pair, self.name, self.address)))
 
 
 async def begin_attempt(house: House, name: str, address: str) -> Attempt:

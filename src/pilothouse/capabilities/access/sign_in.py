@@ -63,10 +63,15 @@ async def sign_in(call: Call, request: Shape) -> Shape:
         raise SignInRefusedException(REFUSAL)
     if person.devices:
         if "TokenCode" not in request:
+            await attempt.undecided()
             raise MfaRequiredException("A code of the second factor is needed.")
         if not await code_counts(house, person.devices, request["TokenCode"]):
             raise SignInRefusedException(REFUSAL)
-    profile = await _with_new_password(call, request, person)
+    try:
+        profile = await _with_new_password(call, request, person)
+    except (PasswordChangeRequiredException, PasswordPolicyViolationException):
+        await attempt.undecided()
+        raise
     await attempt.good()
     now = call.clock.millis()
     async with house.database.transaction() as tx:
