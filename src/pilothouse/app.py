@@ -415,7 +415,13 @@ async def run(settings: Settings) -> None:
             group.create_task(_drain(stopping, application))
             listeners = [Listener(*http_at), Listener(*https_at, context or _own_context(settings))]
             wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
-            await serve(wire, listeners, stopping=stopping, started=started)
+            await serve(
+                wire,
+                listeners,
+                stopping=stopping,
+                started=started,
+                connections_per_address=settings.limits.connections_per_address,
+            )
     except* (PortInUse, CannotListen, StartFailed) as failures:
         failed = failures
     if failed is not None:  # raised out here: some versions of Python wrap what is raised inside `except*` in a group

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -63,9 +64,10 @@ def sign_in(house: Installation, *words: str, typed: str = "", code: int = 0) ->
 
 def answered(house: Installation, words: list[str], answers: list[str]) -> str:
     """All that a terminal showed while each question was answered."""
+    environment = without_credentials(house)  # before the fork: it starts a process itself
     child, terminal = pty.fork()
     if child == 0:
-        os.execvpe(str(BIN / "pilothouse"), ["pilothouse", "sign-in", *words], without_credentials(house))
+        os.execvpe(str(BIN / "pilothouse"), ["pilothouse", "sign-in", *words], environment)
     shown, asked = b"", 0
     with contextlib.suppress(OSError):  # how a terminal says that nobody is left
         while select.select([terminal], [], [], 60)[0]:
@@ -73,9 +75,10 @@ def answered(house: Installation, words: list[str], answers: list[str]) -> str:
             if not read:
                 break
             shown += read
-            if shown[asked:].rstrip().endswith(b":") and answers:
+            if shown[asked:].endswith(b": ") and answers:
                 asked = len(shown)
                 os.write(terminal, answers.pop(0).encode() + b"\n")
+    os.kill(child, signal.SIGTERM)  # if it still waits for an answer; one that has ended is not yet gone
     _, status = os.waitpid(child, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 0, shown.decode()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import structlog
@@ -245,7 +245,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         bus=Bus(),
         vault=vault,
         pages=Pages(vault.subkey("page tokens")),
-        settings=cast(Settings, None),
+        settings=Settings(data=Path()),
     )
     operations: dict[tuple[str, str], Operation] = {}
     denied: set[str] = set()

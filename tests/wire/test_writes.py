@@ -9,6 +9,9 @@ from pilothouse.wire.writes import AT_ONCE, GatheredTransport, Turn
 class _Wire:
     """A transport that notes what reaches it."""
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = False

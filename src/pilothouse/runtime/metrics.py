@@ -53,6 +53,11 @@ class Calls(Collector):
 CALLS = Calls()
 REGISTRY.register(CALLS)
 NODE_REFUSALS = Counter("pilothouse_node_refusals_total", "Calls of nodes outside their closed list of verbs.")
+CONNECTIONS_REFUSED = Counter(
+    "pilothouse_connections_refused_total", "Connections of addresses that have enough without a good signature."
+)
+SLOW_READERS = Counter("pilothouse_slow_readers_total", "Connections dropped because their answers were not read.")
+THROTTLED = Counter("pilothouse_throttled_total", "Calls of principals that have more than their share in work.")
 CHANNELS = Gauge("pilothouse_control_channels", "Control channels of nodes that are open on this process.")
 JOB_FAILURES = Counter("pilothouse_job_failures_total", "Runs of background jobs that failed.", ["job"])
 

@@ -60,6 +60,16 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitSettings:
+    """[limits]; of one process, 0: none."""
+
+    connections_per_address: int = 512
+    """Connections of one address that have carried no call with a good signature yet."""
+    in_flight: int = 128
+    """Calls in work from which on each principal has a share of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutboundSettings:
     """[outbound]: requests that the server makes, to webhooks for one."""
 
@@ -107,6 +117,7 @@ class Settings:
     events: EventSettings = field(default_factory=EventSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
 
     @property
     def database_url(self) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import BadRequest, Request, Response, Write, header_map, text_response
 from pilothouse.wire.limits import BODY_LIMIT, body_limit
+from pilothouse.wire.writes import STALL_SECONDS
 
 BODY_SECONDS = 30.0
 """How long a client may take to send a body."""
-STALL_SECONDS = 30.0
-"""How long the client of an answer without an end may leave its buffers full."""
 CONNECTION = "pilothouse.connection"
-"""Where the scope holds what can `abort()` the connection."""
+"""Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
+_PROVING = ("/ph/", "/v1/")
+"""Paths whose good answers are for those alone who showed who they are; so are all to `POST /`."""
 _DRAINED = 8 << 20
 """Bytes of a body over the limit that are read and dropped, so that the client sees the answer, not a reset."""
 
@@ -54,6 +55,12 @@ class WireApplication:
         try:
             request = await self._request(scope, receive)
             response = request if isinstance(request, Response) else await self._front.respond(request)
+            if (
+                response.status == 200
+                and CONNECTION in scope
+                and (scope["path"] == "/" or scope["path"].startswith(_PROVING))
+            ):
+                scope[CONNECTION].shown()
         except _Gone:
             return
         except BadRequest as error:

@@ -57,6 +57,9 @@ class DirectHttp(HttpToolsProtocol):
     """The request whose head has come and whose end has not."""
     _shared_lines: tuple[object, bytes] = (None, b"")
 
+    def shown(self) -> None:
+        """The connection has carried a call with a good signature."""
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self._held is not None:
@@ -118,6 +121,8 @@ class DirectHttp(HttpToolsProtocol):
             self.transport.write(head + response.body)
         exchange.response_complete = True
         exchange.set()
+        if response.status == 200:
+            self.shown()
         if not exchange.keep_alive:
             self.transport.close()
         self.on_response_complete()

@@ -34,6 +34,7 @@ from pilothouse.wire.models import TARGETS, VERSIONS, OperationModel, service_mo
 from pilothouse.wire.protocol import WireProtocol
 from pilothouse.wire.query import FORM, Query, form_of
 from pilothouse.wire.replay import ReplayStore, replay_key
+from pilothouse.wire.shares import Shares
 from pilothouse.wire.sigv4 import Authenticator
 
 log = structlog.get_logger()
@@ -92,6 +93,7 @@ class Dispatch:
         self._operations = operations
         self._authenticator = authenticator
         self._authorise = authorise
+        self._shares = Shares(house.settings.limits.in_flight)
         self._log = log.bind()
         self._logged = {level: self._log.is_enabled_for(level) for level in (INFO, DEBUG)}  # asked of every call
 
@@ -127,6 +129,15 @@ class Dispatch:
         way.operation = operation
         anonymous_ok = operation is not None and Caller.ANYONE in operation.callers
         way.principal, region = await self._authenticator.principal(request, way.service, anonymous_ok=anonymous_ok)
+        who, is_node = way.principal.arn or request.peer, way.principal.kind == "node"
+        self._shares.take(who, is_node=is_node)
+        try:
+            return await self._let_in(request, way, operation, region)
+        finally:
+            self._shares.free(who, is_node=is_node)
+
+    async def _let_in(self, request: Request, way: _Way, operation: Operation | None, region: str) -> Response:
+        """The answer to a caller who is known."""
         model = service_model(way.service).operations.get(way.name)
         if model is None:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from pilothouse.runtime.metrics import SLOW_READERS
 from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.direct import DirectHttp
-from pilothouse.wire.writes import GatheredTransport, Turn
+from pilothouse.wire.places import Places
+from pilothouse.wire.writes import STALL_SECONDS, GatheredTransport, Turn
 
 HEAD_SECONDS = 10.0
 """From the connection, or from a request's first byte, to the end of its headers."""
@@ -24,6 +27,8 @@ HEAD_BYTES = 64 << 10
 """Request line and headers together."""
 IDLE_SECONDS = 75
 """How long a kept-alive connection may be silent between two requests; SDK pools keep theirs about a minute."""
+READ_BYTES = 16 << 10
+"""What a client with full buffers must take within STALL_SECONDS to go on."""
 WEBSOCKET_BYTES = 256 << 10
 PING_SECONDS = 27.0
 PONG_SECONDS = 120.0
@@ -73,6 +78,8 @@ class _LimitedHttp(DirectHttp):
     """
 
     head_seconds = HEAD_SECONDS
+    stall_seconds = STALL_SECONDS
+    places = Places(0)
     turn: Turn | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -84,15 +91,26 @@ class _LimitedHttp(DirectHttp):
         self._piece = 0
         self._too_large = False
         self._head_deadline: TimerHandle | None = None
+        self._stalled: TimerHandle | None = None
+        self._place = ""
+        """The address that the connection counts for, until it has shown who it is."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.turn is None:  # of the class of one listener, and so of one loop
-            type(self).turn = Turn(self.loop)
+            type(self).turn = Turn(self.loop, self.stall_seconds)
+        address = (get_remote_addr(transport) or ("",))[0]
+        if not self.places.take(address):
+            self.transport = transport
+            transport.abort()
+            return
+        self._place = address
         super().connection_made(GatheredTransport(transport, self.turn))  # type: ignore[arg-type]
         self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.shown()
         self._end_deadline()
+        self._end_stall()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -124,6 +142,40 @@ class _LimitedHttp(DirectHttp):
                 raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def shown(self) -> None:
+        if self._place:
+            self.places.free(self._place)
+            self._place = ""
+
+    def handle_websocket_upgrade(self) -> None:
+        self.shown()  # who shows nothing good is answered with 403 and closed
+        super().handle_websocket_upgrade()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_stall()
+
+    def _watch_reader(self) -> None:
+        self._stalled = self.loop.call_later(
+            self.stall_seconds, self._look_at_reader, self.transport.get_write_buffer_size()
+        )
+
+    def _look_at_reader(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() >= READ_BYTES:
+            self._watch_reader()
+        else:
+            SLOW_READERS.inc()
+            self.abort()
+
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
 
     def abort(self) -> None:
         """Let go of the connection and of what waits to be written on it."""
@@ -159,12 +211,27 @@ class _WebSocket(WebSocketsSansIOProtocol):
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: signals are the CLI's."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, head_seconds: float) -> None:
         super().__init__(config)
+        self.head_seconds = head_seconds
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """As uvicorn's own, with a limit on the time that a client takes to begin TLS."""
+        assert sockets is not None
+        config, loop = self.config, asyncio.get_running_loop()
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state={}, _loop=loop
+            )
+
+        limited: dict[str, Any] = {} if config.ssl is None else {"ssl_handshake_timeout": self.head_seconds}
+        self.servers = [
+            await loop.create_server(protocol, sock=each, ssl=config.ssl, backlog=config.backlog, **limited)
+            for each in sockets
+        ]
+        self.started = True
         self.accepting.set()
 
     @contextlib.contextmanager
@@ -197,10 +264,13 @@ def bound(listener: Listener) -> socket.socket:
     return opened
 
 
-def _server(application: Any, tls: ssl.SSLContext | None, head_seconds: float) -> _Server:
+def _server(
+    application: Any, tls: ssl.SSLContext | None, head_seconds: float, stall_seconds: float, places: Places
+) -> _Server:
     direct = getattr(application, "direct", None)  # other applications have their ASGI side only
     answer = None if direct is None else staticmethod(direct)
-    protocol = type("LimitedHttp", (_LimitedHttp,), {"head_seconds": head_seconds, "answer": answer})
+    own = {"head_seconds": head_seconds, "stall_seconds": stall_seconds, "places": places, "answer": answer}
+    protocol = type("LimitedHttp", (_LimitedHttp,), own)
     config = uvicorn.Config(
         application,
         http=protocol,
@@ -221,7 +291,7 @@ def _server(application: Any, tls: ssl.SSLContext | None, head_seconds: float) -
     )
     config.load()
     config.ssl = tls
-    return _Server(config)
+    return _Server(config, head_seconds)
 
 
 async def serve(
@@ -231,9 +301,12 @@ async def serve(
     stopping: asyncio.Event,
     started: Callable[[Sequence[tuple[str, int]]], None] | None = None,
     head_seconds: float = HEAD_SECONDS,
+    stall_seconds: float = STALL_SECONDS,
+    connections_per_address: int = 0,
 ) -> None:
     """Serve an ASGI application on all listeners until `stopping` is set; then finish what runs, for a while.
 
+    `connections_per_address`: how many of an address may not have shown yet who they are; 0: as many as come.
     `started` gets the addresses really bound, in the order of the listeners, once connections are accepted. All ports
     are bound before anything is served. Raises PortInUse, CannotListen.
     """
@@ -241,7 +314,8 @@ async def serve(
     try:
         for listener in listeners:
             sockets.append(bound(listener))
-        servers = [_server(application, listener.tls, head_seconds) for listener in listeners]
+        places = Places(connections_per_address)
+        servers = [_server(application, each.tls, head_seconds, stall_seconds, places) for each in listeners]
         async with asyncio.TaskGroup() as group:
             for server, opened in zip(servers, sockets, strict=True):
                 group.create_task(server.serve(sockets=[opened]))

@@ -9,13 +9,16 @@ from typing import Any
 
 AT_ONCE = 64 << 10
 """Bytes that are not held back any longer."""
+STALL_SECONDS = 30.0
+"""How long the peer of a connection may leave its buffers full."""
 
 
 class Turn:
     """The connections that have something to write when the turn of the loop is over."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stall_seconds: float = STALL_SECONDS) -> None:
         self._loop = loop
+        self._stall_seconds = stall_seconds
         self._waiting: list[GatheredTransport] = []
 
     def add(self, transport: "GatheredTransport") -> None:
@@ -23,6 +26,10 @@ class Turn:
         if not self._waiting:
             self._loop.call_soon(self._over)
         self._waiting.append(transport)
+
+    def abort_later(self, transport: asyncio.Transport) -> None:
+        """End a connection that may not have ended by then."""
+        self._loop.call_later(self._stall_seconds, transport.abort)
 
     def _over(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -60,9 +67,11 @@ class GatheredTransport:
             self._transport.write(b"".join(parts))
 
     def close(self) -> None:
-        """Write what was gathered, then close."""
+        """Write what was gathered, then close; a peer that does not read it is not waited for without end."""
         self.flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._turn.abort_later(self._transport)
 
     def write_eof(self) -> None:
         """Write what was gathered, and no more."""

@@ -1,0 +1,281 @@
+"""Floods, slow readers and those who never begin, on real sockets; and that the others do not notice."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilothouse.errors import ThrottlingException
+from pilothouse.runtime.settings import LimitSettings
+from pilothouse.wire.asgi import WireApplication
+from pilothouse.wire.front import Front
+from pilothouse.wire.http import Request, Response
+from pilothouse.wire.server import Listener, serve, tls_context
+from pilothouse.wire.shares import NODE, Shares
+from tests.capabilities.access.policies import User, allow
+from tests.conftest import Aws, Server
+from tests.wire.test_server import self_signed
+
+LARGE = 24 << 20
+MOST = 4
+GOOD = b"POST / HTTP/1.1\r\nHost: x\r\nX-Good: yes\r\nContent-Length: 0\r\n\r\n"
+BAD = GOOD.replace(b"X-Good", b"X-Other")
+
+
+class Door:
+    """Knows good callers by a header; answers with as much as is asked for."""
+
+    async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
+        status = 200 if "x-good" in request.headers else 403
+        return Response(status, {}, b"x" * int(request.headers.get("x-size", "2")))
+
+
+class Ports:
+    """The two listeners, and the clients that are still to be closed."""
+
+    def __init__(self, plain: int, secure: int) -> None:
+        self.plain, self.secure = plain, secure
+        self.clients: list[Client] = []
+
+    async def connected(self, address: str = "127.0.0.1", *, secure: bool = False, **more: Any) -> "Client":
+        port = self.secure if secure else self.plain
+        made = Client(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0), **more))
+        self.clients.append(made)
+        return made
+
+
+@pytest.fixture
+async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
+    listeners = [Listener("127.0.0.1", 0), Listener("127.0.0.1", 0, tls_context(*self_signed(tmp_path)))]
+    stopping: asyncio.Event = asyncio.Event()
+    started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    application = WireApplication(Front(Door()))  # type: ignore[arg-type]
+    task = asyncio.create_task(
+        serve(
+            application, listeners, stopping=stopping, started=started.set_result, head_seconds=0.6,
+            stall_seconds=0.6, connections_per_address=MOST,
+        )
+    )  # fmt: skip
+    plain, secure = await started
+    opened = Ports(plain[1], secure[1])
+    yield opened
+    for client in opened.clients:
+        await client.close()
+    stopping.set()
+    await task
+
+
+class Client:
+    """A connection that is kept."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, request: bytes) -> bytes:
+        """The status line, or nothing if the server closed."""
+        with contextlib.suppress(ConnectionError):
+            self.writer.write(request)
+            await self.writer.drain()
+            head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 20)
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+            await self.reader.readexactly(length)
+            return head.partition(b"\r\n")[0]
+        return b""
+
+    async def is_closed(self) -> bool:
+        try:
+            return await asyncio.wait_for(self.reader.read(1), 20) == b""
+        except ConnectionError:
+            return True
+
+    async def close(self) -> None:
+        self.writer.transport.abort()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+async def asked(client: Client, request: bytes) -> bytes:
+    try:
+        return await client.ask(request)
+    except asyncio.IncompleteReadError:
+        return b""
+
+
+async def test_an_address_has_so_many_connections_that_show_nothing(ports: Ports) -> None:
+    idle = [await ports.connected() for _ in range(MOST)]
+    for _ in range(3):
+        assert await asked(await ports.connected(), GOOD) == b""
+    other = await ports.connected("127.0.0.2")
+    assert await other.ask(GOOD) == b"HTTP/1.1 200 OK"
+    await idle.pop().close()
+    for _ in range(100):  # the server may see the end a moment later
+        if await asked(await ports.connected(), GOOD) == b"HTTP/1.1 200 OK":
+            break
+    else:
+        raise AssertionError("the place of a connection that ended was not given free")
+
+
+async def test_connections_with_good_signatures_do_not_count(ports: Ports) -> None:
+    kept = []
+    for _ in range(MOST * 5):
+        kept.append(await ports.connected())
+        assert await kept[-1].ask(GOOD) == b"HTTP/1.1 200 OK"
+    for client in kept:
+        assert await client.ask(GOOD) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_refusal_shows_nothing(ports: Ports) -> None:
+    kept = [await ports.connected() for _ in range(MOST)]
+    for client in kept:
+        assert await client.ask(BAD) == b"HTTP/1.1 403 Forbidden"
+    assert await asked(await ports.connected(), GOOD) == b""
+    assert await kept[0].ask(GOOD) == b"HTTP/1.1 200 OK"
+    assert await (await ports.connected()).ask(GOOD) == b"HTTP/1.1 200 OK"
+
+
+async def test_large_bodies_show_as_small_ones_do(ports: Ports) -> None:
+    body = b"x" * 300_000
+    request = GOOD.replace(b"Length: 0", b"Length: %d" % len(body)) + body
+    for _ in range(MOST * 2):
+        assert await (await ports.connected()).ask(request) == b"HTTP/1.1 200 OK"
+
+
+async def test_who_does_not_begin_tls_is_cut_off_and_counts_for_nobody(ports: Ports, tmp_path: Path) -> None:
+    silent = [await ports.connected("127.0.0.2", secure=True) for _ in range(MOST * 3)]
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    good = await ports.connected(ssl=trusting, secure=True)
+    assert await good.ask(GOOD) == b"HTTP/1.1 200 OK"
+    for client in silent:
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])
+async def test_who_does_not_read_the_answer_is_cut_off(ports: Ports, close: bytes) -> None:
+    size = b"X-Size: %d\r\n" % LARGE
+    lazy = await ports.connected(limit=1 << 10)
+    lazy.writer.write(GOOD.replace(b"Content", close + size + b"Content"))
+    other = await ports.connected()
+    for _ in range(30):  # longer than the server waits
+        assert await other.ask(GOOD) == b"HTTP/1.1 200 OK"
+        await asyncio.sleep(0.1)
+    got = 0
+    with contextlib.suppress(ConnectionError):
+        while piece := await lazy.reader.read(1 << 20):
+            got += len(piece)
+    assert 0 < got < LARGE
+
+
+async def test_who_reads_slowly_gets_the_whole_answer(ports: Ports) -> None:
+    size = b"X-Size: %d\r\n" % LARGE
+    slow = await ports.connected(limit=1 << 10)
+    slow.writer.write(GOOD.replace(b"Content", size + b"Content"))
+    got = 0
+    while got < LARGE:
+        piece = await slow.reader.read(1 << 20)
+        assert piece, "the server closed on a client that reads"
+        got += len(piece)
+        await asyncio.sleep(0.002)
+    assert got >= LARGE
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(st.tuples(st.sampled_from("abcde"), st.booleans()), max_size=300),
+)
+def test_shares_are_fair_and_nobody_alone_is_held_back(most: int, steps: list[tuple[str, bool]]) -> None:
+    shares, held = Shares(most), dict.fromkeys("abcde", 0)
+    for who, takes in steps:
+        if not takes:
+            if held[who]:
+                shares.free(who, is_node=False)
+                held[who] -= 1
+            continue
+        others = sum(1 for each, count in held.items() if count and each != who)
+        fair = max(4, most // (others + 1))
+        full = sum(held.values()) >= most
+        try:
+            shares.take(who, is_node=False)
+        except ThrottlingException:
+            assert full
+            assert others
+            assert held[who] >= fair
+        else:
+            assert not (full and others and held[who] >= fair)
+            held[who] += 1
+    for who, count in held.items():
+        for _ in range(count):
+            shares.free(who, is_node=False)
+    for _ in range(most + 1):
+        shares.take("a", is_node=False)
+
+
+def test_nodes_are_counted_apart() -> None:
+    shares = Shares(4)
+    for _ in range(NODE):
+        shares.take("node", is_node=True)
+    with pytest.raises(ThrottlingException):
+        shares.take("node", is_node=True)
+    for name in ("a", "b", "c"):
+        for _ in range(4):
+            shares.take(name, is_node=False)
+    shares.free("node", is_node=True)
+    shares.take("node", is_node=True)
+
+
+@pytest.fixture
+def settings_of_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares count from eight calls on."""
+    monkeypatch.setattr(
+        "tests.conftest.Settings", lambda **given: replace(_settings(**given), limits=LimitSettings(in_flight=8))
+    )
+
+
+def _settings(**given: Any) -> Any:
+    from pilothouse.runtime.settings import Settings
+
+    return Settings(**given)
+
+
+async def _hold(server: Server, held: asyncio.Event, go_on: asyncio.Event) -> None:
+    account = server.application.root.account_id
+    async with server.application.house.database.transaction() as tx:
+        await tx.lock("iam users", account)
+        held.set()
+        await go_on.wait()
+
+
+@pytest.mark.usefixtures("settings_of_server")
+def test_who_has_many_calls_in_work_leaves_room_for_others(aws: Aws, server: Server) -> None:
+    one, other = User(aws, "one"), User(aws, "other")
+    for user in (one, other):
+        user.may(allow("iam:*"))
+    held, go_on = asyncio.Event(), asyncio.Event()
+    holding = asyncio.run_coroutine_threadsafe(_hold(server, held, go_on), server._loop)
+    server.run(_waited(held))
+    greedy, modest = one("iam"), other("iam")
+    with ThreadPoolExecutor(60) as pool:
+        modestly = [pool.submit(modest.create_user, UserName="m1")]
+        greedily = [pool.submit(greedy.create_user, UserName=f"g{number}") for number in range(30)]
+        done, _ = wait(greedily, timeout=60, return_when=FIRST_EXCEPTION)
+        modestly.append(pool.submit(modest.create_user, UserName="m2"))
+        server._loop.call_soon_threadsafe(go_on.set)
+        holding.result(30)
+        assert all(each.result(60)["User"] for each in modestly)
+        wait(greedily, timeout=60)
+    refused = [each.exception() for each in greedily if each.exception() is not None]
+    assert done
+    assert {str(each).rpartition(": ")[2] for each in refused} == {"Rate exceeded"}
+    assert len(greedily) - len(refused) >= 4
+    greedy.create_user(UserName="afterwards")
+
+
+async def _waited(event: asyncio.Event) -> None:
+    await asyncio.wait_for(event.wait(), 20)
