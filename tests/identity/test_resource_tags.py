@@ -96,6 +96,15 @@ def test_commands_by_the_tags_of_nodes(aws: Aws, ada: Any, fleet: Any) -> None:
     def target(key: str, value: str) -> dict[str, Any]:
         return {"Targets": [{"Key": f"tag:{key}", "Values": [value]}]}
 
+    root = aws("ssm", region=REGION)
+
+    def states(sent: Any) -> tuple[str, str, dict[str, str]]:
+        """Of the command, and the details of its invocations by node."""
+        found = root.list_command_invocations(CommandId=sent["Command"]["CommandId"])["CommandInvocations"]
+        command = root.list_commands(CommandId=sent["Command"]["CommandId"])["Commands"][0]
+        by_node = {each["InstanceId"]: each["StatusDetails"] for each in found}
+        return command["Status"], command["StatusDetails"], by_node
+
     document = statement("Allow", "ssm:SendCommand", "arn:aws:ssm:*:*:document/*")
     nodes = "arn:aws:ssm:*:*:managed-instance/*"
     may(document, statement("Allow", "ssm:SendCommand", nodes, ssm_resourceTag__env="dev"))
@@ -103,15 +112,17 @@ def test_commands_by_the_tags_of_nodes(aws: Aws, ada: Any, fleet: Any) -> None:
     assert denied(lambda: send(InstanceIds=[prod.id]))
     assert denied(lambda: send(InstanceIds=[dev[0].id, prod.id]))
     assert not denied(lambda: send(**target("env", "dev")))
-    assert denied(lambda: send(**target("env", "prod")))
-    assert denied(lambda: send(**target("app", "web")))
+    assert states(send(**target("env", "prod"))) == ("Failed", "AccessDenied", {prod.id: "AccessDenied"})
+    some = {dev[0].id: "Pending", dev[1].id: "Pending", prod.id: "AccessDenied"}
+    assert states(send(**target("app", "web"))) == ("InProgress", "InProgress", some)
     assert denied(lambda: send(**target("app", "nothing has it")))
     may(
         document,
         statement("Allow", "ssm:SendCommand", nodes),
         statement("Deny", "*", nodes, aws_ResourceTag__env="prod"),
     )
-    assert denied(lambda: send(**target("app", "web")))
+    assert states(send(**target("app", "web"))) == ("InProgress", "InProgress", some)
     assert not denied(lambda: send(**target("env", "dev")))
-    commands = aws("ssm", region=REGION).list_commands()["Commands"]
-    assert sorted(each["TargetCount"] for each in commands) == [2, 2, 2]
+    commands = root.list_commands()["Commands"]
+    assert sorted(each["TargetCount"] for each in commands) == [1, 2, 2, 2, 3, 3]
+    assert {each["CompletedCount"] for each in commands if each["TargetCount"] in (1, 3)} == {1}

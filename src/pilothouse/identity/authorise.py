@@ -60,6 +60,20 @@ async def ask_each(call: Call, tx: Transaction, action: str, resources: Sequence
             _ask_policies(call, action, [resource], context)
 
 
+async def allowed_of(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> list[str]:
+    """Those that the caller's policies allow."""
+    if call.principal.permissions is None:
+        return list(resources)
+    found = []
+    for resource, context in await _with_tags(call, tx, resources, context_of(call, {})):
+        try:
+            _ask_policies(call, action, [resource], context)
+        except AccessDeniedException:
+            continue
+        found.append(resource)
+    return found
+
+
 def may_node(principal: Principal, action: str) -> bool:
     """Whether the role of a node allows what is not a call: to open a channel."""
     ask = Ask(

@@ -22,7 +22,7 @@ from pilothouse.capabilities.commands.store import CommandStore
 from pilothouse.gateway import outbox
 from pilothouse.gateway.outbox import NewMessage
 from pilothouse.gateway.payloads import write
-from pilothouse.identity.authorise import ask_each
+from pilothouse.identity.authorise import allowed_of, ask_each
 from pilothouse.storage import Transaction
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
@@ -55,9 +55,9 @@ async def send_command(call: Call, request: Shape) -> Shape:
         chosen = await nodes.resolve_targets(
             tx, call.account_id, call.region, request.get("InstanceIds") or [], request.get("Targets") or []
         )
+        denied: frozenset[str] = frozenset()
         if request.get("Targets"):  # those that fit now, each by itself; the ids that a request names were asked before
-            found = [node.node_id for node in chosen]
-            await ask_each(call, tx, "ssm:SendCommand", _node_arns(call, found or ["*"]))
+            denied = await _denied(call, tx, [node.node_id for node in chosen])
         document = await documents.for_run(
             tx, call.account_id, call.region, request["DocumentName"], request.get("DocumentVersion"),
             request.get("DocumentHash"), request.get("DocumentHashType"),
@@ -66,11 +66,23 @@ async def send_command(call: Call, request: Shape) -> Shape:
         await check_references(call, tx, documents.references(document, request.get("Parameters") or {}))
         if request.get("InstanceIds"):
             sending.check_platform(document, chosen)
-        command = sending.new_command(call, request, document, chosen)
+        command = sending.new_command(call, request, document, chosen, denied)
         content = sending.content(command, document)
         sending.check_size(document, command.parameters, content)
-        await _queue(call, tx, command, sending.invocations(command, document, chosen), content)
+        await _queue(call, tx, command, sending.invocations(command, document, chosen, denied), content)
     return {"Command": shapes.command(command)}
+
+
+async def _denied(call: Call, tx: Transaction, found: Sequence[str]) -> frozenset[str]:
+    """Those of the nodes that fit targets on which the caller may not run it: they get an invocation that says so.
+
+    Raises AccessDeniedException where none fits and the caller may not send to all.
+    """
+    if not found:
+        await ask_each(call, tx, "ssm:SendCommand", _node_arns(call, ["*"]))
+        return frozenset()
+    allowed = set(await allowed_of(call, tx, "ssm:SendCommand", _node_arns(call, found)))
+    return frozenset(each for each, arn in zip(found, _node_arns(call, found), strict=True) if arn not in allowed)
 
 
 async def _queue(

@@ -83,8 +83,10 @@ def check_platform(document: documents.Document, nodes: Sequence[Node]) -> None:
         )
 
 
-def new_command(call: Call, request: Shape, document: documents.Document, nodes: Sequence[Node]) -> Command:
-    """The command, with all its invocations waiting but those on nodes of another platform."""
+def new_command(
+    call: Call, request: Shape, document: documents.Document, nodes: Sequence[Node], denied: frozenset[str]
+) -> Command:
+    """The command, with all its invocations waiting but those that are final from the beginning."""
     now = call.clock.millis()
     parameters = {name: list(values) for name, values in (request.get("Parameters") or {}).items()}
     timeout = request.get("TimeoutSeconds") or TIMEOUT_SECONDS
@@ -93,9 +95,12 @@ def new_command(call: Call, request: Shape, document: documents.Document, nodes:
         request.get("MaxErrors") or MAX_ERRORS,
     )
     counts = Counts(target_count=len(nodes))
-    odd = sum(not document.runs_on(node.platform_type) for node in nodes)
-    counts.end(Details.INVALID_PLATFORM, odd)
-    counts.waiting = len(nodes) - odd
+    for node in nodes:
+        first = _first(document, node, denied)
+        if first is Details.PENDING:
+            counts.waiting += 1
+        else:
+            counts.end(first, 1)
     limit = error_limit(max_errors, len(nodes))
     status = command_status(counts, limit, cancel_asked=False)
     return Command(
@@ -125,8 +130,17 @@ def new_command(call: Call, request: Shape, document: documents.Document, nodes:
     )
 
 
-def invocations(command: Command, document: documents.Document, nodes: Sequence[Node]) -> list[Invocation]:
-    """One for each node."""
+def _first(document: documents.Document, node: Node, denied: frozenset[str]) -> Details:
+    """What an invocation begins as."""
+    if node.node_id in denied:
+        return Details.ACCESS_DENIED
+    return Details.PENDING if document.runs_on(node.platform_type) else Details.INVALID_PLATFORM
+
+
+def invocations(
+    command: Command, document: documents.Document, nodes: Sequence[Node], denied: frozenset[str]
+) -> list[Invocation]:
+    """One for each node; `denied` are those on which the caller may not run it."""
     return [
         Invocation(
             command_id=command.command_id,
@@ -136,10 +150,10 @@ def invocations(command: Command, document: documents.Document, nodes: Sequence[
             node_name=node.name or node.computer_name or "",
             document_name=command.document_name,
             requested_at=command.requested_at,
-            details=Details.PENDING if document.runs_on(node.platform_type) else Details.INVALID_PLATFORM,
-            finished_at=None if document.runs_on(node.platform_type) else command.requested_at,
+            details=first,
+            finished_at=None if first is Details.PENDING else command.requested_at,
         )
-        for node in nodes
+        for node, first in ((node, _first(document, node, denied)) for node in nodes)
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.capabilities.secrets.conditions import of_request
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked
 from pilothouse.capabilities.secrets.model import (
     DAY_MS,
@@ -33,7 +34,7 @@ _USUAL_WINDOW: Final = 30
 _SUFFIX: Final = string.ascii_letters + string.digits
 
 
-@operation("secretsmanager", "CreateSecret", writes=True, resources=named)
+@operation("secretsmanager", "CreateSecret", writes=True, resources=named, conditions=of_request)
 async def create_secret(call: Call, request: Shape) -> Shape:
     """A new secret, with a first value if one is given. Repeated with its token and value it answers the same."""
     name = request["Name"]
@@ -92,7 +93,9 @@ def _own_key(key_ref: str | None) -> str | None:
     return None if key_ref in (None, "", DEFAULT_KEY) else key_ref
 
 
-@operation("secretsmanager", "DescribeSecret", callers=Caller.ACCOUNT | Caller.NODE, resources=named)
+@operation(
+    "secretsmanager", "DescribeSecret", callers=Caller.ACCOUNT | Caller.NODE, resources=named, conditions=of_request
+)
 async def describe_secret(call: Call, request: Shape) -> Shape:
     """What is known about a secret, but for its values. Members without a value are left out."""
     async with call.reading() as tx:
@@ -115,7 +118,7 @@ async def describe_secret(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("secretsmanager", "DeleteSecret", writes=True, resources=named)
+@operation("secretsmanager", "DeleteSecret", writes=True, resources=named, conditions=of_request)
 async def delete_secret(call: Call, request: Shape) -> Shape:
     """Mark a secret for deletion after its recovery window, or remove it at once."""
     secret_id = request["SecretId"]
@@ -153,7 +156,7 @@ async def delete_secret(call: Call, request: Shape) -> Shape:
     return {"ARN": arn_of(call, secret), "Name": secret.name, "DeletionDate": from_millis(due)}
 
 
-@operation("secretsmanager", "RestoreSecret", writes=True, resources=named)
+@operation("secretsmanager", "RestoreSecret", writes=True, resources=named, conditions=of_request)
 async def restore_secret(call: Call, request: Shape) -> Shape:
     """Take a secret's mark for deletion off; on an active secret nothing changes."""
     async with call.transaction() as tx:
@@ -163,7 +166,7 @@ async def restore_secret(call: Call, request: Shape) -> Shape:
     return {"ARN": arn_of(call, secret), "Name": secret.name}
 
 
-@operation("secretsmanager", "TagResource", writes=True, resources=named)
+@operation("secretsmanager", "TagResource", writes=True, resources=named, conditions=of_request)
 async def tag_resource(call: Call, request: Shape) -> Shape:
     """Add tags; one with the same key gets the new value and keeps its place."""
     async with call.transaction() as tx:
@@ -181,7 +184,7 @@ async def _with(store: SecretStore, secret: Secret, added: Sequence[Mapping[str,
     return tags
 
 
-@operation("secretsmanager", "UntagResource", writes=True, resources=named)
+@operation("secretsmanager", "UntagResource", writes=True, resources=named, conditions=of_request)
 async def untag_resource(call: Call, request: Shape) -> Shape:
     """Remove tags by key; a key that is not there is no error."""
     async with call.transaction() as tx:

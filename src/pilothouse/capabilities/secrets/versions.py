@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.capabilities.secrets.conditions import of_read, of_request
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked, usable
 from pilothouse.capabilities.secrets.model import (
     CURRENT,
@@ -142,7 +143,14 @@ async def note_read(call: Call, secret: Secret, version: Version) -> None:
         await store.mark_read(secret.name, version.version_id, today)
 
 
-@operation("secretsmanager", "GetSecretValue", callers=Caller.ACCOUNT | Caller.NODE, resources=named, audited=True)
+@operation(
+    "secretsmanager",
+    "GetSecretValue",
+    callers=Caller.ACCOUNT | Caller.NODE,
+    resources=named,
+    conditions=of_read,
+    audited=True,
+)
 async def get_secret_value(call: Call, request: Shape) -> Shape:
     """The value of one version."""
     async with call.reading() as tx:
@@ -162,7 +170,7 @@ async def get_secret_value(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("secretsmanager", "PutSecretValue", writes=True, resources=named)
+@operation("secretsmanager", "PutSecretValue", writes=True, resources=named, conditions=of_request)
 async def put_secret_value(call: Call, request: Shape) -> Shape:
     """A new version; it becomes AWSCURRENT unless other labels are asked for."""
     value = given_value(request)
@@ -176,7 +184,7 @@ async def put_secret_value(call: Call, request: Shape) -> Shape:
     return {"ARN": arn_of(call, secret), "Name": secret.name, "VersionId": version_id, "VersionStages": stages}
 
 
-@operation("secretsmanager", "UpdateSecret", writes=True, resources=named)
+@operation("secretsmanager", "UpdateSecret", writes=True, resources=named, conditions=of_request)
 async def update_secret(call: Call, request: Shape) -> Shape:
     """Change what describes a secret, its key, or its value."""
     value = given_value(request)
@@ -211,7 +219,7 @@ async def _move_to_key(call: Call, tx: Transaction, store: SecretStore, secret: 
             await store.reseal(secret.name, version_id, sealed, secret.key_ref)
 
 
-@operation("secretsmanager", "UpdateSecretVersionStage", writes=True, resources=named)
+@operation("secretsmanager", "UpdateSecretVersionStage", writes=True, resources=named, conditions=of_request)
 async def update_secret_version_stage(call: Call, request: Shape) -> Shape:
     """Move a staging label, or take it off."""
     take_from, give_to = request.get("RemoveFromVersionId"), request.get("MoveToVersionId")
@@ -230,7 +238,7 @@ async def update_secret_version_stage(call: Call, request: Shape) -> Shape:
     return {"ARN": arn_of(call, secret), "Name": secret.name}
 
 
-@operation("secretsmanager", "ListSecretVersionIds", resources=named)
+@operation("secretsmanager", "ListSecretVersionIds", resources=named, conditions=of_request)
 async def list_secret_version_ids(call: Call, request: Shape) -> Shape:
     """The versions of a secret, oldest first; those without labels only with IncludeDeprecated."""
     limit = request.get("MaxResults") or _PAGE

@@ -1,0 +1,35 @@
+"""The condition keys of Secrets Manager: what of a request policies can be held to."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pilothouse.call import Call, Shape
+
+_MEMBERS: Final = (
+    "Name",
+    "Description",
+    "KmsKeyId",
+    "SecretId",
+    "VersionId",
+    "VersionStage",
+    "RecoveryWindowInDays",
+    "ForceDeleteWithoutRecovery",
+)
+"""Each is a key of the same name, where a request has it."""
+
+
+def of_request(call: Call, request: Shape) -> Mapping[str, str]:
+    """The values of the keys that the request says."""
+    return {f"secretsmanager:{name}": _text(request[name]) for name in _MEMBERS if request.get(name) is not None}
+
+
+def of_read(call: Call, request: Shape) -> Mapping[str, str]:
+    """The same, where a request that names no version means the current one."""
+    found = dict(of_request(call, request))
+    if "VersionId" not in request:
+        found.setdefault("secretsmanager:VersionStage", "AWSCURRENT")
+    return found
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
