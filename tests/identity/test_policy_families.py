@@ -31,7 +31,7 @@ PAIRS: dict[str, tuple[str, str, str]] = {
     "Bool": ("true", "true", "false"),
     "BinaryEquals": ("QmluYXJ5", "QmluYXJ5", "b3RoZXI="),
     "IpAddress": ("203.0.113.0/24", "203.0.113.77", "203.0.114.1"),
-    "ArnEquals": ("arn:aws:ssm:*:*:document/a*", "arn:aws:ssm:eu-west-1:123456789012:document/ab", "arn:aws:ssm:eu:1:x"),
+    "ArnEquals": ("arn:aws:ssm:*:*:document/a*", "arn:aws:ssm:eu:123456789012:document/ab", "arn:aws:ssm:eu:1:x"),
     "ArnLike": ("arn:aws:iam::*:user/?da", "arn:aws:iam::123456789012:user/ada", "arn:aws:iam::123456789012:user/da"),
 }  # fmt: skip
 NEGATED: dict[str, str] = {
