@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bench import fan_out, get_parameter, parameters, peers, postgresql, scale
+from bench import fan_out, get_parameter, parameters, peers, policies, postgresql, scale
 from bench.tables import show
 
 
@@ -56,6 +56,7 @@ def _parameters(results: dict[str, Any], rounds: int, seconds: float) -> None:
 
 def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> None:
     results |= {
+        "Policies of a user: two managed, one inline, a boundary; 13 statements": policies.measure(rounds),
         "GetParameter with decryption, 32 connections, SQLite": get_parameter.measure(rounds, seconds),
         f"One command on {nodes} scripted agents, SQLite": fan_out.measure(rounds, nodes),
     }

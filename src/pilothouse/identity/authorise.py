@@ -53,11 +53,21 @@ def ask_own(call: Call, action: str, resource: str, context: Mapping[str, Value]
         _ask_policies(call, action, [resource], {**context_of(call, {}), **(context or {})})
 
 
-async def ask_each(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> None:
-    """Ask the policies of a user about things that only the handler finds. Raises AccessDeniedException."""
+async def ask_each(
+    call: Call,
+    tx: Transaction,
+    action: str,
+    resources: Sequence[str],
+    context: Mapping[str, Value] | None = None,
+) -> None:
+    """Ask the policies of a user about things that only the handler finds; `context`: further condition keys.
+
+    Raises AccessDeniedException.
+    """
     if call.principal.permissions is not None:
-        for resource, context in await _with_tags(call, tx, resources, context_of(call, {})):
-            _ask_policies(call, action, [resource], context)
+        whole = {**context_of(call, {}), **(context or {})}
+        for resource, its in await _with_tags(call, tx, resources, whole):
+            _ask_policies(call, action, [resource], its)
 
 
 async def allowed_of(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> list[str]:

@@ -18,6 +18,7 @@ from pilothouse.capabilities.parameters.model import (
 from pilothouse.capabilities.parameters.names import arn, new_name, resource
 from pilothouse.capabilities.parameters.operations import put_in
 from pilothouse.capabilities.parameters.policies import parse_policies
+from pilothouse.capabilities.parameters.rights import ask_put
 from pilothouse.capabilities.parameters.sealing import Opener
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.capabilities.parameters.trash.store import begin_plan, undo_plan
@@ -114,6 +115,7 @@ class _Import:
         """Put one entry; its change."""
         previous = await self.store.newest(path)
         if previous is None:
+            await ask_put(self._call, self._tx, path, overwrite=False)
             version = await self._create(entry)
             return {"Name": entry["Name"], "Change": "Added", "Version": version}
         differing = await self._differing(previous, entry)
@@ -125,6 +127,7 @@ class _Import:
             if self._dry:
                 return {"Name": entry["Name"], "Change": "Conflict", "Version": previous.number, "Members": differing}
             raise ParameterAlreadyExists(_EXISTS)
+        await ask_put(self._call, self._tx, path, overwrite=True)
         number = previous.number
         if differing != ["Tags"] and differing != ["Labels"] and differing != ["Tags", "Labels"]:
             number = await self._put(entry, overwrite=True)

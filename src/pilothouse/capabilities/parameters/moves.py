@@ -15,6 +15,7 @@ from pilothouse.capabilities.parameters.model import (
     Version,
 )
 from pilothouse.capabilities.parameters.names import Hierarchy, Name, arn, check_not_reserved, new_name, plain_name
+from pilothouse.capabilities.parameters.rights import ask_delete, ask_put
 from pilothouse.capabilities.parameters.sealing import Opener, seal
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.capabilities.parameters.trash.store import MovingStore, begin_plan, undo_plan
@@ -83,6 +84,8 @@ async def _move(call: Call, tx: Transaction, source: Name, target: Name, request
         try:
             if not request.get("DropSharing"):
                 await _check_not_shared(call, tx, each)
+            await ask_delete(call, tx, each.path)
+            await ask_put(call, tx, plan[each.path].path, overwrite=False)
             await _one(call, tx, each, plan[each.path])
         except ApiError as error:
             error.message = f"{each.name} can't be moved, so nothing was: {error.message}"

@@ -18,6 +18,7 @@ from pilothouse.capabilities.parameters.model import (
 from pilothouse.capabilities.parameters.moves import parameters_at
 from pilothouse.capabilities.parameters.names import check_path, plain_name, resource
 from pilothouse.capabilities.parameters.operations import put_in
+from pilothouse.capabilities.parameters.rights import ask_delete, ask_put
 from pilothouse.capabilities.parameters.sealing import Opener
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.capabilities.parameters.trash import revive
@@ -118,6 +119,7 @@ class _Restore:
             return _change(newest, "Impossible", Reason="The version of then is no longer kept.")
         if then.version is None:
             if self._delete_newer:
+                await ask_delete(self._call, self._tx, path)
                 await remove(self._call.house, self._tx, self._call.account_id, self._call.region, path)
                 return _change(newest, "Deleted")
             return _change(newest, "Newer", Reason="It was not there then; DeleteNewer (--delete-newer) removes it.")
@@ -139,6 +141,7 @@ class _Restore:
         if then is None:
             members = {"Name": life.name, "Change": "Impossible", "Version": life.version}
             return members | {"Reason": "The version of then is no longer kept."}
+        await ask_put(call, self._tx, life.path, overwrite=False)
         newest = await revive(call.house, self._tx, call.account_id, call.region, life)
         await tell_change(call.house, self._tx, call.account_id, call.region, newest, "Create")
         if newest.number != then.number:
@@ -165,6 +168,7 @@ class _Restore:
         }
         if then.tier == "Advanced":
             request["Tier"] = "Advanced"
+        await ask_put(self._call, self._tx, newest.path, overwrite=True)
         try:
             answer = await put_in(self._call, request)
         except ApiError as error:
@@ -226,6 +230,7 @@ async def restore_trashed_parameter(call: Call, request: Shape) -> Shape:
         life = await TrashStore(tx, call.account_id, call.region).newest(name.path)
         if life is None:
             raise ParameterNotFound(f"The trash holds no parameter {name.text}.")
+        await ask_put(call, tx, life.path, overwrite=False)
         newest = await revive(call.house, tx, call.account_id, call.region, life)
         await tell_change(call.house, tx, call.account_id, call.region, newest, "Create")
     return {"Name": newest.name, "Version": newest.number}
