@@ -1,41 +1,18 @@
 """Sign-in with an identity provider, whose part an issuer of the tests' own plays over HTTPS."""
 
 import base64
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pilothouse.runtime.clock import TestClock
-from pilothouse.runtime.settings import OutboundSettings, Settings
-from tests.capabilities.access.issuer import Issuer, issuing
+from tests.capabilities.access.issuer import Issuer
 from tests.capabilities.access.people import post, signed
 from tests.capabilities.access.policies import allow, document, error
+from tests.capabilities.access.trusting import issuer, server
 from tests.conftest import Aws, Server
 
+__all__ = ["issuer", "server"]
 LOOPBACK = "http://127.0.0.1:43117/callback"
-
-
-@pytest.fixture
-def issuer(tmp_path: Path, clock: TestClock) -> Iterator[Issuer]:
-    folder = tmp_path / "issuer"
-    folder.mkdir(mode=0o700)
-    with issuing(folder) as found:
-        found.clock = clock
-        yield found
-
-
-@pytest.fixture
-def server(database_url: str, tmp_path: Path, clock: TestClock, issuer: Issuer) -> Iterator[Server]:
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    outbound = OutboundSettings(allow=("127.0.0.1/32",), ca_file=str(tmp_path / "issuer" / "ca.pem"))
-    opened = Server(Settings(data=data, database=database_url, outbound=outbound), clock)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 class House:

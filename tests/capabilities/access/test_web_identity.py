@@ -2,45 +2,22 @@
 
 import base64
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pilothouse.runtime.clock import TestClock
-from pilothouse.runtime.settings import OutboundSettings, Settings
-from tests.capabilities.access.issuer import EC_KEY, RSA_KEY, Issuer, ec_jwk, issuing, rsa_jwk
+from tests.capabilities.access.issuer import EC_KEY, RSA_KEY, Issuer, ec_jwk, rsa_jwk
 from tests.capabilities.access.policies import allow, document, error
 from tests.capabilities.access.test_session_tokens import as_session
+from tests.capabilities.access.trusting import issuer, server
 from tests.conftest import Aws, Server
 
+__all__ = ["issuer", "server"]
 STRANGER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SHORT = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 WIDE = ec.generate_private_key(ec.SECP384R1())
-
-
-@pytest.fixture
-def issuer(tmp_path: Path, clock: TestClock) -> Iterator[Issuer]:
-    folder = tmp_path / "issuer"
-    folder.mkdir(mode=0o700)
-    with issuing(folder) as found:
-        found.clock = clock
-        yield found
-
-
-@pytest.fixture
-def server(database_url: str, tmp_path: Path, clock: TestClock, issuer: Issuer) -> Iterator[Server]:
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    outbound = OutboundSettings(allow=("127.0.0.1/32",), ca_file=str(tmp_path / "issuer" / "ca.pem"))
-    opened = Server(Settings(data=data, database=database_url, outbound=outbound), clock)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _trust(provider: str, actions: Any = "sts:AssumeRoleWithWebIdentity", **equals: Any) -> str:
