@@ -34,8 +34,9 @@ class Door:
     """Knows good callers by a header; answers with as much as is asked for."""
 
     async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
-        status = 200 if "x-good" in request.headers else 403
-        return Response(status, {}, b"x" * int(request.headers.get("x-size", "2")))
+        signed = "x-good" in request.headers
+        status = 200 if signed or "x-unsigned" in request.headers else 403
+        return Response(status, {}, b"x" * int(request.headers.get("x-size", "2")), signed=signed)
 
 
 class Ports:
@@ -139,6 +140,13 @@ async def test_a_refusal_shows_nothing(ports: Ports) -> None:
     assert await asked(await ports.connected(), GOOD) == b""
     assert await kept[0].ask(GOOD) == b"HTTP/1.1 200 OK"
     assert await (await ports.connected()).ask(GOOD) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_good_answer_to_an_unsigned_call_shows_nothing(ports: Ports) -> None:
+    kept = [await ports.connected() for _ in range(MOST)]
+    for client in kept:
+        assert await client.ask(GOOD.replace(b"X-Good", b"X-Unsigned")) == b"HTTP/1.1 200 OK"
+    assert await asked(await ports.connected(), GOOD) == b""
 
 
 async def test_large_bodies_show_as_small_ones_do(ports: Ports) -> None:

@@ -96,11 +96,13 @@ class ControlChannels:
             return _xml(503, _error("ServiceUnavailable", "Try again."))
         except ApiError as error:
             return _refusal(error)
-        return _xml(
+        made = _xml(
             201,
             "<CreateControlChannelResponse><MessageSchemaVersion>1.0</MessageSchemaVersion>"
             f"<TokenValue>{token}</TokenValue></CreateControlChannelResponse>",
         )
+        made.signed = True
+        return made
 
     async def websocket(self, request: Request, receive: Receive, send: Send) -> None:
         """OpenControlChannel: the websocket at the same path, an ASGI conversation from `websocket.connect` on."""

@@ -13,8 +13,6 @@ BODY_SECONDS = 30.0
 """How long a client may take to send a body."""
 CONNECTION = "pilothouse.connection"
 """Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
-_PROVING = ("/ph/", "/v1/")
-"""Paths whose good answers are for those alone who showed who they are; so are all to `POST /`."""
 _DRAINED = 8 << 20
 """Bytes of a body over the limit that are read and dropped, so that the client sees the answer, not a reset."""
 
@@ -55,11 +53,7 @@ class WireApplication:
         try:
             request = await self._request(scope, receive)
             response = request if isinstance(request, Response) else await self._front.respond(request)
-            if (
-                response.status == 200
-                and CONNECTION in scope
-                and (scope["path"] == "/" or scope["path"].startswith(_PROVING))
-            ):
+            if response.signed and CONNECTION in scope:
                 scope[CONNECTION].shown()
         except _Gone:
             return

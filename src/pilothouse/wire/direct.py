@@ -121,7 +121,7 @@ class DirectHttp(HttpToolsProtocol):
             self.transport.write(head + response.body)
         exchange.response_complete = True
         exchange.set()
-        if response.status == 200:
+        if response.signed:
             self.shown()
         if not exchange.keep_alive:
             self.transport.close()

@@ -121,6 +121,7 @@ class Dispatch:
             internal = await self._refusal_kept(way, InternalServerError())
             code, response = internal.code, way.protocol.error(internal, way.request_id, way.model)
         self._record(way, code, perf_counter() - began)
+        response.signed = way.principal is not None and way.principal.kind != "anonymous"
         return response
 
     async def _answered(self, request: Request, way: _Way) -> Response:

@@ -54,6 +54,8 @@ class Response:
     body: bytes = field(repr=False)
     stream: Callable[[Write], Awaitable[None]] | None = field(default=None, repr=False)
     """Writes the body piece by piece instead, for answers without an end; the answer ends when it returns."""
+    signed: bool = False
+    """Whether the request had a good signature, whatever came of it."""
 
 
 RouteHandler = Callable[[Request], Awaitable[Response]]

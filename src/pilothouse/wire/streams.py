@@ -89,7 +89,7 @@ class Streams:
             "x-accel-buffering": "no",
             "x-amzn-requestid": request_id,
         }
-        return Response(200, headers, b"", partial(self._streamed, route, request, call, run))
+        return Response(200, headers, b"", partial(self._streamed, route, request, call, run), signed=True)
 
     async def _streamed(self, route: StreamRoute, request: Request, call: Call, run: Run, write: Write) -> None:
         """Run a stream until it returns or is ended."""

@@ -76,5 +76,6 @@ def test_who_puts_a_role_in_must_be_let_to_pass_it_on(aws: Aws) -> None:
     refused = error(user("iam").add_role_to_instance_profile, **members)
     assert refused["Code"] == "AccessDenied"
     assert f"iam:PassRole on resource: {role}" in refused["Message"]
-    user.may(allow("iam:AddRoleToInstanceProfile", profile), allow("iam:PassRole", role))
+    passed = {"Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}}
+    user.may(allow("iam:AddRoleToInstanceProfile", profile), allow("iam:PassRole", role, **passed))
     user("iam").add_role_to_instance_profile(**members)

@@ -108,7 +108,7 @@ async def add_role_to_instance_profile(call: Call, request: Shape) -> Shape:
     async with call.transaction() as tx:
         profile = await locked(tx, PROFILE, call.account_id, request["InstanceProfileName"])
         role = await locked(tx, ROLE, call.account_id, request["RoleName"])
-        ask_own(call, "iam:PassRole", role.arn)
+        ask_own(call, "iam:PassRole", role.arn, {"iam:PassedToService": "ec2.amazonaws.com"})
         if profile.role_id:
             raise LimitExceededException("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
         await ProfileStore(tx, call.account_id).hold(profile, role.role_id)
