@@ -16,6 +16,7 @@ from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pilothouse.runtime.metrics import SLOW_READERS
+from pilothouse.runtime.peers import site_of
 from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.direct import DirectHttp
 from pilothouse.wire.places import Places
@@ -98,7 +99,7 @@ class _LimitedHttp(DirectHttp):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.turn is None:  # of the class of one listener, and so of one loop
             type(self).turn = Turn(self.loop, self.stall_seconds)
-        address = (get_remote_addr(transport) or ("",))[0]
+        address = site_of((get_remote_addr(transport) or ("",))[0])
         if not self.places.take(address):
             self.transport = transport
             transport.abort()

@@ -187,6 +187,14 @@ def test_one_address_cannot_try_many_names(aws: Aws, server: Server) -> None:
     enter(server, "ada", address="192.0.2.1")
 
 
+def test_a_site_of_ipv6_is_one_address(aws: Aws, server: Server) -> None:
+    person(aws, "ada")
+    for number in range(5):
+        assert refused(server, "ada", "guess", address=f"2001:db8::{number}") == REFUSAL
+    assert refused(server, "ada", address="2001:db8::ffff:1")[0] == "TooManyAttemptsException"
+    enter(server, "ada", address="2001:db8:0:1::1")
+
+
 def test_the_trail_says_who_signed_in_and_who_failed(aws: Aws, server: Server) -> None:
     arn = person(aws, "ada")
     enter(server, "ada")

@@ -14,6 +14,7 @@ from typing import Final
 from pilothouse.call import House, job
 from pilothouse.capabilities.access.login_model import TooManyAttemptsException
 from pilothouse.capabilities.access.login_store import AttemptStore
+from pilothouse.runtime.peers import site_of
 
 _FORGIVEN_MS: Final = 3_600_000
 _KEPT_MS: Final = 24 * 3_600_000
@@ -74,6 +75,7 @@ class Attempt:
 
 async def begin_attempt(house: House, name: str, address: str) -> Attempt:
     """Count an attempt of a name, empty where none is said. Raises TooManyAttemptsException."""
+    address = site_of(address)
     attempt = Attempt(
         house=house,
         pair=_hidden(house, "pair", name, address) if name else "",
