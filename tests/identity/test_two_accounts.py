@@ -29,7 +29,7 @@ NOT_FOR_ACCOUNTS = {"GetManifest", "ListInstanceAssociations", "PutConfigurePack
 TIER = "/ssm/parameter-store/default-parameter-tier"
 NEW_TAGS = [{"Key": "same", "Value": "new"}]
 
-
+AZURE = {"AzureConfiguration": dict.fromkeys(("TenantId", "ApplicationId"), "11111111-2222-3333-4444-555555555555")}
 PLAIN = {"Name": "/same/plain"}
 CODES = {"AuthenticationCode1": "123456", "AuthenticationCode2": "654321"}
 BETTER: dict[tuple[str, str], dict[str, Any]] = {
@@ -115,6 +115,9 @@ class Side:
             Targets=[{"Key": "tag:none", "Values": ["x"]}],
         )["Command"]  # fmt: skip
         grant = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=user["Arn"], Operations=["Decrypt"])
+        connector = ssm.create_cloud_connector(
+            DisplayName="same", RoleArn=role["Arn"], Configuration=AZURE, Description=mark
+        )  # fmt: skip
         hook = own.create_webhook(Url="https://same.example/hook")
         own.put_sign_in_provider(
             Name="same", OpenIDConnectProviderArn=provider["OpenIDConnectProviderArn"], ClientId=mark,
@@ -130,7 +133,8 @@ class Side:
                 "DocumentName": "AWS-RunShellScript", "Tags": NEW_TAGS, "TagKeys": ["same"], "Value": "x",
                 "Overwrite": True, "WithDecryption": True, "Labels": ["same"], "ParameterVersion": 1,
                 "SettingId": f"arn:aws:ssm:eu-west-1:{self.account}:servicesetting{TIER}",
-                "SettingValue": "Advanced",
+                "SettingValue": "Advanced", "CloudConnectorId": connector["CloudConnectorId"], "Configuration": AZURE,
+                "RoleArn": role["Arn"], "DisplayName": "same",
             },
             "secretsmanager": {
                 "SecretId": secret["ARN"], "VersionId": secret["VersionId"], "RemoveFromVersionId": secret["VersionId"],

@@ -45,11 +45,6 @@ _BY_REASON: dict[tuple[str, str], str] = {
         RegisterTargetWithMaintenanceWindow RegisterTaskWithMaintenanceWindow UpdateMaintenanceWindow
         UpdateMaintenanceWindowTarget UpdateMaintenanceWindowTask
     """,
-    ("ssm", "nodes: the rest of the fleet"): """
-        CreateCloudConnector DeleteCloudConnector DeregisterDefaultHostManagementConfiguration
-        GetCloudConnector ListCloudConnectors ListNodes ListNodesSummary
-        RegisterDefaultHostManagementConfiguration UpdateCloudConnector ValidateCloudConnector
-    """,
     ("ssm", "opscenter: OpsItems and OpsMetadata"): """
         AssociateOpsItemRelatedItem CreateOpsItem CreateOpsMetadata DeleteOpsItem DeleteOpsMetadata
         DescribeOpsItems DisassociateOpsItemRelatedItem GetAccessToken GetCalendarState GetOpsItem

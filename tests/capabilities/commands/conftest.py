@@ -83,12 +83,16 @@ class Fleet:
             )  # fmt: skip
         made = Node(self._server, self._server.run(self._identity(node_id)), script)
         if platform:
-            self._ping(made.who, platform)
+            self._ping(made.who, PlatformType=platform)
         return made.connect() if online else made
 
-    def _ping(self, who: Identity, platform: str) -> None:
-        told = {"InstanceId": who.node_id, "AgentVersion": "3.3.0.0", "PlatformType": platform}
-        body = json.dumps(told | {"AgentName": "amazon-ssm-agent"}).encode()
+    def tell(self, node: Node, **told: str) -> None:
+        """What the node's agent says of its machine in UpdateInstanceInformation."""
+        self._ping(node.who, **told)
+
+    def _ping(self, who: Identity, **told: str) -> None:
+        about = {"InstanceId": who.node_id, "AgentName": "amazon-ssm-agent", "AgentVersion": "3.3.0.0"}
+        body = json.dumps(about | told).encode()
         headers = who.signed(
             "POST", "http://ssm.pilothouse.test/", body, "ssm",
             content_type="application/x-amz-json-1.1", x_amz_target="AmazonSSM.UpdateInstanceInformation",

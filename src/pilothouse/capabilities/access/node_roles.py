@@ -51,22 +51,23 @@ async def rights_of_role(tx: Transaction, account_id: str, iam_role: str) -> Nod
     return NodeRights(role.arn, role.role_id, Permissions.of(await held_by(tx, role)), await store.tags(role))
 
 
-async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> None:
-    """See that the caller may give nodes the role, and that it is one for nodes; make it if there is none.
+async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> str:
+    """The ARN of the role, once the caller may give it to nodes and it is one for nodes; make it if there is none.
 
     Raises AccessDeniedException, ValidationException.
     """
     name = _name(iam_role)
     store = RoleStore(tx, call.account_id)
     role = await store.find(name)
-    arn = role.arn if role is not None else role_arn(call.account_id, "/", name)
+    arn = role.arn if role is not None else role_arn(call.account_id, _path(iam_role), name)
     ask_own(call, "iam:PassRole", arn, {"iam:PassedToService": SERVICE})
     if role is None:
         ask_own(call, "iam:CreateRole", arn)
         ask_own(call, "iam:AttachRolePolicy", arn, {"iam:PolicyARN": CORE})
-        await make_node_role(call.house, tx, call.account_id, name)
+        await make_node_role(call.house, tx, call.account_id, iam_role)
     elif not _trusts(role):
         raise ValidationException(f"Nonexistent role or missing ssm service principal in trust policy: {arn}")
+    return arn
 
 
 async def make_node_role(house: House, tx: Transaction, account_id: str, iam_role: str) -> None:
@@ -79,7 +80,7 @@ async def make_node_role(house: House, tx: Transaction, account_id: str, iam_rol
     role = Role(
         account_id=account_id,
         name=name,
-        path="/",
+        path=_path(iam_role),
         role_id=house.ids.unique_id("AROA"),
         description="Made for managed nodes.",
         trust=_TRUST,
@@ -95,6 +96,11 @@ async def make_node_role(house: House, tx: Transaction, account_id: str, iam_rol
 
 def _name(iam_role: str) -> str:
     return iam_role.rpartition("/")[2]
+
+
+def _path(iam_role: str) -> str:
+    path = iam_role.strip("/").rpartition("/")[0]
+    return f"/{path}/" if path else "/"
 
 
 def _trusts(role: Role) -> bool:

@@ -91,12 +91,28 @@ class InvalidInstancePropertyFilterValue(ApiError):
     """A filter value that the key cannot have."""
 
 
+class InvalidAggregatorException(ApiError):
+    """A summary that cannot be made."""
+
+
+class ResourceDataSyncNotFoundException(ApiError):
+    """No such resource data sync."""
+
+
 class InvalidNextToken(ApiError):
     """The page token is not of this list."""
 
 
 class ResourceNotFoundException(ApiError):
-    """No such package."""
+    """No such package, or no such cloud connector."""
+
+
+class ConflictException(ApiError):
+    """Another cloud connector has the name."""
+
+
+class ServiceQuotaExceededException(ApiError):
+    """As many cloud connectors as there may be."""
 
 
 class PingStatus(Enum):
@@ -150,7 +166,9 @@ class Node:
     ip_address: str | None
     computer_name: str | None
     availability_zone: str | None
+    availability_zone_id: str | None
     connection_channel: str | None
+    agent_status: str | None
     resource_type: str = RESOURCE_TYPE
     source_type: str = SOURCE_TYPE
 

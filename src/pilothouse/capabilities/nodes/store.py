@@ -10,10 +10,10 @@ _ACTIVATION = (
     "select activation_id, account_id, region, code_hash, iam_role, description, default_instance_name,"
     " registration_limit, registrations_count, expires_at, created_at, tags, registration_metadata from activation"
 )
-_NODE = (
+NODE_COLUMNS = (
     "select node_id, account_id, region, activation_id, iam_role, default_instance_name, fingerprint, registered_at,"
     " last_contact_at, agent_name, agent_version, platform_type, platform_name, platform_version, ip_address,"
-    " computer_name, availability_zone, connection_channel from node"
+    " computer_name, availability_zone, availability_zone_id, connection_channel, agent_status from node"
 )
 INFORMATION = (
     "agent_name",
@@ -156,17 +156,17 @@ class NodeStore:
 
     async def by_id(self, node_id: str) -> Node | None:
         """By its id alone: who an agent is does not depend on the region that it signs with."""
-        row = await self._tx.row(f"{_NODE} where node_id = :node_id", node_id=node_id)
-        return None if row is None else _node(row)
+        row = await self._tx.row(f"{NODE_COLUMNS} where node_id = :node_id", node_id=node_id)
+        return None if row is None else node_of(row)
 
     async def find(self, account_id: str, region: str, node_id: str) -> Node | None:
         row = await self._tx.row(
-            f"{_NODE} where node_id = :node_id and account_id = :account_id and region = :region",
+            f"{NODE_COLUMNS} where node_id = :node_id and account_id = :account_id and region = :region",
             node_id=node_id,
             account_id=account_id,
             region=region,
         )
-        return None if row is None else _node(row)
+        return None if row is None else node_of(row)
 
     async def was_deregistered(self, node_id: str) -> bool:
         return bool(await self._tx.value("select 1 from deregistered_node where node_id = :node_id", node_id=node_id))
@@ -218,6 +218,15 @@ class NodeStore:
     async def forget_pending_roles(self) -> None:
         """They are there now."""
         await self._tx.execute("delete from pending_role")
+
+    async def ids(self, account_id: str, region: str) -> set[str]:
+        """Ids of all nodes here."""
+        rows = await self._tx.rows(
+            "select node_id from node where account_id = :account_id and region = :region",
+            account_id=account_id,
+            region=region,
+        )
+        return {row["node_id"] for row in rows}
 
     async def set_role(self, account_id: str, region: str, node_id: str, iam_role: str) -> bool:
         return bool(
@@ -290,7 +299,7 @@ class NodeStore:
         """The next nodes by id; each of `columns` must have one of its values."""
         wanted, values = _one_of(columns)
         rows = await self._tx.rows(
-            f"{_NODE} where account_id = :account_id and region = :region and node_id > :after{wanted}"
+            f"{NODE_COLUMNS} where account_id = :account_id and region = :region and node_id > :after{wanted}"
             " order by node_id limit :limit",
             account_id=account_id,
             region=region,
@@ -298,7 +307,7 @@ class NodeStore:
             limit=limit,
             **values,
         )
-        return [_node(row) for row in rows]
+        return [node_of(row) for row in rows]
 
     async def with_ids(self, account_id: str, region: str, node_ids: Sequence[str]) -> list[Node]:
         """Those of the ids that are nodes here, by id.
@@ -312,7 +321,7 @@ class NodeStore:
             if len(ids) > _CHUNK:
                 chunk += [chunk[-1]] * (_CHUNK - len(chunk))
             rows = await self._tx.rows(
-                f"{_NODE} where account_id = :account_id and region = :region"
+                f"{NODE_COLUMNS} where account_id = :account_id and region = :region"
                 " and node_id >= :first and node_id <= :last and node_id in (:node_ids) order by node_id",
                 node_ids=chunk,
                 first=chunk[0],
@@ -320,7 +329,7 @@ class NodeStore:
                 account_id=account_id,
                 region=region,
             )
-            found += [_node(row) for row in rows]
+            found += [node_of(row) for row in rows]
         return found
 
 
@@ -348,7 +357,8 @@ def _activation(row: Row) -> Activation:
     )
 
 
-def _node(row: Row) -> Node:
+def node_of(row: Row) -> Node:
+    """The node in a row of NODE_COLUMNS."""
     return Node(
         node_id=row["node_id"],
         account_id=row["account_id"],
@@ -367,5 +377,7 @@ def _node(row: Row) -> Node:
         ip_address=row["ip_address"],
         computer_name=row["computer_name"],
         availability_zone=row["availability_zone"],
+        availability_zone_id=row["availability_zone_id"],
         connection_channel=row["connection_channel"],
+        agent_status=row["agent_status"],
     )

@@ -60,7 +60,7 @@ async def ids_tagged(tx: Transaction, account_id: str, region: str, key: str, va
 
 async def _fitting(tx: Transaction, account_id: str, region: str, key: str, values: Sequence[str]) -> set[str]:
     if key == "InstanceIds":
-        return set(values)
+        return await NodeStore(tx).ids(account_id, region) if "*" in values else set(values)
     if key == "tag-key" or (key.startswith("tag:") and len(key) > len("tag:")):
         return await ids_tagged(tx, account_id, region, key, values)
     if key == "resource-groups:Name":

@@ -4,13 +4,13 @@ Owns the table service_setting and the list of the settings there are. What a se
 asks for its value.
 """
 
-from pilothouse.call import Capability
+from pilothouse.call import Call, Capability
 from pilothouse.capabilities.service_settings import operations
-from pilothouse.capabilities.service_settings.model import SETTINGS
+from pilothouse.capabilities.service_settings.model import SETTINGS, Changed
 from pilothouse.capabilities.service_settings.store import SettingStore
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY", "value"]
+__all__ = ["CAPABILITY", "change", "reset", "value"]
 
 
 async def value(tx: Transaction, account_id: str, region: str, setting_id: str) -> str:
@@ -21,6 +21,22 @@ async def value(tx: Transaction, account_id: str, region: str, setting_id: str) 
     setting = SETTINGS[setting_id]
     changed = await SettingStore(tx, account_id, region).changed(setting_id)
     return setting.default if changed is None else changed.value
+
+
+async def change(call: Call, tx: Transaction, setting_id: str, value: str) -> None:
+    """Give a setting of the caller's account a value that it allows, for an operation that stands for this."""
+    store = SettingStore(tx, call.account_id, call.region)
+    await store.lock(setting_id)
+    await store.change(
+        setting_id, Changed(value=value, modified_at=call.clock.millis(), modified_by=call.principal.arn)
+    )
+
+
+async def reset(call: Call, tx: Transaction, setting_id: str) -> None:
+    """Give a setting of the caller's account its default again."""
+    store = SettingStore(tx, call.account_id, call.region)
+    await store.lock(setting_id)
+    await store.reset(setting_id)
 
 
 CAPABILITY = Capability.of("service_settings", operations)

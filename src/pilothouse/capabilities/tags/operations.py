@@ -20,6 +20,7 @@ from pilothouse.storage import Transaction
 _KINDS: Final = {
     "Association": "association",
     "Automation": "automation-execution",
+    "CloudConnector": "cloud-connector",
     "Document": "document",
     "MaintenanceWindow": "maintenancewindow",
     "ManagedInstance": "managed-instance",
