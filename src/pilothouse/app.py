@@ -37,13 +37,15 @@ from pilothouse.crypto.resealing import lying_below, reseal
 from pilothouse.crypto.ring import Ring, knows_a_key, open_ring
 from pilothouse.crypto.rotation import alone_in_use, remove_retired
 from pilothouse.crypto.sealed import Sealed
+from pilothouse.crypto.store import RingStore
 from pilothouse.crypto.vault import SealBroken
 from pilothouse.gateway import control_channel, downloads, presence
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime import metrics
-from pilothouse.runtime.bus import Bus
+from pilothouse.runtime.bus import Bus, Link
+from pilothouse.runtime.bus_postgresql import PostgresqlLink
 from pilothouse.runtime.clock import Clock, SystemClock
 from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
@@ -295,13 +297,30 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
             *(job for capability in CAPABILITIES for job in capability.jobs),
         ]
         lasting = [work for capability in CAPABILITIES for work in capability.lasting]
+        link = await _link(house)
         async with edge.running(), asyncio.TaskGroup() as background:
-            running = background.create_task(run_jobs(house, jobs, lasting), name="jobs")
+            running = [background.create_task(run_jobs(house, jobs, lasting), name="jobs")]
+            if link is not None:
+                running.append(background.create_task(house.bus.keep_linked(link, house.process_id), name="bus"))
             try:
                 yield Application(house, _front(house, authenticator, edge, streams), edge, root, streams)
             finally:
-                running.cancel()
+                for task in running:
+                    task.cancel()
                 await house.outbound.close()
+
+
+async def _link(house: House) -> Link | None:
+    """The way to the other processes of the installation; None where there can be none. Raises StartFailed."""
+    url = house.settings.bus
+    if not url:
+        return PostgresqlLink(house.settings.database_url) if house.database.engine == "postgresql" else None
+    if url.partition("://")[0] not in {"nats", "tls"}:
+        raise StartFailed(f"the bus {url.partition('://')[0]!r} is not known; use nats://host:port or tls://host:port")
+    from pilothouse.runtime.bus_nats import NatsLink  # a library that few installations need
+
+    async with house.database.reading() as tx:
+        return NatsLink(url, str(await RingStore(tx).begun_at()))
 
 
 async def _trail(house: House) -> Audit:

@@ -23,6 +23,9 @@ def serve(
     http: Annotated[str | None, typer.Option(help="Plain listener, loopback only. Default 127.0.0.1:7700.")] = None,
     https: Annotated[str | None, typer.Option(help="TLS listener for nodes. Default 0.0.0.0:7743.")] = None,
     database: Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")] = None,
+    bus: Annotated[
+        str | None, typer.Option(help="nats://... for wake-ups between servers, instead of PostgreSQL's NOTIFY.")
+    ] = None,
     name: Annotated[list[str] | None, typer.Option(help="Host name or address the certificate covers.")] = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="Any 12-digit key with secret 'test' works. Loopback only.")
@@ -35,7 +38,13 @@ def serve(
     logs.configure(level=log_level)
     directory = _usable_directory(data_directory(data))
     settings = settings_of(
-        directory, http=http, https=https, database=database, names=tuple(name) if name else None, dev=dev or None
+        directory,
+        http=http,
+        https=https,
+        database=database,
+        bus=bus,
+        names=tuple(name) if name else None,
+        dev=dev or None,
     )
     held = _hold(directory)
     gc.freeze()  # what start-up has made stays; looking through it at each collection would cost every request

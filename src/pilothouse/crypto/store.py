@@ -44,6 +44,11 @@ class RingStore:
         found: str | None = await self._tx.value("select key_fingerprint from installation where id = 1")
         return found
 
+    async def begun_at(self) -> int:
+        """When the database was begun, epoch milliseconds: it never changes."""
+        begun: int = await self._tx.value("select created_at from installation where id = 1")
+        return begun
+
     async def set_fingerprint(self, fingerprint: str, now: int) -> None:
         await self._tx.execute(
             "insert into installation (id, key_fingerprint, created_at) values (1, :fingerprint, :now)"

@@ -1,11 +1,48 @@
-"""Wake-up bus: says that something changed, never what. No fact lives only here."""
+"""Wake-up bus: says that something changed, never what. No fact lives only here.
+
+Listeners are in this process. A *link* brings wake-ups to the other processes of the installation, gathered into
+parcels; what it loses, the slow sweeps of those who wait find.
+"""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+log = structlog.get_logger()
 
 Listener = Callable[[str], None]
+
+_GATHER_SECONDS: Final = 0.002
+"""How long wake-ups wait for others to travel with: a command to thousands of nodes wakes each of them."""
+_PARCEL: Final = 6000
+"""Characters of keys in a parcel. PostgreSQL's NOTIFY carries less than 8000 bytes."""
+_WAITING: Final = 100_000
+"""Wake-ups that wait for a link at most; sweeps find what the others would have told."""
+
+
+class LinkDown(Exception):
+    """The link has no connection now."""
+
+
+class Link(Protocol):
+    """The way to the other processes. It connects by itself, and again, and may lose parcels."""
+
+    async def run(self, received: Callable[[bytes], None]) -> None:
+        """Hold the connection until cancelled; `received` gets the parcels of all processes, this one too."""
+
+    async def send(self, parcel: bytes) -> None:
+        """Raises LinkDown."""
+
+
+class _Parcel(msgspec.Struct):
+    sender: str
+    keys: dict[str, list[str]]
+    """By topic."""
 
 
 class Woken:
@@ -28,10 +65,12 @@ class Woken:
 
 
 class Bus:
-    """In-process wake-ups by topic and key. Listeners return at once (they set an event or queue the key)."""
+    """Wake-ups by topic and key. Listeners return at once (they set an event or queue the key)."""
 
     def __init__(self) -> None:
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
+        self._leaving: dict[tuple[str, str], None] = {}
+        self._some_leave: asyncio.Event | None = None
 
     def listen(self, topic: str, listener: Listener) -> None:
         """Call `listener(key)` on each wake-up of the topic."""
@@ -57,6 +96,64 @@ class Bus:
         return bool(self._listeners[topic])
 
     def wake(self, topic: str, key: str) -> None:
-        """Tell the listeners of the topic that `key` is worth a look. Use `tx.after_commit` to call it."""
+        """Tell the listeners of the topic, in every process, that `key` is worth a look.
+
+        Use `tx.after_commit` to call it.
+        """
+        self.wake_here(topic, key)
+        if self._some_leave is not None and len(self._leaving) < _WAITING:
+            self._leaving[topic, key] = None
+            self._some_leave.set()
+
+    def wake_here(self, topic: str, key: str) -> None:
+        """Tell the listeners in this process alone."""
         for listener in tuple(self._listeners[topic]):
             listener(key)
+
+    async def keep_linked(self, link: Link, process_id: str) -> None:
+        """Exchange wake-ups with the other processes until cancelled."""
+
+        def received(text: bytes) -> None:
+            try:
+                parcel = msgspec.json.decode(text, type=_Parcel)
+            except msgspec.MsgspecError as error:
+                log.warning("bus.parcel_not_understood", error=str(error))
+                return
+            if parcel.sender != process_id:
+                for topic, keys in parcel.keys.items():
+                    for key in keys:
+                        self.wake_here(topic, key)
+
+        self._some_leave = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(link.run(received), name="bus link")
+                both.create_task(self._send(link, process_id, self._some_leave), name="bus parcels")
+        finally:
+            self._some_leave = None
+            self._leaving.clear()
+
+    async def _send(self, link: Link, process_id: str, some: asyncio.Event) -> None:
+        while True:
+            await some.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            some.clear()
+            leaving, self._leaving = self._leaving, {}
+            try:
+                for keys in _parcels(leaving):
+                    await link.send(msgspec.json.encode(_Parcel(process_id, keys)))
+            except LinkDown as error:
+                log.debug("bus.not_told", wakes=len(leaving), error=str(error))
+
+
+def _parcels(leaving: dict[tuple[str, str], None]) -> Iterator[dict[str, list[str]]]:
+    keys: dict[str, list[str]] = {}
+    size = 0
+    for topic, key in leaving:
+        size += len(msgspec.json.encode(key)) + (0 if topic in keys else len(topic) + 6)
+        if size > _PARCEL and keys:
+            yield keys
+            keys, size = {}, len(key) + len(topic)
+        keys.setdefault(topic, []).append(key)
+    if keys:
+        yield keys

@@ -98,6 +98,8 @@ class Settings:
     https: str = "0.0.0.0:7743"
     database: str = ""
     """`postgresql://...`; empty: SQLite in the data directory."""
+    bus: str = ""
+    """`nats://...` for wake-ups between server processes; empty: PostgreSQL's own NOTIFY where that is the database."""
     master_key: str = ""
     """`file`, `environment`, `aws-kms:...`, `transit:...`; empty: the environment's, else the file."""
     names: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ async def keep_sealed(house: House) -> None:
                 log.error("audit.chain_broken", hint="pilothouse audit verify says what was altered")
                 continue
             if chain.last_seq > anchored:
-                house.bus.wake(SEALED, "")
+                house.bus.wake_here(SEALED, "")
                 now = house.clock.millis()
                 if not 0 <= now - last < _ANCHOR_MS:
                     anchor(house.settings.data, key, chain)

@@ -129,7 +129,7 @@ class Trail:
         return f"{at >> 16:08x}-{at & 0xFFFF:04x}-7{self._count:03x}{random[18:]}"
 
     def _wake(self) -> None:
-        self._house.bus.wake(WRITTEN, "")
+        self._house.bus.wake_here(WRITTEN, "")
 
 
 def _line(record: Record) -> bytes:

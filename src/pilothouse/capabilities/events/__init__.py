@@ -26,7 +26,8 @@ async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None
     EventStore(tx, event.account_id, event.region).add(event)
     topic = ORDERED if tx.serial else WRITTEN
     key = scope_key(event.account_id, event.region)
-    tx.after_commit(lambda: house.bus.wake(topic, key))
+    wake = house.bus.wake if topic == ORDERED else house.bus.wake_here  # this process orders what it wrote
+    tx.after_commit(lambda: wake(topic, key))
 
 
 async def _ended(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
