@@ -6,7 +6,7 @@ An invocation never leaves a final status, also when a late reply arrives. `comm
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.commands import jobs, listing, operations
+from pilothouse.capabilities.commands import jobs, listing, operations, planning
 from pilothouse.capabilities.commands.agent import CancelSender, CommandSender
 from pilothouse.capabilities.commands.leaving import node_deregistered
 from pilothouse.capabilities.commands.progress import CANCEL_TOPIC, COMMAND_TOPIC
@@ -15,6 +15,7 @@ CAPABILITY = Capability.of(
     "commands",
     operations,
     listing,
+    planning,
     jobs,
     topics={COMMAND_TOPIC: CommandSender(), CANCEL_TOPIC: CancelSender()},
     listeners={"node.deregistered": node_deregistered},

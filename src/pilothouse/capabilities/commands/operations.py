@@ -35,7 +35,7 @@ def checked_command_id(command_id: str) -> str:
     return command_id.lower()
 
 
-def _send_resources(call: Call, request: Shape) -> list[str]:
+def send_resources(call: Call, request: Shape) -> list[str]:
     document = request["DocumentName"]
     named = (
         document if document.startswith("arn:") else f"arn:aws:ssm:{call.region}:{call.account_id}:document/{document}"
@@ -47,7 +47,7 @@ def _node_arns(call: Call, ids: Iterable[str]) -> list[str]:
     return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{each}" for each in ids]
 
 
-@operation("ssm", "SendCommand", writes=True, resources=_send_resources)
+@operation("ssm", "SendCommand", writes=True, resources=send_resources)
 async def send_command(call: Call, request: Shape) -> Shape:
     """Queue a document for many nodes. Targets are resolved now; nodes that are away get it when they return."""
     sending.check_request(request)
@@ -57,7 +57,7 @@ async def send_command(call: Call, request: Shape) -> Shape:
         )
         denied: frozenset[str] = frozenset()
         if request.get("Targets"):  # those that fit now, each by itself; the ids that a request names were asked before
-            denied = await _denied(call, tx, [node.node_id for node in chosen])
+            denied = await denied_among(call, tx, [node.node_id for node in chosen])
         document = await documents.for_run(
             tx, call.account_id, call.region, request["DocumentName"], request.get("DocumentVersion"),
             request.get("DocumentHash"), request.get("DocumentHashType"),
@@ -73,7 +73,7 @@ async def send_command(call: Call, request: Shape) -> Shape:
     return {"Command": shapes.command(command)}
 
 
-async def _denied(call: Call, tx: Transaction, found: Sequence[str]) -> frozenset[str]:
+async def denied_among(call: Call, tx: Transaction, found: Sequence[str]) -> frozenset[str]:
     """Those of the nodes that fit targets on which the caller may not run it: they get an invocation that says so.
 
     Raises AccessDeniedException where none fits and the caller may not send to all.

@@ -96,7 +96,7 @@ def new_command(
     )
     counts = Counts(target_count=len(nodes))
     for node in nodes:
-        first = _first(document, node, denied)
+        first = first_details(document, node, denied)
         if first is Details.PENDING:
             counts.waiting += 1
         else:
@@ -130,7 +130,7 @@ def new_command(
     )
 
 
-def _first(document: documents.Document, node: Node, denied: frozenset[str]) -> Details:
+def first_details(document: documents.Document, node: Node, denied: frozenset[str]) -> Details:
     """What an invocation begins as."""
     if node.node_id in denied:
         return Details.ACCESS_DENIED
@@ -153,7 +153,7 @@ def invocations(
             details=first,
             finished_at=None if first is Details.PENDING else command.requested_at,
         )
-        for node, first in ((node, _first(document, node, denied)) for node in nodes)
+        for node, first in ((node, first_details(document, node, denied)) for node in nodes)
     ]
 
 

@@ -10,6 +10,7 @@ What a node may do is what its role allows (`access.node_roles`).
 from pilothouse.call import Capability
 from pilothouse.capabilities.nodes import agent, connectors, host_management, operations, overview
 from pilothouse.capabilities.nodes.connectors import CONNECTOR_TYPE, connector_taggable, connector_tags_of
+from pilothouse.capabilities.nodes.listing import sightings
 from pilothouse.capabilities.nodes.model import (
     RESOURCE_TYPE,
     DuplicateInstanceId,
@@ -28,7 +29,7 @@ from pilothouse.capabilities.nodes.registry import (
     touched,
 )
 from pilothouse.capabilities.nodes.rights import Rights, make_pending_roles
-from pilothouse.capabilities.nodes.targets import resolve_targets
+from pilothouse.capabilities.nodes.targets import resolve_targets, why_not
 
 CAPABILITY = Capability.of(
     "nodes",
@@ -54,6 +55,8 @@ __all__ = [
     "public_key",
     "registered",
     "resolve_targets",
+    "sightings",
     "signed_by",
     "touched",
+    "why_not",
 ]

@@ -169,6 +169,12 @@ async def nodes_after(tx: Transaction, scope: Scope, query: NodeQuery, after: st
     return [(node, seen) for node, (_, seen) in zip(named, found, strict=True)]
 
 
+async def sightings(tx: Transaction, nodes: Sequence[Node], now_ms: int, online_seconds: int) -> dict[str, Sighting]:
+    """Whether each of the nodes answers, by id."""
+    connected = await presence.connected(tx, [node.node_id for node in nodes], now_ms)
+    return {node.node_id: sighting(node, connected.get(node.node_id), now_ms, online_seconds) for node in nodes}
+
+
 async def _wanted_ids(tx: Transaction, scope: Scope, query: NodeQuery) -> list[str] | None:
     """Ids that the id and tag filters leave, ascending; None if there are no such filters."""
     sets = list(query.ids)
@@ -197,5 +203,5 @@ async def _batch(
 async def _seen(tx: Transaction, scope: Scope, nodes: list[Node]) -> list[Seen]:
     if not nodes:
         return []
-    connected = await presence.connected(tx, [node.node_id for node in nodes], scope.now_ms)
-    return [(node, sighting(node, connected.get(node.node_id), scope.now_ms, scope.online_seconds)) for node in nodes]
+    seen = await sightings(tx, nodes, scope.now_ms, scope.online_seconds)
+    return [(node, seen[node.node_id]) for node in nodes]

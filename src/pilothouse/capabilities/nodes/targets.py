@@ -15,10 +15,12 @@ from pilothouse.capabilities.nodes.model import (
     Node,
     is_node_id,
 )
-from pilothouse.capabilities.nodes.registry import with_names
+from pilothouse.capabilities.nodes.registry import chunks, with_names
 from pilothouse.capabilities.nodes.store import NodeStore
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
+
+_MANY = 500
 
 
 async def resolve_targets(
@@ -46,6 +48,35 @@ async def resolve_targets(
         if not chosen:
             return []
     return await with_names(tx, await NodeStore(tx).with_ids(account_id, region, sorted(chosen or ())))
+
+
+async def why_not(
+    tx: Transaction, account_id: str, region: str, targets: Sequence[Mapping[str, Any]]
+) -> list[tuple[Node, str]]:
+    """Every node that does not fit the targets, by id, and the first target that it does not fit."""
+    others: dict[str, str] = {}
+    everybody = await NodeStore(tx).ids(account_id, region)
+    for target in targets:
+        key, values = target.get("Key", ""), target.get("Values") or []
+        unfit = sorted(everybody - others.keys() - await _fitting(tx, account_id, region, key, values))
+        if key.startswith("tag:"):
+            others |= await _told_by_tag(tx, account_id, region, unfit, key.removeprefix("tag:"))
+        else:
+            others |= dict.fromkeys(unfit, f"{key} names others")
+    found = await with_names(tx, await NodeStore(tx).with_ids(account_id, region, sorted(others)))
+    return [(node, others[node.node_id]) for node in found]
+
+
+async def _told_by_tag(
+    tx: Transaction, account_id: str, region: str, node_ids: Sequence[str], key: str
+) -> dict[str, str]:
+    found = {}
+    for chunk in chunks(node_ids, _MANY):
+        of_each = await tags.of_each(tx, account_id, region, RESOURCE_TYPE, chunk)
+        for node_id in chunk:
+            value = of_each.get(node_id, {}).get(key)
+            found[node_id] = f"it has no tag {key}" if value is None else f"its tag {key} is {value}"
+    return found
 
 
 async def ids_tagged(tx: Transaction, account_id: str, region: str, key: str, values: Sequence[str]) -> set[str]:
