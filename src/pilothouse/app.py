@@ -350,7 +350,10 @@ def _edge(house: House, authenticator: Authenticator) -> Edge:
     async def authenticate(request: Request) -> tuple[Principal, str]:
         return await authenticator.principal(request, "ssmmessages")
 
-    return Edge(house, senders, authenticate, nodes.Rights(house).may_stay, process_id=house.process_id)
+    extensions = {name: each for capability in CAPABILITIES for name, each in capability.extensions.items()}
+    return Edge(
+        house, senders, authenticate, nodes.Rights(house).may_stay, process_id=house.process_id, extensions=extensions
+    )
 
 
 def _streams(house: House, authenticator: Authenticator) -> Streams:

@@ -317,15 +317,41 @@ async def _no_handler(call: Call, request: Shape) -> Shape:
 
 
 def stream(
-    service: str, name: str, *, path: str, media_type: str
+    service: str, name: str, *, path: str, media_type: str, action: str | None = None
 ) -> Callable[[Callable[[Call, Query], Awaitable[Callable[[Stream], Awaitable[None]]]]], StreamRoute]:
-    """Make a stream's route of the function that opens it; `service:Name` is the action for policies."""
+    """Make a stream's route of the function that opens it; policies are asked about `action`, or `service:Name`."""
 
     def mark(opens: Callable[[Call, Query], Awaitable[Callable[[Stream], Awaitable[None]]]]) -> StreamRoute:
-        asked = operation(service, name)(_no_handler).__operation__  # type: ignore[attr-defined]
+        asked = operation(service, name, action=action)(_no_handler).__operation__  # type: ignore[attr-defined]
         return StreamRoute(path=path, media_type=media_type, operation=asked, open=opens)
 
     return mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message of an extension, which a node sent on its own control channel."""
+
+    account_id: str
+    region: str
+    node_id: str
+    payload: bytes = field(repr=False)
+    answer: Callable[[str, bytes], None]
+    """(message type, payload): send it on the same channel. Returns at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """What our agent and this server can do beyond the protocol of the official agent.
+
+    See docs/reference/agent-protocol-extensions.md.
+    """
+
+    version: int
+    offer: Mapping[str, Any]
+    """What the server says of it besides the version when a channel opens."""
+    messages: Mapping[str, Callable[[House, Sequence[Said]], Awaitable[None]]]
+    """Message type to the function that hears them, many at once, in the order in which each node said them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +373,8 @@ class Capability:
     """Kind in the ARN of resources, such as `parameter`, to the function that gives their tags to policies."""
     shareable: Mapping[str, FindShareable] = field(default_factory=dict)
     """Kind in the ARN of resources that policies can be put on to the function that finds one."""
+    extensions: Mapping[str, Extension] = field(default_factory=dict)
+    """Name to what is said in its messages between our agent and the capability."""
     lasting: tuple[Lasting, ...] = ()
     streams: tuple[StreamRoute, ...] = ()
 

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import structlog
 
-from pilothouse.call import House
+from pilothouse.call import Extension, House
 from pilothouse.gateway.delivery import Outgoing
 from pilothouse.gateway.frames import MAX_FRAME, Frame, encode
 from pilothouse.gateway.payloads import AGENT_JOB, AgentJob, write
@@ -56,6 +56,8 @@ class Channel:
         self._owner: asyncio.TaskGroup | None = None
         self.closing = asyncio.Event()
         self.why = ""
+        self.extensions: Mapping[str, Extension] = {}
+        """Those that both sides know."""
 
     def owned_by(self, group: asyncio.TaskGroup) -> None:
         """The task group in which frames are written; it ends with the connection."""

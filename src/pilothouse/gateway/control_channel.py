@@ -15,12 +15,13 @@ from xml.sax.saxutils import escape
 
 import structlog
 
-from pilothouse.call import House
+from pilothouse.call import Extension, House, Said
 from pilothouse.errors import AccessDeniedException, ApiError
 from pilothouse.gateway import presence
 from pilothouse.gateway.channels import Channel, Channels, MessageIds
 from pilothouse.gateway.delivery import Answer
 from pilothouse.gateway.dispatcher import Dispatcher
+from pilothouse.gateway.extension_intake import ExtensionIntake
 from pilothouse.gateway.frames import MAX_FRAME, Frame, FrameInvalid, decode
 from pilothouse.gateway.intake import Intake
 from pilothouse.gateway.payloads import (
@@ -30,6 +31,7 @@ from pilothouse.gateway.payloads import (
     AGENT_STATISTICS,
     AGENT_TASK_ACKNOWLEDGE,
     AGENT_TASK_COMPLETE,
+    EXTENSIONS,
     AgentJobReplyAck,
     AgentTaskAcknowledge,
     node_of,
@@ -73,9 +75,11 @@ class ControlChannels:
 
     def __init__(
         self, house: House, authenticate: Authenticate, may_stay: MayStay, channels: Channels, dispatcher: Dispatcher,
-        intake: Intake, process_id: str,
+        intake: Intake, process_id: str, extensions: Mapping[str, Extension], beyond: ExtensionIntake,
     ) -> None:  # fmt: skip
         self._house = house
+        self._extensions = extensions
+        self._beyond = beyond
         self._authenticate = authenticate
         self._may_stay = may_stay
         self._channels = channels
@@ -157,14 +161,14 @@ class ControlChannels:
             channel.why = "no token came"
             return False
         try:
-            token = read_open(event.get("text") or event.get("bytes") or b"").token
+            shown = read_open(event.get("text") or event.get("bytes") or b"")
         except (ValueError, RecursionError):
             channel.why = "the first message holds no token"
             return False
         now = self._house.clock.millis()
         async with self._house.database.transaction() as tx:
             used = await tx.execute(
-                _REDEEM, token_hash=_hash(token), node_id=channel.node_id, account_id=channel.account_id, now=now
+                _REDEEM, token_hash=_hash(shown.token), node_id=channel.node_id, account_id=channel.account_id, now=now
             )
             if not used:
                 channel.why = "the token is not valid"
@@ -175,6 +179,9 @@ class ControlChannels:
             )  # fmt: skip
             await self._contact(tx, channel)
             tx.after_commit(lambda: self._house.bus.wake(CHANNEL, channel.node_id))
+        channel.extensions = {
+            name: each for name, each in self._extensions.items() if shown.extensions.get(name, 0) >= each.version
+        }
         return True
 
     async def _converse(self, channel: Channel, receive: Receive) -> None:
@@ -185,6 +192,7 @@ class ControlChannels:
         try:
             async with asyncio.TaskGroup() as both:
                 channel.owned_by(both)
+                self._offer(channel)
                 reader = both.create_task(self._read(channel, receive), name=f"frames of {channel.node_id}")
                 self._dispatcher.channel_opened(channel.node_id)
                 await channel.closing.wait()
@@ -194,6 +202,12 @@ class ControlChannels:
             self._channels.leave(channel)
             log.info("control_channel.closed", node_id=channel.node_id, why=channel.why)
         await self._left(channel)
+
+    def _offer(self, channel: Channel) -> None:
+        """Say what of the extensions that the agent knows is taken here."""
+        if channel.extensions:
+            offers = {name: {"version": each.version, **each.offer} for name, each in channel.extensions.items()}
+            channel.put(EXTENSIONS, write({"schemaVersion": 1, **offers}), self._house)
 
     async def _left(self, channel: Channel) -> None:
         """Take the channel out of the table. Should that fail, the process's next beat does it."""
@@ -234,8 +248,20 @@ class ControlChannels:
         handler = _HANDLERS.get(frame.message_type)
         if handler is not None:
             await handler(self, channel, frame)
+        elif any(frame.message_type in each.messages for each in channel.extensions.values()):
+            self._hear_extension(channel, frame)
         elif frame.message_type not in AGENT_STATISTICS:
             log.info("control_channel.type_unknown", node_id=channel.node_id, message_type=frame.message_type[:32])
+
+    def _hear_extension(self, channel: Channel, frame: Frame) -> None:
+        def answer(message_type: str, payload: bytes) -> None:
+            channel.put(message_type, payload, self._house)
+
+        said = Said(
+            account_id=channel.account_id, region=channel.region, node_id=channel.node_id, payload=frame.payload,
+            answer=answer,
+        )  # fmt: skip
+        self._beyond.put(frame.message_type, said)
 
     async def _job_ack(self, channel: Channel, frame: Frame) -> None:
         ack = read_ack(frame.payload)

@@ -13,12 +13,13 @@ from typing import Any
 
 import structlog
 
-from pilothouse.call import House, Job, Operation
+from pilothouse.call import Extension, House, Job, Operation
 from pilothouse.gateway import delivery, outbox, presence
 from pilothouse.gateway.channels import Channels
 from pilothouse.gateway.control_channel import Authenticate, ControlChannels, MayStay, Receive, Send
 from pilothouse.gateway.dispatcher import Dispatcher
 from pilothouse.gateway.ec2messages import Ec2Messages
+from pilothouse.gateway.extension_intake import ExtensionIntake
 from pilothouse.gateway.intake import Intake
 from pilothouse.gateway.outbox import Sender
 from pilothouse.storage import StorageUnavailable, Transaction
@@ -32,16 +33,18 @@ class Edge:
 
     def __init__(
         self, house: House, senders: Mapping[str, Sender], authenticate: Authenticate, may_stay: MayStay,
-        process_id: str,
+        process_id: str, extensions: Mapping[str, Extension] | None = None,
     ) -> None:  # fmt: skip
         self._house = house
         self._process_id = process_id
         self._senders = delivery.Senders(senders)
         self._intake = Intake(house, self._senders)
+        self._beyond = ExtensionIntake(house, extensions or {})
         self.channels = Channels()
         self._dispatcher = Dispatcher(house, self._senders, self.channels, process_id)
         self.control = ControlChannels(
-            house, authenticate, may_stay, self.channels, self._dispatcher, self._intake, process_id
+            house, authenticate, may_stay, self.channels, self._dispatcher, self._intake, process_id,
+            extensions or {}, self._beyond,
         )  # fmt: skip
         self._polling = Ec2Messages(house, self._senders, self._intake)
         self.operations: tuple[Operation, ...] = self._polling.operations()
@@ -85,6 +88,7 @@ class Edge:
             tasks = [
                 group.create_task(self._intake.run(), name="intake"),
                 group.create_task(self._dispatcher.run(), name="dispatcher"),
+                group.create_task(self._beyond.run(), name="extensions"),
                 group.create_task(self.control.keep_true(), name="presence"),
             ]
             try:

@@ -11,6 +11,7 @@ AGENT_JOB_REPLY = "agent_job_reply"
 AGENT_JOB_REPLY_ACK = "agent_job_reply_ack"
 AGENT_TASK_COMPLETE = "agent_task_complete"
 AGENT_TASK_ACKNOWLEDGE = "agent_task_acknowledge"
+EXTENSIONS = "pilothouse_extensions"
 AGENT_STATISTICS = frozenset({"agent_telemetry", "agent_update_result"})
 """Expected, and of no interest."""
 
@@ -66,6 +67,8 @@ class OpenControlChannel(msgspec.Struct):
     """The text frame that opens a control channel."""
 
     token: str = msgspec.field(name="TokenValue")
+    extensions: dict[str, int] = msgspec.field(name="Extensions", default_factory=dict)
+    """Of our own agent: what it can do beyond the protocol, with the highest version of each."""
 
 
 read_ack = msgspec.json.Decoder(AgentJobAck).decode

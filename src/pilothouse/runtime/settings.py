@@ -34,6 +34,8 @@ class CommandSettings:
 
     history_days: int = 30
     """Finished commands are removed after this."""
+    output_mib: int = 64
+    """So much of each output stream of a step on a node is kept, if the node shows it while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)

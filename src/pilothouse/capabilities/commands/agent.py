@@ -20,6 +20,7 @@ from pilothouse.capabilities.commands.model import (
     StepResult,
     StepStatus,
 )
+from pilothouse.capabilities.commands.output_store import OutputStore
 from pilothouse.capabilities.commands.progress import settle, withdraw
 from pilothouse.capabilities.commands.store import CommandStore
 from pilothouse.gateway.outbox import Message, Refusal, Reply
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 OUTPUT_MOST = 2_500
 STREAM_MOST = 24_000
 TRACE_MOST = 2_500
+_BEFORE_REBOOT = frozenset({"SuccessAndReboot", "PassedAndReboot"})
 
 
 class SendCommandContent(msgspec.Struct, kw_only=True):
@@ -190,6 +192,7 @@ class _Work:
         self._invocations: dict[str, Invocation] = {}
         self._changed: dict[str, Invocation] = {}
         self._ended: list[str] = []
+        self._rebooted: set[tuple[str, str]] = set()
         self._steps: dict[tuple[str, str], tuple[Invocation, StepResult]] = {}
         self._planned = {step.name for step in command.steps}
         self._slots = command.counts.slots
@@ -214,6 +217,8 @@ class _Work:
     def hear(self, invocation: Invocation, report: Report) -> None:
         """A reply: the steps it tells of, and where the invocation stands by it."""
         for name, step in (report.steps or {}).items():
+            if step.status in _BEFORE_REBOOT:
+                self._rebooted.add((invocation.node_id, name))
             known = self._steps.get((invocation.node_id, name))
             if name in self._planned and (known is None or known[1].status is StepStatus.IN_PROGRESS):
                 self._steps[invocation.node_id, name] = invocation, _result(name, step)
@@ -230,6 +235,8 @@ class _Work:
         store = CommandStore(self._tx)
         if self._steps:
             await store.save_steps(list(self._steps.values()))
+        for node_id, name in sorted(self._rebooted):
+            await OutputStore(self._tx, self._house.vault).begins_anew(self.command.command_id, node_id, name)
         if not self._changed:
             return
         await store.save_invocations(list(self._changed.values()))

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from pilothouse.call import House, job
 from pilothouse.capabilities.commands.model import Details
+from pilothouse.capabilities.commands.output_store import OutputStore
 from pilothouse.capabilities.commands.progress import settle
 from pilothouse.capabilities.commands.store import CommandStore
 from pilothouse.gateway import outbox
@@ -52,4 +53,7 @@ async def forget(house: House) -> None:
         if oldest is None:
             return
         async with house.database.transaction() as tx:
-            await CommandStore(tx).forget(oldest, _FORGET_BATCH)
+            store = CommandStore(tx)
+            nodes = await store.some_nodes(oldest, _FORGET_BATCH)
+            await OutputStore(tx, house.vault).forget(oldest, nodes)
+            await store.forget(oldest, nodes, whole=len(nodes) < _FORGET_BATCH)

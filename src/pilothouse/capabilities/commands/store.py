@@ -199,20 +199,22 @@ class CommandStore:
         )
         return found
 
-    async def forget(self, command_id: str, limit: int) -> bool:
-        """Remove up to `limit` invocations of the command, and itself with the last; True when it is gone."""
+    async def some_nodes(self, command_id: str, limit: int) -> list[str]:
+        """Nodes with an invocation of the command."""
         rows = await self._tx.rows(
             "select node_id from command_invocation where command_id = :id limit :limit", id=command_id, limit=limit
         )
+        return [row["node_id"] for row in rows]
+
+    async def forget(self, command_id: str, node_ids: Sequence[str], *, whole: bool) -> None:
+        """Remove the command's invocations on these nodes; `whole`: and the command itself."""
         for table in ("command_step", "command_invocation"):
             await self._tx.many(
                 f"delete from {table} where command_id = :id and node_id = :node_id",  # noqa: S608
-                [{"id": command_id, "node_id": row["node_id"]} for row in rows],
+                [{"id": command_id, "node_id": node_id} for node_id in node_ids],
             )
-        if len(rows) < limit:
+        if whole:
             await self._tx.execute("delete from command where command_id = :id", id=command_id)
-            return True
-        return False
 
 
 def _standing(command: Command, status: CommandStatus) -> dict[str, Any]:
