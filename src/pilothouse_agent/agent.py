@@ -21,6 +21,7 @@ from pilothouse_agent.link.credentials import RoleCredentials
 from pilothouse_agent.link.https import Endpoint, Unreachable
 from pilothouse_agent.link.polling import MessagePolling
 from pilothouse_agent.machine import Machine, describe
+from pilothouse_agent.plugins import Node
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state import files
 from pilothouse_agent.state.commands import Commands
@@ -100,7 +101,8 @@ def _take_lock(state: StateDirectory) -> int:
 
 def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGroup) -> Parts:
     registration = state.registration()
-    endpoint = Endpoint(registration.host, registration.port, state.ca_file if state.ca_file.exists() else None)
+    ca_file = state.ca_file if state.ca_file.exists() else None
+    endpoint = Endpoint(registration.host, registration.port, ca_file)
     machine = describe(registration.host)
     credentials = RoleCredentials(endpoint, registration, state, settings)
     api = NodeApi(endpoint, registration.instance_id, registration.region, credentials)
@@ -111,8 +113,18 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
         outbox=outbox,
         settings=settings,
         group=group,
-        environment=_script_environment(state, api, machine),
-        fetch=lambda names: stored_parameters(api, names),
+        node=Node(
+            instance_id=registration.instance_id,
+            region=registration.region,
+            host=registration.host,
+            port=registration.port,
+            ca_file=ca_file,
+            credentials_file=state.credentials_file,
+            state=state.root,
+            machine=machine,
+            call=lambda operation, request: api.call(SSM, operation, request),
+            fetch=lambda names: stored_parameters(api, names),
+        ),
     )
     polling = MessagePolling(api=api, runner=runner, outbox=outbox, settings=settings)
     channel = ControlChannel(api=api, runner=runner, outbox=outbox, polling=polling, settings=settings)
@@ -127,17 +139,6 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
         polling=polling,
         channel=channel,
     )
-
-
-def _script_environment(state: StateDirectory, api: NodeApi, machine: Machine) -> dict[str, str]:
-    """What every script sees besides the agent's own environment (agent-protocol 3.3)."""
-    return {
-        "AWS_SHARED_CREDENTIALS_FILE": str(state.credentials_file),
-        "AWS_SSM_INSTANCE_ID": api.instance_id,
-        "AWS_SSM_REGION_NAME": api.region,
-        "AWS_SSM_PLATFORM_NAME": machine.platform_name,
-        "AWS_SSM_PLATFORM_VERSION": machine.platform_version,
-    }
 
 
 async def _send(parts: Parts, reply: Reply) -> Sending:

@@ -8,13 +8,13 @@ by resume(), which awaits what still runs and reports what ended meanwhile.
 import asyncio
 import json
 import traceback
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from pilothouse_agent import log, replies
-from pilothouse_agent.documents.plan import Fetch, InvalidDocument, Plan, plan
+from pilothouse_agent.documents.plan import InvalidDocument, Plan, plan
+from pilothouse_agent.plugins import Node
 from pilothouse_agent.replies import StepResult
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state.commands import CommandDirectory, Commands, Job, command_id_of
@@ -56,15 +56,14 @@ class CommandRunner:
         commands: Commands,
         outbox: Outbox,
         settings: Settings,
-        environment: Mapping[str, str],
-        fetch: Fetch,
+        node: Node,
         group: asyncio.TaskGroup,
     ) -> None:
         self._commands = commands
         self._outbox = outbox
         self._settings = settings
-        self._environment = environment
-        self._fetch = fetch
+        self._node = node
+        self._environment = _script_environment(node)
         self._group = group
         self._reading: set[str] = set()
         self._open: dict[str, CommandRun] = {}
@@ -125,7 +124,7 @@ class CommandRunner:
             key_prefix=texts["OutputS3KeyPrefix"],
             accepted_at=now_ms(),
         )
-        return job, await plan(members.get("documentcontent"), members.get("parameters"), self._fetch)
+        return job, await plan(members.get("documentcontent"), members.get("parameters"), self._node.fetch)
 
     def resume(self) -> int:
         """Take up what an earlier life of the agent left behind; how many commands that is."""
@@ -146,6 +145,7 @@ class CommandRunner:
             directory=directory,
             cancelled=asyncio.Event(),
             settings=self._settings,
+            node=self._node,
             environment={**self._environment, "SSM_COMMAND_ID": job.command_id},
         )
         if directory.cancelled:
@@ -222,3 +222,14 @@ class CommandRunner:
             ),
             ended,
         )
+
+
+def _script_environment(node: Node) -> dict[str, str]:
+    """What every script sees besides the agent's own environment (agent-protocol 3.3)."""
+    return {
+        "AWS_SHARED_CREDENTIALS_FILE": str(node.credentials_file),
+        "AWS_SSM_INSTANCE_ID": node.instance_id,
+        "AWS_SSM_REGION_NAME": node.region,
+        "AWS_SSM_PLATFORM_NAME": node.machine.platform_name,
+        "AWS_SSM_PLATFORM_VERSION": node.machine.platform_version,
+    }

@@ -3,6 +3,7 @@
 Limits are bytes; only the beginnings that can be needed are ever read into memory.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,15 @@ def combined(streams: Streams, limit: int = COMBINED_LIMIT) -> str:
         else:
             output, error = _cut(output, half, _OUTPUT_CUT), _cut(error, half, _ERROR_CUT)
     return (output + separator + error).decode("utf-8", "replace")
+
+
+def append(path: Path, note: str) -> None:
+    """Add a note of the agent's to a stream, on a line of its own."""
+    with path.open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        gap = b"\n" if file.read(1) not in (b"", b"\n") else b""
+        file.write(gap + note.encode() + b"\n")
 
 
 def _head(directory: Path | None, stream: str) -> bytes:

@@ -43,7 +43,7 @@ def _become_child(work: Callable[[], None], keep: Collection[int], quiet: bool) 
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
-        _close_all_but(keep)
+        close_all_but(keep)
         work()
         code = 0
     except BaseException:
@@ -52,7 +52,8 @@ def _become_child(work: Callable[[], None], keep: Collection[int], quiet: bool) 
         os._exit(code)
 
 
-def _close_all_but(keep: Collection[int]) -> None:
+def close_all_but(keep: Collection[int]) -> None:
+    """Close every descriptor but 0-2 and keep."""
     lowest = 3
     for descriptor in sorted(keep):
         os.closerange(lowest, descriptor)

@@ -18,6 +18,7 @@ NOT_ALLOWED = (
     "the script asked for a reboot (exit code 194), which this node does not allow; "
     "start the agent with --allow-reboot to permit it"
 )
+NOT_INSIDE = "the script asked for a reboot (exit code 194), which is not possible inside aws:runDocument"
 TOO_OFTEN = f"the script asked for a reboot (exit code 194) more than {MOST} times"
 
 

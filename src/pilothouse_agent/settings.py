@@ -24,13 +24,16 @@ class Settings:
     reply_retry: float = 30.0  # an unacknowledged reply is sent again
     reply_keep: float = 7200.0  # then it is dropped: the server has given up on it
     output_keep: float = 14 * 86400.0  # whole outputs of finished commands
+    output_limit: int = 256 * 1024 * 1024  # bytes kept of each stream of a step
+    download_limit: int = 4 * 1024 * 1024 * 1024  # bytes that one aws:downloadContent or package may bring
+    github_url: str = "https://api.github.com"  # the API that sourceType GitHub asks
     kill_grace: float = 3.0  # between SIGTERM and SIGKILL at cancel and timeout
     allow_reboot: bool = False  # whether a script's exit 194 may reboot this machine
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Raises InvalidSetting naming the variable."""
-        given: dict[str, int | float | bool] = {}
+        given: dict[str, int | float | bool | str] = {}
         for field in fields(cls):
             name = f"PILOTHOUSE_AGENT_{field.name.upper()}"
             text = environment.get(name)
@@ -43,12 +46,14 @@ class Settings:
         return cls(**given)  # type: ignore[arg-type]
 
 
-def _parse(text: str, kind: type) -> int | float | bool:
+def _parse(text: str, kind: type) -> int | float | bool | str:
+    if kind is str:
+        return text
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0"):
             raise ValueError(text)
         return text.lower() in ("true", "1")
     value = int(text) if kind is int else float(text)
-    if not 0 <= value < 1e9:
+    if not 0 <= value < 1e12:
         raise ValueError(text)
     return value

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pilothouse_agent import log, plugins, reboot
+from pilothouse_agent import log, output, plugins, reboot
 from pilothouse_agent.documents.plan import Plan, Step
 from pilothouse_agent.documents.preconditions import Verdict
-from pilothouse_agent.plugins import Run, RunResult
-from pilothouse_agent.replies import StepResult, worst
+from pilothouse_agent.plugins import Node, Run, RunResult
+from pilothouse_agent.replies import StepResult, document_status, worst
 from pilothouse_agent.settings import Settings
+from pilothouse_agent.state import files
 from pilothouse_agent.state.commands import CommandDirectory, Job
 from pilothouse_agent.times import now_ms
 
@@ -35,6 +36,9 @@ class CommandRun:
     environment: Mapping[str, str]
     cancelled: asyncio.Event
     settings: Settings
+    node: Node
+    streams: Path | None = None  # of a document that is a step: where the outputs of its own steps go
+    depth: int = 0  # documents around this one
 
 
 async def run_steps(command: CommandRun, report: Report) -> list[StepResult]:
@@ -56,7 +60,8 @@ async def run_steps(command: CommandRun, report: Report) -> list[StepResult]:
 
 def _has_started(command: CommandRun, number: int, step: Step) -> bool:
     """A step that began before a restart has a result of its own, which a later cancel does not change."""
-    return any((command.directory.run_directory(number, run) / "lock").exists() for run in range(len(step.runs)))
+    directories = (command.directory.run_directory(number, run) for run in range(len(step.runs)))
+    return any((directory / mark).exists() for directory in directories for mark in ("lock", "document.json"))
 
 
 async def _run_step(
@@ -77,14 +82,18 @@ async def _run_step(
         run = Run(
             command_id=command.job.command_id,
             directory=directory,
+            streams=command.streams or directory,
             downloads=command.directory.downloads,
             inputs=inputs,
-            environment=command.environment,
+            environment={**command.environment, **step.environment},
             cancelled=command.cancelled,
             settings=command.settings,
+            node=command.node,
+            run_inner=partial(_run_inner, command),
+            depth=command.depth,
         )
         done = await _run_with_reboots(command, run, plugin, partial(_reboot_report, step, report, results))
-        runs.append((directory, done))
+        runs.append((run.streams, done))
         if done.status == "Cancelled":
             break
     result = _step_result(step, runs)
@@ -107,6 +116,8 @@ async def _run_with_reboots(
     result = await plugin(run)
     if result.status != "SuccessAndReboot":
         return result
+    if command.depth:
+        return replace(result, status="Failed", error_note=reboot.NOT_INSIDE)
     if not command.settings.allow_reboot:
         return replace(result, status="Failed", error_note=reboot.NOT_ALLOWED)
     aside = reboot.prepare(run.directory)
@@ -114,6 +125,32 @@ async def _run_with_reboots(
         return replace(result, status="Failed", error_note=reboot.TOO_OFTEN)
     announce(aside, result)
     return await reboot.reboot(run.command_id)
+
+
+async def _run_inner(command: CommandRun, run: Run, plan: Plan) -> str:
+    """Run the steps of a document that is itself a step. What they write goes to that step's streams."""
+    inner = replace(
+        command,
+        plan=plan,
+        directory=CommandDirectory(run.directory, downloads=run.downloads),
+        streams=run.streams,
+        depth=run.depth + 1,
+    )
+    results = await run_steps(inner, lambda step, known: _add_notes(run, step, len(known)))
+    return document_status((result.status for result in results), total=len(results))
+
+
+def _add_notes(run: Run, step: StepResult, number: int) -> None:
+    """Append what the agent says about a step to the streams, once. Skipped steps leave no trace there."""
+    mark = run.directory / "steps" / str(number) / "noted"
+    if mark.exists() or step.status == "Skipped":
+        return
+    for _, *notes in step.streams:
+        for name, note in zip(("stdout", "stderr"), notes, strict=True):
+            if note:
+                output.append(run.streams / name, note)
+    files.make_private(mark.parent)
+    mark.touch()
 
 
 def _reboot_report(step: Step, report: Report, results: list[StepResult], directory: Path, result: RunResult) -> None:
@@ -168,8 +205,10 @@ def _without_plugin(step: Step, schema: str) -> StepResult:
         text = f"Step execution skipped: {step.plugin} does not exist on Linux. Step name: {step.key}"
         return _without_run(step, "Skipped", 0, text)
     if step.plugin in plugins.NOT_FOR_LINUX | plugins.NOT_HERE:
-        return _without_run(step, "Failed", 1, f"{step.plugin} is not supported by this agent. Step name: {step.key}")
-    return _without_run(step, "Failed", 1, f"{step.plugin} is no plugin that is known. Step name: {step.key}")
+        why = f"{step.plugin} is not supported by this agent"
+    else:
+        why = f"{step.plugin} is no plugin that is known"
+    return _without_run(step, "Failed", 1, f"{why}, which has {', '.join(plugins.NAMES)}. Step name: {step.key}")
 
 
 def _without_run(step: Step, status: str, code: int, text: str) -> StepResult:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from cryptography import x509
@@ -31,6 +31,8 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+
+from tests.agent.fake_stores import LogGroups, Objects
 
 ACTIVATION_ID = "11111111-2222-3333-4444-555555555555"
 ACTIVATION_CODE = "ABCDEFGHIJKLMNOPQRST"
@@ -89,6 +91,12 @@ class FakeServer:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     """What GET answers, by path."""
+    guarded: dict[str, str] = field(default_factory=dict)
+    """The Authorization that a path wants."""
+    documents: dict[str, str] = field(default_factory=dict)
+    """Content by name, or by name:version."""
+    objects: Objects = field(default_factory=Objects)
+    logs: LogGroups = field(default_factory=LogGroups)
 
     nodes: dict[str, Node] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -242,7 +250,18 @@ class FakeServer:
 
     async def _answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         path = target.partition("?")[0]
+        if "/s3/aws4_request" in headers.get("authorization", ""):
+            try:
+                self._verify(method, target, headers, body, "s3")
+            except Refused as refusal:
+                return refusal.status, "application/xml", f"<Error><Code>{refusal.code}</Code></Error>".encode()
+            try:
+                return self.objects.answer(method, target, headers, body)
+            finally:
+                await self._wake()
         if method == "GET":
+            if path in self.guarded and headers.get("authorization") != self.guarded[path]:
+                return 401, "text/plain", b"who are you?"
             found = self.files.get(path)
             return (200 if found else 404), "application/octet-stream", found.read_bytes() if found else b""
         try:
@@ -267,10 +286,16 @@ class FakeServer:
         if operation == "RequestManagedInstanceRoleToken":
             signer = self._verify_rsa(method, target, headers, body)
         elif operation != "RegisterManagedInstance":
-            signer = self._verify(method, target, headers, body, "ssm" if service == "AmazonSSM" else "ec2messages")
+            names = {"AmazonSSM": "ssm", "Logs_20140328": "logs"}
+            signer = self._verify(method, target, headers, body, names.get(service, "ec2messages"))
         elif "authorization" in headers:
             self._complain("registration must not be signed")
         self.calls.append(Call(operation, request, signer))
+        if service == "Logs_20140328":
+            code, answer = self.logs.answer(operation, request)
+            if code:
+                raise Refused(400, code)
+            return answer
         handler = getattr(self, f"_op_{operation}", None)
         if handler is None:
             raise Refused(400, "UnknownOperationException")
@@ -321,6 +346,12 @@ class FakeServer:
             "Parameters": [{"Name": name, **self.parameters[name]} for name in names if name in self.parameters],
             "InvalidParameters": [name for name in names if name not in self.parameters],
         }
+
+    async def _op_GetDocument(self, request: dict[str, Any], _signer: str) -> dict[str, Any]:  # noqa: N802
+        name = ":".join(request[member] for member in ("Name", "DocumentVersion") if member in request)
+        if name not in self.documents or request["DocumentFormat"] != "JSON":
+            raise Refused(400, "InvalidDocument", "The specified document does not exist.")
+        return {"Name": request["Name"], "Content": self.documents[name], "DocumentFormat": "JSON"}
 
     async def _op_GetMessages(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
         def mine() -> list[dict[str, Any]]:
@@ -428,7 +459,10 @@ class FakeServer:
             method=method, url=f"{self.url}{target}", headers={name: headers[name] for name in signed}, data=body
         )
         request.context["timestamp"] = headers["x-amz-date"]
-        auth = SigV4Auth(Credentials(key_id, self._secrets.get(key_id, ("",))[0]), service, REGION)
+        if service == "s3" and hashlib.sha256(body).hexdigest() != headers.get("x-amz-content-sha256"):
+            self._complain(f"the digest of the body of {target}")
+        kind = S3SigV4Auth if service == "s3" else SigV4Auth
+        auth = kind(Credentials(key_id, self._secrets.get(key_id, ("",))[0]), service, REGION)
         return key_id, fields["Signature"], request, auth, auth.string_to_sign(request, auth.canonical_request(request))
 
     def _verify(self, method: str, target: str, headers: dict[str, str], body: bytes, service: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pilothouse_agent.documents.plan import InvalidDocument, Plan, plan
 from pilothouse_agent.documents.preconditions import Verdict, judge
 from pilothouse_agent.documents.substitution import StoredParameter, UnresolvedReference, fill, references
-from pilothouse_agent.plugins.run_shell_script import timeout_of
+from pilothouse_agent.plugins.supervised import timeout_of
 
 names = st.from_regex(r"[a-zA-Z0-9]{1,8}", fullmatch=True)
 json_values = st.recursive(

@@ -5,10 +5,10 @@ Documents of schema 1.2 (runtimeConfig) and 2.x (mainSteps). Rules: agent-protoc
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pilothouse_agent.documents import substitution
+from pilothouse_agent.documents import limits, substitution
 from pilothouse_agent.documents.preconditions import Verdict, judge
 from pilothouse_agent.documents.substitution import StoredParameter, UnresolvedReference
 
@@ -34,6 +34,7 @@ class Step:
     verdict: str = Verdict.RUN.value
     reason: str = ""
     finally_step: bool = False
+    environment: dict[str, str] = field(default_factory=dict)  # parameters of interpolationType ENV_VAR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +52,19 @@ class Plan:
         return cls(schema=stored["schema"], steps=[Step(**step) for step in stored["steps"]])
 
 
-async def plan(document: object, given: object, fetch: Fetch) -> Plan:
-    """Check the document, resolve references and parameters. Raises InvalidDocument."""
+async def plan(document: object, given: object, fetch: Fetch, *, strict: bool = False) -> Plan:
+    """Check the document, resolve references and parameters. Raises InvalidDocument.
+
+    strict also checks what the server checks before it sends a command: for documents it has not seen.
+    """
     if not isinstance(document, dict):
         raise InvalidDocument("DocumentContent is not an object")
     given = given or {}
     if not isinstance(given, dict):
         raise InvalidDocument("Parameters is not an object")
     schema = document.get("schemaVersion")
+    if isinstance(schema, float):
+        schema = str(schema)  # YAML without quotes
     if not isinstance(schema, str) or schema not in SCHEMAS_WITH_STEPS | _SCHEMAS_WITH_PLUGINS:
         raise InvalidDocument(f"schemaVersion {schema!r} is not supported")
     values = {name: value for name, value in given.items() if substitution.VALID_NAME.match(name)}
@@ -70,13 +76,15 @@ async def plan(document: object, given: object, fetch: Fetch) -> Plan:
     try:
         values = {name: substitution.fill(value, {}, stored) for name, value in values.items()}
         _check_patterns(definitions, values)
+        if strict:
+            limits.check(definitions, values)
         body = document.get(body_name)
         steps = (
-            _main_steps(schema, body, values, stored)
+            _main_steps(schema, body, Values(values, _in_environment(schema, definitions, values)), stored)
             if schema in SCHEMAS_WITH_STEPS
             else _runtime_config(body, values, stored)
         )
-    except UnresolvedReference as error:
+    except (UnresolvedReference, limits.OutOfLimits) as error:
         raise InvalidDocument(str(error)) from error
     if not steps:
         raise InvalidDocument(f"{body_name} holds no steps")
@@ -95,6 +103,39 @@ def _defaults(definitions: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(definition, dict):
             raise InvalidDocument(f"the definition of parameter {name} is not an object")
     return {name: definition["default"] for name, definition in definitions.items() if "default" in definition}
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Values of parameters. Those named in by_environment reach scripts as variables, never as text."""
+
+    all: Mapping[str, Any]
+    by_environment: Mapping[str, str]
+
+    def inputs(self, plugin: str, raw: Any, stored: Mapping[str, StoredParameter]) -> Any:
+        """The inputs of a step, filled in. In scripts a placeholder becomes a reference to the variable."""
+        filled = substitution.fill(raw, self.all, stored)
+        reference = _REFERENCES.get(plugin)
+        if reference and self.by_environment and isinstance(filled, dict) and "runCommand" in raw:
+            safe = {**self.all, **{name: reference.format(name) for name in self.by_environment}}
+            filled["runCommand"] = substitution.fill(raw["runCommand"], safe, stored)
+        return filled
+
+    def environment(self, plugin: str) -> dict[str, str]:
+        if plugin not in _REFERENCES:
+            return {}
+        return {f"SSM_{name}": value for name, value in self.by_environment.items()}
+
+
+_REFERENCES = {"aws:runShellScript": "${{SSM_{}}}", "aws:runPowerShellScript": "${{env:SSM_{}}}"}
+
+
+def _in_environment(schema: str, definitions: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, str]:
+    """Texts of interpolationType ENV_VAR, which schema 2.2 knows."""
+    if schema != "2.2":
+        return {}
+    chosen = (name for name, definition in definitions.items() if definition.get("interpolationType") == "ENV_VAR")
+    return {name: values[name] for name in chosen if isinstance(values.get(name), str)}
 
 
 def _check_patterns(definitions: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -123,7 +164,7 @@ def _texts(value: object) -> Iterable[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
-def _main_steps(schema: str, body: Any, values: Mapping[str, Any], stored: Mapping[str, StoredParameter]) -> list[Step]:
+def _main_steps(schema: str, body: Any, values: Values, stored: Mapping[str, StoredParameter]) -> list[Step]:
     if not isinstance(body, list):
         raise InvalidDocument("mainSteps is not a list")
     steps: list[Step] = []
@@ -138,10 +179,10 @@ def _main_steps(schema: str, body: Any, values: Mapping[str, Any], stored: Mappi
         for member in ("timeoutSeconds", "maxAttempts"):
             if not isinstance(raw.get(member, 0), int | None):
                 raise InvalidDocument(f"{member} of step {name} is not a number")
-        inputs = substitution.fill(raw.get("inputs") or {}, values, stored)
+        inputs = values.inputs(action, raw.get("inputs") or {}, stored)
         if not isinstance(inputs, dict):
             raise InvalidDocument(f"the inputs of step {name} are not an object")
-        verdict, reason = judge(raw.get("precondition"), schema, values, name)
+        verdict, reason = judge(raw.get("precondition"), schema, values.all, name)
         last = position == len(body) - 1
         steps.append(
             Step(
@@ -151,6 +192,7 @@ def _main_steps(schema: str, body: Any, values: Mapping[str, Any], stored: Mappi
                 verdict=verdict.value,
                 reason=reason,
                 finally_step=last and _is_true(inputs.get("finallyStep")),
+                environment=values.environment(action),
             )
         )
     return steps

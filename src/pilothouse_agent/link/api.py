@@ -14,8 +14,9 @@ from pilothouse_agent.link.signing import Credentials, Unsigned, query_string, s
 
 SSM = "AmazonSSM"
 MESSAGES = "EC2WindowsMessageDeliveryService"
-_SIGNING_NAMES = {SSM: "ssm", MESSAGES: "ec2messages"}
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+LOGS = "Logs_20140328"
+_SIGNING_NAMES = {SSM: "ssm", MESSAGES: "ec2messages", LOGS: "logs"}
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _TOKEN_VALUE = re.compile(r"<TokenValue>([^<]+)</TokenValue>")
 
 Shape = dict[str, Any]
@@ -55,12 +56,12 @@ class NodeApi:
         body = json.dumps(request).encode()
         for last_try in (False, True):
             credentials = await self._credentials.current()
-            unsigned = _json_request(self.endpoint, service, operation, body, self.region)
+            unsigned = json_request(self.endpoint.authority, service, operation, body, self.region)
             response = await self.endpoint.request("POST", "/", sign(unsigned, credentials), body, timeout=timeout)
             try:
-                return _json_answer(response)
+                return json_answer(response)
             except ApiError as error:
-                if last_try or error.code not in _EXPIRED:
+                if last_try or error.code not in EXPIRED:
                     raise
                 self._credentials.refuse(credentials)
         raise AssertionError("unreachable")
@@ -109,7 +110,7 @@ async def register(
     }
     body = json.dumps(request).encode()
     headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{SSM}.RegisterManagedInstance"}
-    answer = _json_answer(await endpoint.request("POST", "/", headers, body))
+    answer = json_answer(await endpoint.request("POST", "/", headers, body))
     instance_id = answer.get("InstanceId")
     if not isinstance(instance_id, str) or not re.fullmatch(r"[A-Za-z0-9_-]{10,64}", instance_id):
         raise Unreachable("the answer to RegisterManagedInstance has no usable InstanceId")
@@ -121,9 +122,9 @@ async def role_token(
 ) -> Credentials:
     """RequestManagedInstanceRoleToken, signed with the node's key. Raises ApiError, Unreachable."""
     body = json.dumps({"Fingerprint": fingerprint}).encode()
-    unsigned = _json_request(endpoint, SSM, "RequestManagedInstanceRoleToken", body, region)
+    unsigned = json_request(endpoint.authority, SSM, "RequestManagedInstanceRoleToken", body, region)
     headers = await sign_with_key(unsigned, instance_id, rsa)
-    answer = _json_answer(await endpoint.request("POST", "/", headers, body))
+    answer = json_answer(await endpoint.request("POST", "/", headers, body))
     try:
         return Credentials(
             access_key_id=answer["AccessKeyId"],
@@ -135,11 +136,12 @@ async def role_token(
         raise Unreachable("the answer to RequestManagedInstanceRoleToken is incomplete") from error
 
 
-def _json_request(endpoint: Endpoint, service: str, operation: str, body: bytes, region: str) -> Unsigned:
+def json_request(authority: str, service: str, operation: str, body: bytes, region: str) -> Unsigned:
+    """A call of a JSON 1.1 operation, to be signed."""
     headers = {
         "content-length": str(len(body)),
         "content-type": "application/x-amz-json-1.1",
-        "host": endpoint.authority,
+        "host": authority,
         "x-amz-target": f"{service}.{operation}",
     }
     return Unsigned(
@@ -147,7 +149,8 @@ def _json_request(endpoint: Endpoint, service: str, operation: str, body: bytes,
     )
 
 
-def _json_answer(response: Response) -> Shape:
+def json_answer(response: Response) -> Shape:
+    """The answer of a JSON 1.1 operation. Raises ApiError, Unreachable."""
     try:
         answer = json.loads(response.body) if response.body.strip() else {}
     except ValueError as error:

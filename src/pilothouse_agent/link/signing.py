@@ -38,11 +38,22 @@ class Unsigned:
     body: bytes
     region: str
     service: str
+    body_digest: str = ""
+    """Of a body that is not in memory: its SHA-256 in hex."""
+
+    @property
+    def payload_digest(self) -> str:
+        return self.body_digest or hashlib.sha256(self.body).hexdigest()
 
 
 def query_string(query: Mapping[str, str]) -> str:
     """Sorted and encoded: the canonical form, which is also what goes on the wire."""
     return "&".join(sorted(f"{quote(key, safe='-_.~')}={quote(value, safe='-_.~')}" for key, value in query.items()))
+
+
+def quoted_path(path: str) -> str:
+    """The path as it is signed and as it goes on the wire."""
+    return quote(path, safe="/-_.~")
 
 
 def string_to_sign(request: Unsigned, date: str) -> tuple[str, str, str]:
@@ -52,12 +63,12 @@ def string_to_sign(request: Unsigned, date: str) -> tuple[str, str, str]:
     canonical = "\n".join(
         [
             request.method,
-            quote(request.path, safe="/-_.~"),
+            quoted_path(request.path),
             query_string(request.query),
             *(f"{name}:{' '.join(headers[name].split())}" for name in sorted(headers)),
             "",
             signed,
-            hashlib.sha256(request.body).hexdigest(),
+            request.payload_digest,
         ]
     )
     scope = f"{date[:8]}/{request.region}/{request.service}/aws4_request"
@@ -76,6 +87,7 @@ def sign(request: Unsigned, credentials: Credentials, date: str | None = None) -
         body=request.body,
         region=request.region,
         service=request.service,
+        body_digest=request.body_digest,
     )
     text, scope, signed = string_to_sign(with_token, date)
     key = f"AWS4{credentials.secret_access_key}".encode()
@@ -99,6 +111,6 @@ def _headers(request: Unsigned, date: str, key_id: str, scope: str, signed: str,
     return {
         **request.headers,
         "x-amz-date": date,
-        "x-amz-content-sha256": hashlib.sha256(request.body).hexdigest(),
+        "x-amz-content-sha256": request.payload_digest,
         "authorization": f"{_ALGORITHM} Credential={key_id}/{scope}, SignedHeaders={signed}, Signature={signature}",
     }

@@ -6,7 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pilothouse_agent.documents.plan import Fetch
+from pilothouse_agent.machine import Machine
 from pilothouse_agent.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """The node that plugins work on, and its server."""
+
+    instance_id: str
+    region: str
+    host: str
+    port: int
+    ca_file: Path | None  # None: the machine's own authorities count
+    credentials_file: Path
+    state: Path  # the state directory
+    machine: Machine
+    call: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]  # an SSM operation. Raises ApiError, Unreachable
+    fetch: Fetch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,11 +33,15 @@ class Run:
 
     command_id: str
     directory: Path
+    streams: Path  # where its stdout and stderr go: its own directory, or that of the document it is a step of
     downloads: Path
     inputs: Mapping[str, Any]
     environment: Mapping[str, str]
     cancelled: asyncio.Event
     settings: Settings
+    node: Node
+    run_inner: "RunInner"
+    depth: int = 0  # documents around this one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,32 +60,51 @@ class RunResult:
 
 
 Plugin = Callable[[Run], Awaitable[RunResult]]
+RunInner = Callable[[Run, Any], Awaitable[str]]
+"""Runs the plan of a document that is a step of another one; its status."""
 
-NOT_FOR_LINUX = frozenset({"aws:applications", "aws:cloudWatch", "aws:psModule", "aws:updateAgent"})
+NOT_FOR_LINUX = frozenset({"aws:applications", "aws:cloudWatch", "aws:psModule"})
 """Known, but nothing that a Linux node can do: skipped under schema 2.2."""
 
-NOT_HERE = frozenset(
-    {
-        "aws:configureDaemon",
-        "aws:configureDocker",
-        "aws:configurePackage",
-        "aws:domainJoin",
-        "aws:downloadContent",
-        "aws:refreshAssociation",
-        "aws:runDockerAction",
-        "aws:runDocument",
-        "aws:runPowerShellScript",
-        "aws:softwareInventory",
-        "aws:updateSsmAgent",
-    }
-)
+NOT_HERE = frozenset({"aws:configureDaemon", "aws:configureDocker", "aws:domainJoin", "aws:runDockerAction"})
 """Known and possible on Linux, but this agent does not do them."""
 
 
 def find(name: str) -> Plugin | None:
-    """The plugin of that name, if this agent has it."""
-    if name == "aws:runShellScript":
-        from pilothouse_agent.plugins.run_shell_script import run_shell_script
+    """The plugin of that name, if this agent has it. Loaded when it is first needed: an idle agent stays small."""
+    load = _PLUGINS.get(name)
+    return load() if load else None
 
-        return run_shell_script
-    return None
+
+def _shell_script() -> Plugin:
+    from pilothouse_agent.plugins.scripts import run_shell_script
+
+    return run_shell_script
+
+
+def _power_shell_script() -> Plugin:
+    from pilothouse_agent.plugins.scripts import run_power_shell_script
+
+    return run_power_shell_script
+
+
+def _document() -> Plugin:
+    from pilothouse_agent.plugins.run_document import run_document
+
+    return run_document
+
+
+def _download() -> Plugin:
+    from pilothouse_agent.plugins.download_content import download_content
+
+    return download_content
+
+
+_PLUGINS: Mapping[str, Callable[[], Plugin]] = {
+    "aws:runShellScript": _shell_script,
+    "aws:runPowerShellScript": _power_shell_script,
+    "aws:runDocument": _document,
+    "aws:downloadContent": _download,
+}
+
+NAMES = tuple(sorted(_PLUGINS))

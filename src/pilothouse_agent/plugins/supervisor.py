@@ -1,17 +1,23 @@
-"""A script's supervisor: a forked child of the agent that outlives it.
+"""The supervisor of a run: a forked child of the agent that outlives it.
 
-It starts the script, enforces the timeout, ends everything on SIGTERM (cancel), and writes
-result.json. Its whole life it holds the lock of the run's directory: lock file present but not
-locked, and no result, means that the supervisor died and the script may have run. The script's
-streams are files, so output is on disk while it runs and costs no memory.
+It starts a script or a work of the agent's own, enforces the timeout, ends everything on SIGTERM
+(cancel), and writes result.json. Its whole life it holds the lock of the run's directory: lock file
+present but not locked, and no result, means that the supervisor died and the run may have happened.
+The streams are files, so output is on disk while it is made and costs no memory; what is longer than
+the limit is cut off.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
+import sys
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, Protocol
 
 from pilothouse_agent import processes
 from pilothouse_agent.state import files
@@ -20,23 +26,114 @@ from pilothouse_agent.times import now_ms
 RUN_MARK = "PILOTHOUSE_RUN"
 """In the environment of everything a script starts, so that what left its process group is found too."""
 
-_TAKEN = frozenset({signal.SIGTERM, signal.SIGCHLD})  # what a supervisor waits for: cancel, the script's end
+CANCEL = signal.SIGTERM
+_TAKEN = frozenset({CANCEL, signal.SIGCHLD})  # what a supervisor waits for: cancel, the end of what it runs
 _KILL_PATIENCE = 5.0  # seconds that SIGKILL may take
 _SCAN = 0.05  # seconds between looks at processes that were asked to end
+_MEASURE = 1.0  # seconds between looks at the size of the streams
+_RESERVE = 16_384  # bytes kept on the disk for the result, should it fill up meanwhile
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a run may take (seconds), how long its processes may take to end, how long its streams get (bytes)."""
+
+    timeout: float
+    kill_grace: float
+    output: int
+
+
+class Task(Protocol):
+    """What a supervisor runs."""
+
+    def spawn(self, directory: Path, streams: Path, mark: str) -> int:
+        """Start it in a session of its own and return its pid. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What to run and for how long (seconds)."""
+    """A program."""
 
     argv: list[str]
     working_directory: str
     environment: dict[str, str]
-    timeout: float
-    kill_grace: float
+
+    def spawn(self, directory: Path, streams: Path, mark: str) -> int:
+        os.chdir(self.working_directory)
+        return os.posix_spawnp(
+            self.argv[0],
+            self.argv,
+            {**self.environment, RUN_MARK: mark},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(streams / "stdout"), _APPEND, 0o600),
+                (os.POSIX_SPAWN_OPEN, 2, str(streams / "stderr"), _APPEND, 0o600),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD],
+        )
 
 
-def start(directory: Path, script: Script) -> int:
+class WorkFailed(Exception):
+    """A work cannot be done; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A function of the agent's own, in a child: what it prints is the output, what it returns the exit code.
+
+    The child holds a lock with its pid inside: its memory is the agent's, so its environment does not show the
+    run's mark. What it starts does.
+    """
+
+    function: Callable[[], int]
+    working_directory: str
+    environment: dict[str, str]
+
+    def spawn(self, directory: Path, streams: Path, mark: str) -> int:
+        os.chdir(self.working_directory)
+        lock = os.open(directory / "work", os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        opened = [os.open(streams / name, _APPEND, 0o600) for name in _STREAMS]
+        pid = os.fork()
+        if pid == 0:
+            self._become(lock, opened, mark)
+        for descriptor in (lock, *opened):
+            os.close(descriptor)  # the child holds the lock on
+        return pid
+
+    def _become(self, lock: int, opened: list[int], mark: str) -> NoReturn:
+        code = 1
+        try:
+            os.pwrite(lock, b"%d" % os.getpid(), 0)
+            os.setsid()
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            for number, descriptor in enumerate(opened, 1):
+                os.dup2(descriptor, number)
+            processes.close_all_but((lock,))  # the supervisor's own lock above all
+            os.environ.clear()
+            os.environ.update({**self.environment, RUN_MARK: mark})
+            code = self.function()
+        except WorkFailed as error:
+            print(error, file=sys.stderr)
+        except MemoryError:
+            print("the node has too little memory for this step", file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(code)
+
+
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+
+
+def start(directory: Path, streams: Path, task: Task, limits: Limits) -> int:
     """Start the supervisor of a run that never started before and return its pid.
 
     The lock file is durable before anything runs. Raises FileExistsError if the run may have started.
@@ -44,10 +141,11 @@ def start(directory: Path, script: Script) -> int:
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        (directory / "reserve").write_bytes(os.urandom(_RESERVE))
         files.sync_directory(directory)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)  # a cancel may come before the child's first line
         try:
-            return processes.fork(lambda: _supervise(directory, script, lock), keep=(lock,), quiet=True)
+            return processes.fork(lambda: _supervise(directory, streams, task, limits, lock), keep=(lock,), quiet=True)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
     finally:
@@ -80,46 +178,38 @@ def may_have_started(directory: Path) -> bool:
     return (directory / "lock").exists()
 
 
-def _supervise(directory: Path, script: Script, lock: int) -> None:
+def forget(directory: Path) -> None:
+    """The run may start anew: whatever was left of the lost one has been ended."""
+    os.replace(directory / "lock", directory / "lock.lost")
+
+
+def _supervise(directory: Path, streams: Path, task: Task, limits: Limits, lock: int) -> None:
     """The child's whole life. Signals are taken one by one, never by a handler."""
     os.pwrite(lock, b"%d" % os.getpid(), 0)
     os.setsid()
     started_at = now_ms()
     mark = mark_of(directory)  # now: the script may remove the directory
     try:
-        pid = _spawn(directory, script, mark)
+        pid = task.spawn(directory, streams, mark)
     except OSError as error:
-        _write_result(directory, "not started", 1, started_at, str(error))
+        _write_result(directory, outcome="not started", code=1, started_at=started_at, reason=str(error))
         return
-    deadline = time.monotonic() + script.timeout
-    outcome, status = _wait(pid, deadline)
+    deadline = time.monotonic() + limits.timeout
+    cut: set[str] = set()
+    outcome, status = _wait(pid, deadline, lambda: cut.update(_cut(streams, limits.output)))
     code, reason = 0, ""
     if status is not None:
         code = os.waitstatus_to_exitcode(status)
-    elif left := end_all(mark, pid, script.kill_grace):
+    elif left := end_all(mark, pid, limits.kill_grace):
         outcome, reason = "not ended", f"processes {', '.join(map(str, sorted(left)))} could not be ended"
-    _write_result(directory, outcome, code, started_at, reason)
+    cut.update(_cut(streams, limits.output))
+    _write_result(
+        directory, outcome=outcome, code=code, started_at=started_at, reason=reason,
+        cut=limits.output if cut else 0, full=_is_full(streams),
+    )  # fmt: skip
 
 
-def _spawn(directory: Path, script: Script, mark: str) -> int:
-    os.chdir(script.working_directory)
-    streams = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-    return os.posix_spawnp(
-        script.argv[0],
-        script.argv,
-        {**script.environment, RUN_MARK: mark},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(directory / "stdout"), streams, 0o600),
-            (os.POSIX_SPAWN_OPEN, 2, str(directory / "stderr"), streams, 0o600),
-        ],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD],
-    )
-
-
-def _wait(pid: int, deadline: float) -> tuple[str, int | None]:
+def _wait(pid: int, deadline: float, measure: Callable[[], None]) -> tuple[str, int | None]:
     """Until the script exits, its time is over, or SIGTERM asks for its end."""
     while True:
         ended, status = os.waitpid(pid, os.WNOHANG)
@@ -128,9 +218,29 @@ def _wait(pid: int, deadline: float) -> tuple[str, int | None]:
         left = deadline - time.monotonic()
         if left <= 0:
             return "timed out", None
-        received = signal.sigtimedwait(_TAKEN, left)
+        received = signal.sigtimedwait(_TAKEN, min(left, _MEASURE))
         if received is not None and received.si_signo == signal.SIGTERM:
             return "cancelled", None
+        measure()
+
+
+def _cut(streams: Path, limit: int) -> list[str]:
+    """Cut what is too long; the writer goes on at the new end. The names of the streams that were."""
+    done: list[str] = []
+    for name in _STREAMS:
+        with contextlib.suppress(OSError):
+            if os.stat(streams / name).st_size > limit:
+                os.truncate(streams / name, limit)
+                done.append(name)
+    return done
+
+
+def _is_full(directory: Path) -> bool:
+    """Whether the disk takes no more, so that output may be missing."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(directory)
+        return found.f_blocks > 0 and found.f_bavail * found.f_frsize < _RESERVE
+    return False
 
 
 def end_all(mark: str, leader: int, grace: float) -> set[int]:
@@ -183,6 +293,27 @@ def _processes_of(mark: str, leader: int) -> set[int]:
     return found
 
 
+def end_lost_work(directory: Path) -> None:
+    """Kill the child of a lost supervisor, if it was one of the agent's own and still lives."""
+    try:
+        lock = os.open(directory / "work", os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.pread(lock, 32, 0)
+                if pid:
+                    _send(int(pid), signal.SIGKILL)
+                time.sleep(_SCAN)
+            else:
+                return
+    finally:
+        os.close(lock)
+
+
 def mark_of(directory: Path) -> str:
     """The run's own name: command id, step and run number, and the identity of its lock file.
 
@@ -192,8 +323,13 @@ def mark_of(directory: Path) -> str:
     return "/".join((*directory.parts[-4:], f"{lock.st_dev:x}-{lock.st_ino:x}"))
 
 
-def _write_result(directory: Path, outcome: str, code: int, started_at: int, reason: str = "") -> None:
-    files.write_json(
-        directory / "result.json",
-        {"outcome": outcome, "code": code, "started_at": started_at, "ended_at": now_ms(), "reason": reason},
-    )
+def _write_result(directory: Path, **result: object) -> None:
+    """On a full disk the place that was kept for it is used."""
+    reserve = directory / "reserve"
+    values = {**result, "ended_at": now_ms()}
+    try:
+        files.write_json(directory / "result.json", values)
+    except OSError:
+        reserve.unlink(missing_ok=True)
+        files.write_json(directory / "result.json", values)
+    reserve.unlink(missing_ok=True)

@@ -46,9 +46,9 @@ class Job:
 class CommandDirectory:
     """One command on disk."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, downloads: Path | None = None) -> None:
         self.root = root
-        self.downloads = root / "downloads"
+        self.downloads = downloads or root / "downloads"
 
     def create(self, job: Job, plan: Plan) -> None:
         """Durable when this returns."""
