@@ -90,7 +90,7 @@ class FakeServer:
     credentials_life: float = 3600.0
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    """What GET answers, by path."""
+    """What GET answers, by path, or by path and Accept."""
     guarded: dict[str, str] = field(default_factory=dict)
     """The Authorization that a path wants."""
     documents: dict[str, str] = field(default_factory=dict)
@@ -262,7 +262,7 @@ class FakeServer:
         if method == "GET":
             if path in self.guarded and headers.get("authorization") != self.guarded[path]:
                 return 401, "text/plain", b"who are you?"
-            found = self.files.get(path)
+            found = self.files.get(f"{path} {headers.get('accept')}") or self.files.get(path)
             return (200 if found else 404), "application/octet-stream", found.read_bytes() if found else b""
         try:
             if path.startswith("/v1/control-channel/"):
