@@ -14,7 +14,7 @@ from pilothouse_agent import AGENT_VERSION, log
 from pilothouse_agent.commands import CommandRunner
 from pilothouse_agent.documents.plan import InvalidDocument
 from pilothouse_agent.documents.substitution import StoredParameter
-from pilothouse_agent.link.api import SSM, ApiError, NodeApi
+from pilothouse_agent.link.api import LOGS, SSM, ApiError, NodeApi
 from pilothouse_agent.link.backoff import Backoff
 from pilothouse_agent.link.channel import ControlChannel
 from pilothouse_agent.link.credentials import RoleCredentials
@@ -22,6 +22,8 @@ from pilothouse_agent.link.https import Endpoint, Unreachable
 from pilothouse_agent.link.polling import MessagePolling
 from pilothouse_agent.machine import Machine, describe
 from pilothouse_agent.plugins import Node
+from pilothouse_agent.sending.live import LiveOutput
+from pilothouse_agent.sending.outputs import Outputs
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state import files
 from pilothouse_agent.state.commands import Commands
@@ -50,6 +52,8 @@ class Parts:
     credentials: RoleCredentials
     commands: Commands
     outbox: Outbox
+    outputs: Outputs
+    live: LiveOutput
     runner: CommandRunner
     polling: MessagePolling
     channel: ControlChannel
@@ -76,6 +80,8 @@ async def run(state: StateDirectory, settings: Settings) -> None:
             group.create_task(parts.polling.hold())
             group.create_task(parts.channel.hold())
             group.create_task(_report_health(parts))
+            group.create_task(parts.outputs.hold())
+            group.create_task(parts.live.hold())
             group.create_task(_prune(parts))
             parts.runner.resume()
             gc.collect()
@@ -108,26 +114,31 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
     api = NodeApi(endpoint, registration.instance_id, registration.region, credentials)
     commands = Commands(state.commands, state.cancels)
     outbox = Outbox(state.replies, retry=settings.reply_retry, keep=settings.reply_keep)
-    runner = CommandRunner(
-        commands=commands,
-        outbox=outbox,
-        settings=settings,
-        group=group,
-        node=Node(
-            instance_id=registration.instance_id,
-            region=registration.region,
-            host=registration.host,
-            port=registration.port,
-            ca_file=ca_file,
-            credentials_file=state.credentials_file,
-            state=state.root,
-            machine=machine,
-            call=lambda operation, request: api.call(SSM, operation, request),
-            fetch=lambda names: stored_parameters(api, names),
-        ),
+    node = Node(
+        instance_id=registration.instance_id,
+        region=registration.region,
+        host=registration.host,
+        port=registration.port,
+        ca_file=ca_file,
+        credentials_file=state.credentials_file,
+        state=state.root,
+        machine=machine,
+        call=lambda operation, request: api.call(SSM, operation, request),
+        fetch=lambda names: stored_parameters(api, names),
     )
+    live = LiveOutput(settings.output_limit)
+    outputs = Outputs(
+        node=node,
+        settings=settings,
+        live=live,
+        call_logs=lambda operation, request: api.call(LOGS, operation, request),
+        commands=state.commands,
+    )
+    runner = CommandRunner(commands=commands, outbox=outbox, settings=settings, group=group, node=node, outputs=outputs)
     polling = MessagePolling(api=api, runner=runner, outbox=outbox, settings=settings)
-    channel = ControlChannel(api=api, runner=runner, outbox=outbox, polling=polling, settings=settings)
+    channel = ControlChannel(
+        api=api, runner=runner, outbox=outbox, polling=polling, live_output=live, settings=settings
+    )
     return Parts(
         machine=machine,
         settings=settings,
@@ -135,6 +146,8 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
         credentials=credentials,
         commands=commands,
         outbox=outbox,
+        outputs=outputs,
+        live=live,
         runner=runner,
         polling=polling,
         channel=channel,

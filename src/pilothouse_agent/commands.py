@@ -16,6 +16,7 @@ from pilothouse_agent import log, replies
 from pilothouse_agent.documents.plan import InvalidDocument, Plan, plan
 from pilothouse_agent.plugins import Node
 from pilothouse_agent.replies import StepResult
+from pilothouse_agent.sending.outputs import Outputs
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state.commands import CommandDirectory, Commands, Job, command_id_of
 from pilothouse_agent.state.outbox import Outbox, Reply
@@ -24,6 +25,13 @@ from pilothouse_agent.times import now_ms
 
 SEND_TOPIC = "aws.ssm.sendCommand"
 CANCEL_TOPIC = "aws.ssm.cancelCommand"
+_TEXTS = (
+    "DocumentName",
+    "OutputS3BucketName",
+    "OutputS3KeyPrefix",
+    "CloudWatchLogGroupName",
+    "CloudWatchOutputEnabled",
+)
 
 
 class Answer(Enum):
@@ -57,12 +65,14 @@ class CommandRunner:
         outbox: Outbox,
         settings: Settings,
         node: Node,
+        outputs: Outputs,
         group: asyncio.TaskGroup,
     ) -> None:
         self._commands = commands
         self._outbox = outbox
         self._settings = settings
         self._node = node
+        self._outputs = outputs
         self._environment = _script_environment(node)
         self._group = group
         self._reading: set[str] = set()
@@ -110,7 +120,7 @@ class CommandRunner:
             raise InvalidDocument("the job is no JSON object")
         members: dict[str, Any] = {str(name).lower(): value for name, value in content.items()}
         texts: dict[str, str] = {}
-        for name in ("DocumentName", "OutputS3BucketName", "OutputS3KeyPrefix", "CloudWatchOutputEnabled"):
+        for name in _TEXTS:
             value = members.get(name.lower()) or ""
             if not isinstance(value, str):
                 raise InvalidDocument(f"{name} is not a text")
@@ -123,6 +133,8 @@ class CommandRunner:
             bucket=texts["OutputS3BucketName"],
             key_prefix=texts["OutputS3KeyPrefix"],
             accepted_at=now_ms(),
+            logs=texts["CloudWatchOutputEnabled"] == "true",
+            log_group=texts["CloudWatchLogGroupName"],
         )
         return job, await plan(members.get("documentcontent"), members.get("parameters"), self._node.fetch)
 
@@ -146,6 +158,7 @@ class CommandRunner:
             cancelled=asyncio.Event(),
             settings=self._settings,
             node=self._node,
+            outputs=self._outputs,
             environment={**self._environment, "SSM_COMMAND_ID": job.command_id},
         )
         if directory.cancelled:
@@ -184,7 +197,8 @@ class CommandRunner:
             self._busy += 1
         try:
             results = await run_steps(command, lambda step, known: self._report(job, step, known))
-        except Exception as error:  # the disk is full, say: this command fails, the others and the agent go on
+        except Exception as trouble:  # the disk is full, say: this command fails, the others and the agent go on
+            error = _first(trouble)
             log.event("command.broken", level="error", command_id=job.command_id, reason=repr(error))
             traceback.print_exc()
             self._put(job, "final", replies.broken(job, error), command.directory.mark_finished)
@@ -222,6 +236,13 @@ class CommandRunner:
             ),
             ended,
         )
+
+
+def _first(error: Exception) -> Exception:
+    """The error itself, where a group of tasks wraps it."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _script_environment(node: Node) -> dict[str, str]:

@@ -24,6 +24,8 @@ class Settings:
     reply_retry: float = 30.0  # an unacknowledged reply is sent again
     reply_keep: float = 7200.0  # then it is dropped: the server has given up on it
     output_keep: float = 14 * 86400.0  # whole outputs of finished commands
+    output_patience: float = 30.0  # how long a step's reply waits for its whole output to be sent, at least
+    output_retry: float = 60.0  # between tries to send whole outputs that could not be sent at once
     output_limit: int = 256 * 1024 * 1024  # bytes kept of each stream of a step
     download_limit: int = 4 * 1024 * 1024 * 1024  # bytes that one aws:downloadContent or package may bring
     github_url: str = "https://api.github.com"  # the API that sourceType GitHub asks

@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pilothouse_agent import log, output, plugins, reboot
 from pilothouse_agent.documents.plan import Plan, Step
 from pilothouse_agent.documents.preconditions import Verdict
 from pilothouse_agent.plugins import Node, Run, RunResult
 from pilothouse_agent.replies import StepResult, document_status, worst
+from pilothouse_agent.sending.outputs import Outputs
+from pilothouse_agent.sending.targets import target_of
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state import files
 from pilothouse_agent.state.commands import CommandDirectory, Job
@@ -37,6 +40,7 @@ class CommandRun:
     cancelled: asyncio.Event
     settings: Settings
     node: Node
+    outputs: Outputs
     streams: Path | None = None  # of a document that is a step: where the outputs of its own steps go
     depth: int = 0  # documents around this one
 
@@ -79,20 +83,14 @@ async def _run_step(
     runs: list[tuple[Path, RunResult]] = []
     for run_number, inputs in enumerate(step.runs):
         directory = command.directory.run_directory(number, run_number)
-        run = Run(
-            command_id=command.job.command_id,
-            directory=directory,
-            streams=command.streams or directory,
-            downloads=command.directory.downloads,
-            inputs=inputs,
-            environment={**command.environment, **step.environment},
-            cancelled=command.cancelled,
-            settings=command.settings,
-            node=command.node,
-            run_inner=partial(_run_inner, command),
-            depth=command.depth,
-        )
-        done = await _run_with_reboots(command, run, plugin, partial(_reboot_report, step, report, results))
+        run = _run_of(command, step, inputs, directory)
+        to_reboot = partial(_reboot_report, step, report, results)
+        if command.depth:  # what a document inside writes is the output of the step outside
+            done = await _run_with_reboots(command, run, plugin, to_reboot)
+        else:
+            target = target_of(command.job, directory, step.plugin, step.key, str(inputs.get("id") or step.key))
+            async with command.outputs.following(command.job, step.key, run_number, directory, target) as following:
+                following.result = done = await _run_with_reboots(command, run, plugin, to_reboot)
         runs.append((run.streams, done))
         if done.status == "Cancelled":
             break
@@ -106,6 +104,22 @@ async def _run_step(
         seconds=(result.ended_at - result.started_at) / 1000,
     )
     return _flow(step, result)
+
+
+def _run_of(command: CommandRun, step: Step, inputs: Mapping[str, Any], directory: Path) -> Run:
+    return Run(
+        command_id=command.job.command_id,
+        directory=directory,
+        streams=command.streams or directory,
+        downloads=command.directory.downloads,
+        inputs=inputs,
+        environment={**command.environment, **step.environment},
+        cancelled=command.cancelled,
+        settings=command.settings,
+        node=command.node,
+        run_inner=partial(_run_inner, command),
+        depth=command.depth,
+    )
 
 
 async def _run_with_reboots(

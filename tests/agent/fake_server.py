@@ -32,7 +32,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from tests.agent.fake_stores import LogGroups, Objects
+from tests.agent.fake_stores import LiveStreams, LogGroups, Objects
 
 ACTIVATION_ID = "11111111-2222-3333-4444-555555555555"
 ACTIVATION_CODE = "ABCDEFGHIJKLMNOPQRST"
@@ -97,6 +97,8 @@ class FakeServer:
     """Content by name, or by name:version."""
     objects: Objects = field(default_factory=Objects)
     logs: LogGroups = field(default_factory=LogGroups)
+    live: LiveStreams | None = None
+    """If there is one, the server says that it takes output while it grows."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -414,6 +416,8 @@ class FakeServer:
         if self._tokens.pop(opening["TokenValue"], None) != signer or opening["Cookie"] is not None:
             self._complain("the channel token is not valid")
         self._channels[signer] = channel
+        if self.live is not None and opening["Extensions"]["output"] == 1:
+            await channel.send_frame("pilothouse_extensions", {"schemaVersion": 1, "output": self.live.offer})
         await self._wake()
         async for message in channel.messages():
             await self._frame(channel, message)
@@ -434,6 +438,9 @@ class FakeServer:
             if self.acknowledge_replies:
                 answer = {"jobId": payload["jobId"], "acknowledgedMessageId": message_id}
                 await channel.send_frame("agent_job_reply_ack", answer)
+        elif kind == "pilothouse_output" and self.live is not None:
+            for answer in self.live.answers(payload):
+                await channel.send_frame("pilothouse_output_ack", answer)
         else:
             self.refusals.append(f"unexpected message type {kind}")
 

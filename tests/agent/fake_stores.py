@@ -1,5 +1,7 @@
 """An object store and log groups for the fake server: what an agent uses of them, and their limits."""
 
+import base64
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -89,3 +91,46 @@ class LogGroups:
         """All lines of the stream with that name's end."""
         (found,) = [events for (_, name), events in self.streams.items() if name.endswith(stream)]
         return "\n".join(event["message"] for event in found)
+
+
+@dataclass
+class LiveStreams:
+    """What came of streams while they grew. The rules of the protocol are checked."""
+
+    chunk: int = 1_000
+    window: int = 4_000
+    silent: bool = False
+    """Take everything and acknowledge nothing."""
+    stop: bool = False
+    came: dict[tuple[str, str, int, str], bytearray] = field(default_factory=dict)
+    ended: set[tuple[str, str, int, str]] = field(default_factory=set)
+    bytes_received: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    @property
+    def offer(self) -> dict[str, int]:
+        return {"version": 1, "chunk": self.chunk, "window": self.window}
+
+    def answers(self, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        key = (message["jobId"], message["step"], message["run"], message["stream"])
+        data = base64.b64decode(message["data"], validate=True)
+        known = self.came.setdefault(key, bytearray())
+        self.bytes_received += len(data)
+        if len(data) > self.chunk:
+            self.wrong.append(f"a chunk of {len(data)} bytes")
+        if message["offset"] + len(data) > len(known) + self.window:
+            self.wrong.append("more than the window")
+        if message["offset"] == len(known):
+            known += data
+            if message["end"]:
+                self.ended.add(key)
+        if self.silent:
+            return
+        end = key in self.ended
+        yield {**dict(zip(("jobId", "step", "run", "stream"), key, strict=True)), "offset": len(known), "end": end,
+               "stop": self.stop}  # fmt: skip
+
+    def text(self, stream: str) -> str:
+        """What came of the one stream of that name."""
+        (found,) = [bytes(data) for key, data in self.came.items() if key[3] == stream]
+        return found.decode()

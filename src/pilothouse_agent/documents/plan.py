@@ -11,6 +11,7 @@ from typing import Any
 from pilothouse_agent.documents import limits, substitution
 from pilothouse_agent.documents.preconditions import Verdict, judge
 from pilothouse_agent.documents.substitution import StoredParameter, UnresolvedReference
+from pilothouse_agent.state import files
 
 SCHEMAS_WITH_STEPS = frozenset({"2.0", "2.0.1", "2.0.2", "2.0.3", "2.2"})
 _SCHEMAS_WITH_PLUGINS = frozenset({"1.0", "1.2"})
@@ -49,7 +50,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "Plan":
-        return cls(schema=stored["schema"], steps=[Step(**step) for step in stored["steps"]])
+        return cls(schema=stored["schema"], steps=[files.known(Step, step) for step in stored["steps"]])
 
 
 async def plan(document: object, given: object, fetch: Fetch, *, strict: bool = False) -> Plan:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from xml.etree import ElementTree
 
 from pilothouse_agent.link.api import EXPIRED, SSM, ApiError, json_answer, json_request
@@ -55,15 +55,20 @@ class Server:
 
         return _patiently(once)
 
-    def put_object(self, bucket: str, key: str, file: Path, content_type: str) -> None:
-        """Upload a file under a key, streamed. Raises ApiError, Unreachable, OSError."""
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            length = opened.tell()
+    def put_object(self, bucket: str, key: str, file: Path, length: int, ending: bytes, content_type: str) -> None:
+        """Upload the first bytes of a file, and what follows them, streamed. Raises ApiError, Unreachable, OSError."""
+        digest = hashlib.sha256()
+        for piece in _content(file, length, ending):
+            digest.update(piece)
+        headers = {
+            "content-type": content_type,
+            "content-length": str(length + len(ending)),
+            "x-amz-acl": "bucket-owner-full-control",
+        }
 
         def once() -> None:
-            headers = {"content-type": content_type, "content-length": str(length)}
-            with file.open("rb") as opened, self._object("PUT", bucket, key, {}, headers, opened, digest) as response:
+            content = _content(file, length, ending)
+            with self._object("PUT", bucket, key, {}, headers, content, digest.hexdigest()) as response:
                 _object_answer(_whole(response))
 
         _patiently(once)
@@ -106,7 +111,7 @@ class Server:
     @contextmanager
     def _object(
         self, method: str, bucket: str, key: str, query: Mapping[str, str], headers: Mapping[str, str],
-        body: IO[bytes] | None, digest: str,
+        body: Iterator[bytes] | None, digest: str,
     ) -> Iterator[http.client.HTTPResponse]:  # fmt: skip
         path = f"/{bucket}/{key}" if key else f"/{bucket}"
         unsigned = Unsigned(
@@ -125,7 +130,7 @@ class Server:
 
     @contextmanager
     def _exchange(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes | IO[bytes] | None
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | Iterator[bytes] | None
     ) -> Iterator[http.client.HTTPResponse]:
         connection = http.client.HTTPSConnection(
             self.host, self.port, timeout=30, context=trust(self.ca_file), blocksize=PIECE
@@ -155,6 +160,19 @@ class Server:
             )
         except (OSError, KeyError, configparser.Error) as error:
             raise Unreachable("the node has no role credentials now") from error
+
+
+def _content(file: Path, length: int, ending: bytes) -> Iterator[bytes]:
+    if length:
+        with file.open("rb") as opened:
+            while length:
+                piece = opened.read(min(PIECE, length))
+                if not piece:
+                    raise Unreachable(f"{file.name} became shorter while it was sent")
+                length -= len(piece)
+                yield piece
+    if ending:
+        yield ending
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:

@@ -17,6 +17,8 @@ from pilothouse_agent.link.frames import Frame, MalformedFrame, decode, encode
 from pilothouse_agent.link.https import Unreachable
 from pilothouse_agent.link.polling import MessagePolling
 from pilothouse_agent.link.websocket import Websocket
+from pilothouse_agent.sending import live
+from pilothouse_agent.sending.live import LiveOutput
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state.outbox import Outbox, Reply, Sending
 from pilothouse_agent.times import iso, now_ms
@@ -29,12 +31,20 @@ class ControlChannel:
     """The one control channel of this node."""
 
     def __init__(
-        self, *, api: NodeApi, runner: CommandRunner, outbox: Outbox, polling: MessagePolling, settings: Settings
+        self,
+        *,
+        api: NodeApi,
+        runner: CommandRunner,
+        outbox: Outbox,
+        polling: MessagePolling,
+        live_output: LiveOutput,
+        settings: Settings,
     ) -> None:
         self._api = api
         self._runner = runner
         self._outbox = outbox
         self._polling = polling
+        self._live = live_output
         self._settings = settings
         self._socket: Websocket | None = None
 
@@ -79,6 +89,7 @@ class ControlChannel:
                         "TokenValue": token,
                         "AgentVersion": AGENT_VERSION,
                         "PlatformType": "linux",
+                        "Extensions": live.OFFER,
                     }
                 )
             )
@@ -93,6 +104,7 @@ class ControlChannel:
                 raise Unreachable("closed by the server")  # ends what the channel's other tasks are at
         finally:
             self._socket = None
+            self._live.closed()
             await socket.close()
 
     async def _ping(self, socket: Websocket) -> None:
@@ -115,6 +127,10 @@ class ControlChannel:
             group.create_task(self._job(str(frame.message_id), members))
         elif frame.kind == "agent_job_reply_ack":
             self._outbox.acknowledged(str(members.get("acknowledgedmessageid", "")))
+        elif frame.kind == live.EXTENSIONS:
+            self._live.opened(payload, self._send_new)
+        elif frame.kind == live.OUTPUT_ACK:
+            self._live.acknowledged(payload)
         else:
             log.event("frame.dropped", level="warning", message_type=frame.kind, reason="not a type this agent knows")
 
@@ -177,6 +193,9 @@ class ControlChannel:
         except Unreachable:
             return Sending.NOT_NOW
         return Sending.SENT
+
+    async def _send_new(self, kind: str, payload: dict[str, Any]) -> None:
+        await self._send(kind, uuid.uuid4(), payload)
 
     async def _send(self, kind: str, message_id: uuid.UUID, payload: dict[str, Any]) -> None:
         if self._socket is None:

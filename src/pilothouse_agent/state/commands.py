@@ -41,6 +41,8 @@ class Job:
     bucket: str
     key_prefix: str
     accepted_at: int
+    logs: bool = False  # whether output goes to a log group
+    log_group: str = ""  # empty: one named after the document
 
 
 class CommandDirectory:
@@ -59,7 +61,7 @@ class CommandDirectory:
     def load(self) -> tuple[Job, Plan] | None:
         """None if the command was never accepted: the agent ended before it was written."""
         stored: dict[str, Any] | None = files.read_json(self.root / "command.json")
-        return (Job(**stored["job"]), Plan.from_json(stored["plan"])) if stored else None
+        return (files.known(Job, stored["job"]), Plan.from_json(stored["plan"])) if stored else None
 
     def run_directory(self, step: int, run: int) -> Path:
         return self.root / "steps" / str(step) / str(run)

@@ -2,8 +2,15 @@
 
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def make_private(directory: Path) -> Path:
@@ -43,6 +50,12 @@ def read_json(path: Path) -> Any | None:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
+
+
+def known(kind: type[T], stored: Mapping[str, Any]) -> T:
+    """A dataclass from its stored form. Members that a newer agent added are passed over: an update may be undone."""
+    names = {member.name for member in fields(kind)}
+    return kind(**{name: value for name, value in stored.items() if name in names})
 
 
 def sync_directory(directory: Path) -> None:

@@ -112,7 +112,7 @@ class Outbox:
             self.acknowledged(reply_id)
             return
         waiting.due = time.monotonic() + self._retry
-        sending = await send(Reply(**stored))
+        sending = await send(files.known(Reply, stored))
         log.event("reply.sent", job_id=stored["job_id"], reply_id=reply_id, outcome=sending.value)
         if sending is Sending.DELIVERED:
             self.acknowledged(reply_id)
