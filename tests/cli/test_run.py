@@ -156,3 +156,28 @@ def test_groups_hold_every_node_once_and_only_what_is_alike(nodes: list[dict[str
     said = [{json.dumps([node["StatusDetails"], node["Steps"]], sort_keys=True) for node in group} for group in groups]
     assert all(len(each) == 1 for each in said)
     assert len(set.union(set(), *said)) == len(groups)
+
+
+def test_follow_prints_lines_under_the_names_of_their_nodes(house: Installation) -> None:
+    done = run(house, "--target", "tag:Env=Prod", "--follow", "--", "printf 'a\\nb'; echo oops >&2; exit 1")
+    assert done.returncode == 1, done.stderr
+    assert sorted(done.stdout.splitlines()) == ["web-1: a", "web-1: b", "web-2: a", "web-2: b"]
+    assert "web-1: oops" in done.stderr
+    assert "2 Failed" in done.stderr
+
+
+def test_whole_output_is_written_byte_for_byte(house: Installation) -> None:
+    done = run(house, "--node", "web-1", "--output", "json", "--", "seq 1 50000; echo err >&2")
+    told = json.loads(done.stdout)
+
+    def output(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "pilothouse", "output", told["CommandId"], *words], env=house.environment(),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    node = ("--node", told["Nodes"][0]["InstanceId"])
+    eventually(lambda: output(*node).stdout == "".join(f"{number}\n" for number in range(1, 50_001)))
+    assert output(*node, "--stderr").stdout == "err\n"
+    assert "of which node?" in output().stderr
+    assert "(InvocationDoesNotExist)" in output("--node", "mi-0123456789abcdef0").stderr

@@ -1,6 +1,7 @@
 """Clients for commands that speak to a server: where it is and with whose key, from AWS's own settings or --data."""
 
 import asyncio
+import json
 import os
 from dataclasses import dataclass
 from importlib import resources
@@ -8,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import urllib3
 from botocore import UNSIGNED
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError, NoRegionError
 
 from pilothouse.cli.shared import Failed, existing_data, master_key, settings_of
@@ -61,6 +66,29 @@ class Clients:
             raise Failed("no region is set; add --region, or set AWS_REGION") from error
         except BotoCoreError as error:
             raise Failed(str(error)) from error
+
+    def stream(self, path: str) -> Any:
+        """The open answer of a signed GET of our own service: a urllib3 response. Raises Failed."""
+        client = self.service("pilothouse")
+        url = client.meta.endpoint_url + path
+        request = AWSRequest("GET", url)
+        credentials = self._session.get_credentials()
+        if "aws_access_key_id" in self._values:
+            credentials = Credentials(self._values["aws_access_key_id"], self._values["aws_secret_access_key"])
+        if credentials is None:
+            raise told(NoCredentialsError())
+        SigV4Auth(credentials, "pilothouse", client.meta.region_name).add_auth(request)
+        pool = urllib3.PoolManager(ca_certs=self._session.get_config_variable("ca_bundle"))
+        answer = pool.request("GET", url, headers=dict(request.headers), preload_content=False, retries=False)
+        if answer.status != 200:
+            try:
+                refusal = json.loads(answer.read())
+            except ValueError:
+                refusal = {}
+            raise Failed(
+                f"{refusal.get('message') or 'the server refused it'} ({refusal.get('__type', answer.status)})"
+            )
+        return answer
 
 
 def unsigned(name: str, endpoint_url: str) -> Any:

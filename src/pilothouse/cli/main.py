@@ -8,7 +8,7 @@ import typer
 from pilothouse.cli.shared import Failed
 from pilothouse.runtime import logs
 
-_COMMANDS = ("serve", "env", "doctor", "explain", "run", "sign-in")
+_COMMANDS = ("serve", "env", "doctor", "explain", "output", "run", "sign-in")
 _GROUPS = ("accounts", "audit", "params", "public-parameters", "webhooks", "master-key")
 """Each is a module of this package; a group has an `app`, a command a function of its own name."""
 

@@ -10,9 +10,11 @@ from typing import Annotated, Any, Final
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from pilothouse.cli import run_outcome, run_view
 from pilothouse.cli.connections import Clients, Side, told
+from pilothouse.cli.output import followed
 from pilothouse.cli.shared import DataOption, Failed
 
 SHELL: Final = "AWS-RunShellScript"
@@ -42,6 +44,7 @@ def run(
     comment: Annotated[str, typer.Option(help="Stored with the command.")] = "",
     plan: Annotated[bool, typer.Option("--plan", help="Show who would get it and why others would not.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until it has ended, or print its id.")] = True,
+    follow: Annotated[bool, typer.Option("--follow", help="Print output as nodes write it.")] = False,
     output: Annotated[str, typer.Option("--output", help="text or json.")] = "text",
     region: Annotated[str | None, typer.Option("--region", help="Default: the region of the AWS settings.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="A profile of the AWS settings.")] = None,
@@ -72,8 +75,8 @@ def run(
         if not wait:
             typer.echo(json.dumps({"CommandId": sent["CommandId"]}) if output == "json" else sent["CommandId"])
             return
-        code = _follow(ssm, sent, output)
-    except (BotoCoreError, ClientError) as error:
+        code = _followed(ssm, clients, sent) if follow else _watched(ssm, sent, output)
+    except (BotoCoreError, ClientError, HTTPError) as error:
         raise told(error) from error
     if code:
         raise typer.Exit(code)
@@ -160,23 +163,46 @@ def _show_plan(own: Any, request: dict[str, Any], output: str) -> None:
         run_view.show_plan(answer)
 
 
-def _follow(ssm: Any, sent: dict[str, Any], output: str) -> int:
+def _followed(ssm: Any, clients: Clients, sent: dict[str, Any]) -> int:
+    command_id = sent["CommandId"]
+    found = run_outcome.invocations(ssm, command_id)
+    lines = run_view.Lines({each["InstanceId"]: each["InstanceName"] or each["InstanceId"] for each in found})
+    try:
+        for piece in followed(clients, command_id, []):
+            lines.show(piece)
+        lines.end()
+    except KeyboardInterrupt:
+        return _left(command_id)
+    (command,) = ssm.list_commands(CommandId=command_id)["Commands"]
+    run_view.say(run_view.summary(command | {"Nodes": list(run_outcome.invocations(ssm, command_id))}))
+    return _exit_code(command, command["TargetCount"])
+
+
+def _left(command_id: str) -> int:
+    run_view.say(f"Left. The command goes on; stop it with: aws ssm cancel-command --command-id {command_id}")
+    return EXIT_LEFT
+
+
+def _exit_code(command: dict[str, Any], nodes: int) -> int:
+    if not nodes:
+        return EXIT_NOBODY
+    return 0 if command["Status"] == "Success" else EXIT_FAILED
+
+
+def _watched(ssm: Any, sent: dict[str, Any], output: str) -> int:
     command_id = sent["CommandId"]
     try:
         with run_view.live(command_id) as show:
             for command, open_ones in _looks(ssm, command_id):
                 show(command, open_ones)
     except KeyboardInterrupt:
-        run_view.say(f"Left. The command goes on; stop it with: aws ssm cancel-command --command-id {command_id}")
-        return EXIT_LEFT
+        return _left(command_id)
     outcome = run_outcome.gathered(ssm, command)
     if output == "json":
         typer.echo(json.dumps(outcome, indent=2))
     else:
         run_view.show_outcome(outcome)
-    if not outcome["Nodes"]:
-        return EXIT_NOBODY
-    return 0 if outcome["Status"] == "Success" else EXIT_FAILED
+    return _exit_code(outcome, len(outcome["Nodes"]))
 
 
 def _looks(ssm: Any, command_id: str) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:

@@ -15,7 +15,7 @@ Outcome = dict[str, Any]
 
 def gathered(ssm: Any, command: Mapping[str, Any]) -> Outcome:
     """The command with all its invocations, by name of the node."""
-    found = list(_invocations(ssm, command["CommandId"]))
+    found = list(invocations(ssm, command["CommandId"]))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         nodes = list(pool.map(lambda each: _node(ssm, each), found))
     nodes.sort(key=lambda each: (each["InstanceName"] or each["InstanceId"], each["InstanceId"]))
@@ -36,7 +36,8 @@ def alike(nodes: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     return sorted(groups.values(), key=lambda group: (group[0]["Status"] == "Success", -len(group)))
 
 
-def _invocations(ssm: Any, command_id: str) -> Iterator[dict[str, Any]]:
+def invocations(ssm: Any, command_id: str) -> Iterator[dict[str, Any]]:
+    """Every invocation with its steps."""
     token: dict[str, str] = {}
     while True:
         page = ssm.list_command_invocations(CommandId=command_id, Details=True, MaxResults=50, **token)

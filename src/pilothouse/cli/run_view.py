@@ -16,7 +16,7 @@ from rich.text import Text
 from pilothouse.cli.parameter_words import print_table, say, table
 from pilothouse.cli.run_outcome import alike
 
-__all__ = ["live", "say", "show_outcome", "show_plan", "watched"]
+__all__ = ["Lines", "live", "say", "show_outcome", "show_plan", "summary", "watched"]
 
 _COLOURS: Final = {
     "Success": "green", "Failed": "red", "TimedOut": "red", "Cancelled": "yellow", "Cancelling": "yellow",
@@ -140,7 +140,36 @@ def show_outcome(outcome: Mapping[str, Any]) -> None:
                     console.print(Text(_plain(text).rstrip("\n"), style=style), soft_wrap=True)
         if first["Trace"] and first["Status"] != "Success":
             console.print(Text(_plain(first["Trace"]), style="red"), soft_wrap=True)
-    say(_summary(outcome))
+    say(summary(outcome))
+
+
+class Lines:
+    """Output of many nodes as it comes: whole lines, each under the name of its node."""
+
+    def __init__(self, names: Mapping[str, str] | None = None) -> None:
+        """`names`: of nodes, by id."""
+        self._names = names or {}
+        self._begun: dict[tuple[str, str, int, str], str] = {}
+        self._consoles = {"StandardOutput": Console(highlight=False), "StandardError": Console(stderr=True)}
+
+    def show(self, piece: Mapping[str, Any]) -> None:
+        """Print the lines that the piece completes."""
+        key = piece["InstanceId"], piece["StepName"], piece["Run"], piece["Stream"]
+        *whole, rest = (self._begun.get(key, "") + piece["Text"]).split("\n")
+        self._begun[key] = rest
+        for line in whole:
+            self._print(key, line)
+
+    def end(self) -> None:
+        """Print what no line end came for."""
+        for key, rest in self._begun.items():
+            if rest:
+                self._print(key, rest)
+
+    def _print(self, key: tuple[str, str, int, str], line: str) -> None:
+        name = Text(f"{self._names.get(key[0], key[0])}: ", style="cyan")
+        name.append(_plain(line), style="red" if key[3] == "StandardError" else "default")
+        self._consoles[key[3]].print(name, soft_wrap=True)
 
 
 def _plain(text: str) -> str:
@@ -157,7 +186,8 @@ def _names(group: Sequence[Mapping[str, Any]]) -> str:
     return _plain(f"{len(group)} nodes, {shown}{more}")
 
 
-def _summary(outcome: Mapping[str, Any]) -> str:
+def summary(outcome: Mapping[str, Any]) -> str:
+    """How many nodes ended how."""
     nodes = outcome["Nodes"]
     if not nodes:
         return f"No node fits. Command {outcome['CommandId']}: {outcome['StatusDetails']}."
