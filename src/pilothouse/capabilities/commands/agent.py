@@ -23,6 +23,7 @@ from pilothouse.capabilities.commands.model import (
 from pilothouse.capabilities.commands.output_store import OutputStore
 from pilothouse.capabilities.commands.progress import settle, withdraw
 from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.capabilities.commands.telling import invocations_changed
 from pilothouse.gateway.outbox import Message, Refusal, Reply
 from pilothouse.runtime.clock import to_millis
 from pilothouse.storage import Transaction
@@ -191,6 +192,8 @@ class _Work:
         self._at = house.clock.millis()
         self._invocations: dict[str, Invocation] = {}
         self._changed: dict[str, Invocation] = {}
+        self._before: dict[str, str] = {}
+        """The status that each changed invocation had."""
         self._ended: list[str] = []
         self._rebooted: set[tuple[str, str]] = set()
         self._steps: dict[tuple[str, str], tuple[Invocation, StepResult]] = {}
@@ -210,6 +213,7 @@ class _Work:
         after = invocation.moved(to, counts, at=self._at, on_node=on_node, trace=_stored(trace, TRACE_MOST))
         if after is invocation or after == invocation:
             return
+        self._before.setdefault(after.node_id, invocation.status)
         self._invocations[after.node_id] = self._changed[after.node_id] = after
         if after.final and invocation.details is not Details.PENDING:
             self._ended.append(after.node_id)
@@ -240,6 +244,8 @@ class _Work:
         if not self._changed:
             return
         await store.save_invocations(list(self._changed.values()))
+        ends = [(each.node_id, self._before[each.node_id], each.details) for each in self._changed.values()]
+        await invocations_changed(self._house, self._tx, self.command, ends)
         if self._ended:
             await withdraw(self._tx, self.command.command_id, self._ended)
         await settle(self._house, self._tx, self.command, freed=self._slots - self.command.counts.slots)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pilothouse.call import House, job
 from pilothouse.capabilities.commands.model import Details
 from pilothouse.capabilities.commands.output_store import OutputStore
-from pilothouse.capabilities.commands.progress import settle
+from pilothouse.capabilities.commands.progress import ended_together, settle
 from pilothouse.capabilities.commands.store import CommandStore
 from pilothouse.gateway import outbox
 
@@ -26,6 +26,7 @@ async def expire(house: House) -> None:
             command = (await store.commands([command_id])).get(command_id)
             if command is None or command.current().final:
                 continue
+            await ended_together(house, tx, command, Details.DELIVERY_TIMED_OUT, waiting_only=False)
             await store.end_all(command, Details.DELIVERY_TIMED_OUT, house.clock.millis())
             await settle(house, tx, command, freed=0)
 

@@ -7,6 +7,7 @@ from pilothouse.call import House
 from pilothouse.capabilities.commands.model import Details, Invocation
 from pilothouse.capabilities.commands.progress import settle, withdraw
 from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.capabilities.commands.telling import invocations_changed
 from pilothouse.gateway import outbox
 from pilothouse.storage import Transaction
 
@@ -27,8 +28,9 @@ async def node_deregistered(house: House, tx: Transaction, facts: Mapping[str, A
         command = commands[command_id]
         slots = command.counts.slots
         at = house.clock.millis()
-        await store.save_invocations(
-            [each.moved(Details.UNDELIVERABLE, command.counts, at=at) for each in by_command[command_id]]
-        )
+        gone = by_command[command_id]
+        await store.save_invocations([each.moved(Details.UNDELIVERABLE, command.counts, at=at) for each in gone])
+        ends = [(each.node_id, each.status, Details.UNDELIVERABLE) for each in gone]
+        await invocations_changed(house, tx, command, ends)
         await withdraw(tx, command_id, [node_id])
         await settle(house, tx, command, freed=slots - command.counts.slots)

@@ -10,6 +10,7 @@ from pilothouse.capabilities.commands import sending, shapes
 from pilothouse.capabilities.commands.agent import CancelContent
 from pilothouse.capabilities.commands.model import (
     Command,
+    CommandStatus,
     Details,
     InvalidCommandId,
     InvalidPluginName,
@@ -19,6 +20,7 @@ from pilothouse.capabilities.commands.model import (
 from pilothouse.capabilities.commands.progress import CANCEL_TOPIC, COMMAND_TOPIC, cancel_id, message_id, settle
 from pilothouse.capabilities.commands.references import check_references
 from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.capabilities.commands.telling import command_changed, invocations_changed
 from pilothouse.gateway import outbox
 from pilothouse.gateway.outbox import NewMessage
 from pilothouse.gateway.payloads import write
@@ -89,6 +91,10 @@ async def _queue(
     call: Call, tx: Transaction, command: Command, invocations: Sequence[Invocation], content: str
 ) -> None:  # fmt: skip
     await CommandStore(tx).add(command, invocations)
+    begun = CommandStatus(command.status, command.details)
+    await command_changed(call.house, tx, replace(command, status="Pending"), begun)
+    final = [(each.node_id, "Pending", each.details) for each in invocations if each.final]
+    await invocations_changed(call.house, tx, command, final)
     await outbox.push(
         call.house,
         tx,
@@ -146,6 +152,9 @@ async def _cancel(
             changed.append(invocation.moved(to, command.counts, at=now))
     asked = replace(command, cancel_asked=True) if whole else command
     await CommandStore(tx).save_invocations(changed)
+    before = {each.node_id: each.status for each in chosen}
+    ends = [(each.node_id, before[each.node_id], each.details) for each in changed]
+    await invocations_changed(call.house, tx, command, ends)
     stopped = [each.node_id for each in changed if each.final]
     running = [each.node_id for each in changed if not each.final]
     await outbox.withdraw(tx, [message_id(command.command_id, node_id) for node_id in stopped])

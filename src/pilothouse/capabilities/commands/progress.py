@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pilothouse.call import House
 from pilothouse.capabilities.commands.model import Command, Details
 from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.capabilities.commands.telling import command_changed, invocations_changed
 from pilothouse.gateway import outbox
 from pilothouse.storage import Transaction
 
@@ -30,10 +31,12 @@ async def settle(house: House, tx: Transaction, command: Command, *, freed: int)
     """Write the command's counts and status; send on where `freed` slots and the error limit allow it."""
     store = CommandStore(tx)
     if command.too_many_errors and command.counts.waiting:
+        await ended_together(house, tx, command, Details.TERMINATED, waiting_only=True)
         await store.end_waiting(command, Details.TERMINATED, house.clock.millis())
         await outbox.withdraw_waiting(tx, command.command_id)
     status = command.current()
     await store.save(command, status)
+    await command_changed(house, tx, command, status)
     if status.final:
         await outbox.withdraw_all(tx, command.command_id)
         await house.tell(
@@ -43,6 +46,14 @@ async def settle(house: House, tx: Transaction, command: Command, *, freed: int)
         )  # fmt: skip
     elif freed > 0 and command.counts.waiting:
         await outbox.release(house, tx, command.command_id, min(freed, command.room))
+
+
+async def ended_together(
+    house: House, tx: Transaction, command: Command, details: Details, *, waiting_only: bool
+) -> None:
+    """Tell that all open invocations, or those that are not on their nodes, are about to end so."""
+    found = await CommandStore(tx).open_nodes(command.command_id, waiting_only=waiting_only)
+    await invocations_changed(house, tx, command, [(node_id, status, details) for node_id, status in found])
 
 
 async def withdraw(tx: Transaction, command_id: str, node_ids: Iterable[str]) -> None:

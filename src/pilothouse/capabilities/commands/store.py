@@ -108,6 +108,15 @@ class CommandStore:
         )
         return [invocation_of(row) for row in rows]
 
+    async def open_nodes(self, command_id: str, *, waiting_only: bool) -> list[tuple[str, str]]:
+        """(node, status) of the invocations that have not ended, or of those that are not on their nodes."""
+        rows = await self._tx.rows(
+            "select node_id, status from command_invocation"
+            " where command_id = :id and final = 0 and on_node <= :most order by node_id",
+            id=command_id, most=0 if waiting_only else 1,
+        )  # fmt: skip
+        return [(row["node_id"], row["status"]) for row in rows]
+
     async def open_on(self, node_id: str) -> list[Invocation]:
         """Open invocations of every command on the node."""
         rows = await self._tx.rows(

@@ -1,0 +1,114 @@
+"""Telling of status changes: events for everybody who listens, and messages to the topic that a command names.
+
+Told are the statuses that a NotificationConfig can ask for; what is Pending, Delayed or Cancelling goes on untold.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from pilothouse.call import House
+from pilothouse.capabilities.commands.model import STATUS, Command, CommandStatus, Details
+from pilothouse.storage import Transaction
+
+_TOLD: Final = frozenset({"InProgress", "Success", "TimedOut", "Cancelled", "Failed"})
+
+
+async def command_changed(house: House, tx: Transaction, command: Command, now: CommandStatus) -> None:
+    """The command, which stood as `command.status` says, stands as `now` says."""
+    if now.status == command.status or now.status not in _TOLD:
+        return
+    detail = {
+        "command-id": command.command_id,
+        "document-name": command.document_name,
+        "expire-after": _moment(command.expires_at),
+        "parameters": dict(command.parameters),
+        "requested-date-time": _moment(command.requested_at),
+        "status": now.status,
+    }
+    kind = "EC2 Command Status-change Notification"
+    await _tell_event(house, tx, command, kind, [_arn(command, node_id) for node_id in command.instance_ids], detail)
+    if _wanted(command, "Command", now.status):
+        about = {"instanceIds": command.instance_ids, "expiresAfter": _moment(command.expires_at)}
+        await _tell_topic(house, tx, command, about, now.status, now.details)
+
+
+async def invocations_changed(
+    house: House, tx: Transaction, command: Command, ends: Iterable[tuple[str, str, Details]]
+) -> None:
+    """Invocations of the command by node, with the status that each had, and how it stands now."""
+    for node_id, before, details in ends:
+        status = STATUS[details]
+        if status == before or status not in _TOLD:
+            continue
+        detail = {
+            "command-id": command.command_id,
+            "document-name": command.document_name,
+            "instance-id": node_id,
+            "requested-date-time": _moment(command.requested_at),
+            "status": status,
+        }
+        kind = "EC2 Command Invocation Status-change Notification"
+        await _tell_event(house, tx, command, kind, [_arn(command, node_id)], detail)
+        if _wanted(command, "Invocation", status):
+            await _tell_topic(house, tx, command, {"instanceId": node_id}, status, details.value)
+
+
+async def _tell_event(
+    house: House, tx: Transaction, command: Command, kind: str, resources: list[str], detail: Mapping[str, Any]
+) -> None:
+    await house.tell(
+        tx, "event",
+        account_id=command.account_id, region=command.region, source="aws.ssm", detail_type=kind,
+        resources=resources, detail=detail,
+    )  # fmt: skip
+
+
+async def _tell_topic(
+    house: House, tx: Transaction, command: Command, about: Mapping[str, Any], status: str, details: str
+) -> None:
+    settings: Mapping[str, Any] = command.settings
+    message = {
+        "commandId": command.command_id,
+        "documentName": command.document_name,
+        **about,
+        "requestedDateTime": _moment(command.requested_at),
+        "status": status,
+        "detailedStatus": details,
+        "outputS3BucketName": settings.get("OutputS3BucketName", ""),
+        "outputS3KeyPrefix": settings.get("OutputS3KeyPrefix", ""),
+        "eventTime": _moment(house.clock.millis()),
+    }
+    await house.tell(
+        tx, "topic.message",
+        account_id=command.account_id, region=command.region,
+        topic_arn=_config(command)["NotificationArn"],
+        subject=f"EC2 Run Command Notification {command.region}",
+        message=msgspec.json.encode(message).decode(),
+    )  # fmt: skip
+
+
+def _wanted(command: Command, kind: str, status: str) -> bool:
+    config = _config(command)
+    if not config.get("NotificationArn") or (config.get("NotificationType") or "Command") != kind:
+        return False
+    events = config.get("NotificationEvents") or ["All"]
+    return "All" in events or status in events
+
+
+def _config(command: Command) -> Mapping[str, Any]:
+    settings: Mapping[str, Any] = command.settings
+    return settings.get("NotificationConfig") or {}
+
+
+def _arn(command: Command, node_id: str) -> str:
+    """As the cloud's events name machines: those that registered with an activation by their own kind."""
+    if node_id.startswith("i-"):
+        return f"arn:aws:ec2:{command.region}:{command.account_id}:instance/{node_id}"
+    return f"arn:aws:ssm:{command.region}:{command.account_id}:managed-instance/{node_id}"
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
