@@ -75,6 +75,7 @@ def test_one_that_errors_end_and_one_that_time_ends(
     }  # fmt: skip
     silent = fleet.node(script=SILENT)
     late = send(silent.id, TimeoutSeconds=30)
+    assert told(late, 2) == {(COMMAND, "InProgress"): 1, (INVOCATION, "InProgress"): 1}
     server.advance(hours=2)
     assert told(late, 4)[INVOCATION, "TimedOut"] == 1
 

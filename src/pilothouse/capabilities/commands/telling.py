@@ -28,8 +28,12 @@ async def command_changed(house: House, tx: Transaction, command: Command, now: 
         "requested-date-time": _moment(command.requested_at),
         "status": now.status,
     }
-    kind = "EC2 Command Status-change Notification"
-    await _tell_event(house, tx, command, kind, [_arn(command, node_id) for node_id in command.instance_ids], detail)
+    await house.tell(
+        tx, "event",
+        account_id=command.account_id, region=command.region, source="aws.ssm",
+        detail_type="EC2 Command Status-change Notification",
+        resources=[_arn(command, node_id) for node_id in command.instance_ids], detail=detail,
+    )  # fmt: skip
     if _wanted(command, "Command", now.status):
         about = {"instanceIds": command.instance_ids, "expiresAfter": _moment(command.expires_at)}
         await _tell_topic(house, tx, command, about, now.status, now.details)
@@ -39,31 +43,33 @@ async def invocations_changed(
     house: House, tx: Transaction, command: Command, ends: Iterable[tuple[str, str, Details]]
 ) -> None:
     """Invocations of the command by node, with the status that each had, and how it stands now."""
-    for node_id, before, details in ends:
-        status = STATUS[details]
-        if status == before or status not in _TOLD:
-            continue
-        detail = {
-            "command-id": command.command_id,
-            "document-name": command.document_name,
-            "instance-id": node_id,
-            "requested-date-time": _moment(command.requested_at),
-            "status": status,
+    moved = [
+        (node_id, details)
+        for node_id, before, details in ends
+        if STATUS[details] in _TOLD and STATUS[details] != before
+    ]
+    if not moved:
+        return
+    shared = {
+        "command-id": command.command_id,
+        "document-name": command.document_name,
+        "requested-date-time": _moment(command.requested_at),
+    }
+    each = [
+        {
+            "resources": [_arn(command, node_id)],
+            "detail": {**shared, "instance-id": node_id, "status": STATUS[details]},
         }
-        kind = "EC2 Command Invocation Status-change Notification"
-        await _tell_event(house, tx, command, kind, [_arn(command, node_id)], detail)
-        if _wanted(command, "Invocation", status):
-            await _tell_topic(house, tx, command, {"instanceId": node_id}, status, details.value)
-
-
-async def _tell_event(
-    house: House, tx: Transaction, command: Command, kind: str, resources: list[str], detail: Mapping[str, Any]
-) -> None:
+        for node_id, details in moved
+    ]
     await house.tell(
-        tx, "event",
-        account_id=command.account_id, region=command.region, source="aws.ssm", detail_type=kind,
-        resources=resources, detail=detail,
+        tx, "events",
+        account_id=command.account_id, region=command.region, source="aws.ssm",
+        detail_type="EC2 Command Invocation Status-change Notification", each=each,
     )  # fmt: skip
+    for node_id, details in moved:
+        if _wanted(command, "Invocation", STATUS[details]):
+            await _tell_topic(house, tx, command, {"instanceId": node_id}, STATUS[details], details.value)
 
 
 async def _tell_topic(

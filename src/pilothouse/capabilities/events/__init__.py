@@ -1,7 +1,8 @@
 """Events: what happened to resources, for those who want to react: a stream, and signed webhooks.
 
 Owns the tables event and webhook. Others tell an event with `house.tell(tx, "event", account_id=, region=, source=,
-detail_type=, resources=, detail=)` in the transaction that made it true; nothing of a secret value may be in it.
+detail_type=, resources=, detail=)` in the transaction that made it true, or many with `"events"` and a list `each=` of
+the facts that differ; nothing of a secret value may be in them.
 """
 
 from collections.abc import Mapping
@@ -24,10 +25,26 @@ async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None
     """Write the event in the teller's own transaction; readers are woken once it is durable."""
     event = Event.made(house.ids.uuid(), house.clock.millis(), **facts)
     EventStore(tx, event.account_id, event.region).add(event)
-    topic = ORDERED if tx.serial else WRITTEN
-    key = scope_key(event.account_id, event.region)
-    wake = house.bus.wake if topic == ORDERED else house.bus.wake_here  # this process orders what it wrote
-    tx.after_commit(lambda: wake(topic, key))
+    _wake_readers(house, tx, event.account_id, event.region)
+
+
+async def _told_many(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """The same for many events of one account and region: `each` has the facts that differ."""
+    shared = {name: value for name, value in facts.items() if name != "each"}
+    now = house.clock.millis()
+    events = [Event.made(house.ids.uuid(), now, **shared, **one) for one in facts["each"]]
+    if not events:
+        return
+    await EventStore(tx, facts["account_id"], facts["region"]).add_all(events)
+    _wake_readers(house, tx, facts["account_id"], facts["region"])
+
+
+def _wake_readers(house: House, tx: Transaction, account_id: str, region: str) -> None:
+    key = scope_key(account_id, region)
+    if tx.serial:
+        tx.after_commit(lambda: house.bus.wake(ORDERED, key))
+    else:  # this process orders what it wrote
+        tx.after_commit(lambda: house.bus.wake_here(WRITTEN, key))
 
 
 async def _ended(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
@@ -40,7 +57,7 @@ CAPABILITY = Capability.of(
     operations,
     jobs,
     sealed=SEALED,
-    listeners={"event": _told, "process.ended": _ended},
+    listeners={"event": _told, "events": _told_many, "process.ended": _ended},
     lasting=(Lasting(name="events.order", run=keep_order), Lasting(name="events.webhooks", run=deliver)),
     streams=(stream_events,),
 )
