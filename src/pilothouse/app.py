@@ -204,6 +204,7 @@ async def opened_around(settings: Settings, ring: Ring) -> House:
     for capability in CAPABILITIES:
         house.taggable.update(capability.taggable)
         house.tags_of.update(capability.tags_of)
+        house.policies_on.update(capability.policies_on)
         house.shareable.update(capability.shareable)
         for event, listener in capability.listeners.items():
             house.listeners.setdefault(event, []).append(listener)

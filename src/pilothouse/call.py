@@ -4,7 +4,7 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +24,7 @@ from pilothouse.storage.pages import Pages
 if TYPE_CHECKING:
     from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
+    from pilothouse.identity.permissions import Source
     from pilothouse.identity.policy_patterns import Value
     from pilothouse.runtime.settings import Settings
 
@@ -50,6 +51,7 @@ class House:
     """Where calls are recorded; None for those that open the house without serving it."""
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
     tags_of: dict[str, "TagsOf"] = field(default_factory=dict)
+    policies_on: dict[str, "PoliciesOn"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
 
     async def tell(self, tx: Transaction, event: str, **facts: Any) -> None:
@@ -80,6 +82,25 @@ FindResource = Callable[[Transaction, str, str, str], Awaitable[str | None]]
 
 TagsOf = Callable[[Transaction, str, str, str], Awaitable[Mapping[str, str]]]
 """(transaction, account id, region, the ARN's text after its kind) to the resource's tags, none if it is not there."""
+
+
+class PoliciesOn(Protocol):
+    """Answers for the resource policies of one or several kinds of resources.
+
+    They count for everybody of the account but root, beside the caller's own policies (`identity.permissions.decide`).
+    """
+
+    needed: bool
+    """Nothing may be done with such a resource that its policy does not allow, if only by way of the account."""
+
+    async def guarded(self, tx: Transaction, account_id: str) -> Collection[str] | None:
+        """The ARNs of the account's resources that have policies; None where they are too many to carry about.
+
+        Asked when a caller's own policies are read. Empty too where the operations ask these policies themselves.
+        """
+
+    async def of(self, tx: Transaction, arn: str) -> "Sequence[Source]":
+        """The policies on a resource, of kind `resource`; none where it has none or is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -370,7 +391,10 @@ class Capability:
     taggable: Mapping[str, FindResource] = field(default_factory=dict)
     """ResourceType of the tag operations to the function that finds such a resource."""
     tags_of: Mapping[str, TagsOf] = field(default_factory=dict)
-    """Kind in the ARN of resources, such as `parameter`, to the function that gives their tags to policies."""
+    """Kind in the ARN of resources, such as `parameter`, to the function that gives their tags to policies. Kinds of
+    other services than ssm have its name in front: `secretsmanager:secret`."""
+    policies_on: Mapping[str, PoliciesOn] = field(default_factory=dict)
+    """Kind in the ARN of resources, as for `tags_of`, to what answers for the policies on them."""
     shareable: Mapping[str, FindShareable] = field(default_factory=dict)
     """Kind in the ARN of resources that policies can be put on to the function that finds one."""
     extensions: Mapping[str, Extension] = field(default_factory=dict)

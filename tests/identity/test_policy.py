@@ -338,13 +338,16 @@ def test_principals(principal, who, included):
     assert parse(document(other), kind="resource").verdict(ask(**who)) is (N if included else A)
 
 
-def test_a_decision_says_which_statement_and_whether_somebody_is_named():
+def test_a_decision_says_which_statement_and_how_somebody_is_meant():
     by_account = allow(Sid="whole account", Principal={"AWS": "111122223333"})
     by_name = allow(Sid="alice", Principal={"AWS": ALICE})
     decision = parse(document(by_account), kind="resource").decide(ask())
-    assert (decision.verdict, decision.named) == (A, False)
-    decision = parse(document(by_account, by_name), kind="resource").decide(ask())
-    assert (decision.verdict, decision.named, decision.statement.sid) == (A, True, "alice")
+    assert (decision.verdict, decision.reach) == (A, "account")
+    everybody = allow(Sid="all", Principal="*")
+    decision = parse(document(by_account, everybody), kind="resource").decide(ask())
+    assert (decision.verdict, decision.reach, decision.statement.sid) == (A, "several", "all")
+    decision = parse(document(by_account, everybody, by_name), kind="resource").decide(ask())
+    assert (decision.verdict, decision.reach, decision.statement.sid) == (A, "itself", "alice")
     refusing = deny(Sid="never", Principal="*")
     decision = parse(document(by_account, by_name, refusing), kind="resource").decide(ask())
     assert (decision.verdict, decision.statement.number) == (D, 3)

@@ -4,16 +4,17 @@ Root may do everything in its account, and users and sessions of roles what thei
 closed list of verbs that operations declare with `Caller.NODE`, on itself only, as far as its role allows them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from inspect import isawaitable
 
-from pilothouse.call import Call, Caller, Operation, Shape
+from pilothouse.call import Call, Caller, House, Operation, Shape
 from pilothouse.errors import AccessDeniedException, UnrecognizedClientException
-from pilothouse.identity.permissions import Layer
-from pilothouse.identity.policy import Ask, Verdict
+from pilothouse.identity.permissions import Layer, Permissions, Source, decide, said, speaks_of_tags
+from pilothouse.identity.policy import Ask, Decision, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
+from pilothouse.identity.resources import Place, place_of
 from pilothouse.runtime.metrics import NODE_REFUSALS
 from pilothouse.storage import Transaction
 
@@ -33,24 +34,15 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
         if Caller.NODE in operation.callers and _is_itself(call, operation, request):
             if not operation.free:
                 resources = await _resources(call, operation, request)
-                await _ask_with_tags(call, operation.action, resources, _context(call, operation, request))
+                await _ask(call, operation.action, resources, _context(call, operation, request))
             return
         NODE_REFUSALS.inc()
     resources = await _resources(call, operation, request)
     if principal.kind in ("user", "session") and Caller.ACCOUNT in operation.callers:
         if not operation.free and not operation.asks_itself:
-            await _ask_with_tags(call, operation.action, resources, _context(call, operation, request))
+            await _ask(call, operation.action, resources, _context(call, operation, request))
         return
     raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
-
-
-def ask_own(call: Call, action: str, resource: str, context: Mapping[str, Value] | None = None) -> None:
-    """Ask the policies of a user about something that the call does besides; `context`: further condition keys.
-
-    Raises AccessDeniedException.
-    """
-    if call.principal.permissions is not None:
-        _ask_policies(call, action, [resource], {**context_of(call, {}), **(context or {})})
 
 
 async def ask_each(
@@ -60,24 +52,25 @@ async def ask_each(
     resources: Sequence[str],
     context: Mapping[str, Value] | None = None,
 ) -> None:
-    """Ask the policies of a user about things that only the handler finds; `context`: further condition keys.
+    """Ask the policies of the caller, and those of the resources, about what the call does besides its own action.
 
-    Raises AccessDeniedException.
+    Also for things that only the handler finds. `context`: further condition keys. Raises AccessDeniedException.
     """
     if call.principal.permissions is not None:
         whole = {**context_of(call, {}), **(context or {})}
-        for resource, its in await _with_tags(call, tx, resources, whole):
-            _ask_policies(call, action, [resource], its)
+        for resource in resources:
+            await _ask_of(call, tx, action, resource, whole)
 
 
 async def allowed_of(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> list[str]:
-    """Those that the caller's policies allow."""
+    """Those that the policies allow."""
     if call.principal.permissions is None:
         return list(resources)
     found = []
-    for resource, context in await _with_tags(call, tx, resources, context_of(call, {})):
+    context = context_of(call, {})
+    for resource in resources:
         try:
-            _ask_policies(call, action, [resource], context)
+            await _ask_of(call, tx, action, resource, context)
         except AccessDeniedException:
             continue
         found.append(resource)
@@ -142,63 +135,83 @@ def context_of(call: Call, request: Shape) -> dict[str, Value]:
     return _context(call, None, request)
 
 
-def _ask_policies(call: Call, action: str, resources: Iterable[str], context: Mapping[str, Value]) -> None:
+def _ask_for(call: Call, action: str, resource: str, context: Mapping[str, Value]) -> Ask:
     principal = call.principal
-    for resource in resources:
-        ask = Ask(
-            principal_arn=principal.arn,
-            principal_account=principal.account_id,
-            principal_kind=principal.kind,
-            action=action,
-            resource=resource,
-            context=context,
-            role_arn=principal.role_arn,
-        )
-        if principal.permissions is None:
-            raise AccessDeniedException(refusal(principal, action, resource, Verdict.NEUTRAL))
-        verdict = principal.permissions.verdict(ask)
-        if verdict is not Verdict.ALLOW:
-            layer = principal.permissions.refused_by(ask)
-            raise AccessDeniedException(refusal(principal, action, resource, verdict, layer))
-
-
-async def _ask_with_tags(call: Call, action: str, resources: list[str], context: dict[str, Value]) -> None:
-    """With the tags of each resource, if the principal's policies speak of any."""
-    permissions = call.principal.permissions
-    if permissions is None or not permissions.speak_of_tags:
-        _ask_policies(call, action, resources, context)
-        return
-    async with call.reading() as tx:
-        found = await _with_tags(call, tx, resources, context)
-    for resource, its in found:
-        _ask_policies(call, action, [resource], its)
-
-
-async def _with_tags(
-    call: Call, tx: Transaction, resources: Sequence[str], context: dict[str, Value]
-) -> list[tuple[str, dict[str, Value]]]:
-    permissions = call.principal.permissions
-    if permissions is None or not permissions.speak_of_tags:
-        return [(resource, context) for resource in resources]
-    return [(resource, {**context, **await _tags(call, tx, resource)}) for resource in resources]
-
-
-async def _tags(call: Call, tx: Transaction, resource: str) -> dict[str, Value]:
-    """The condition keys of the resource's tags."""
-    parts = resource.split(":", 5)
-    if len(parts) < 6:
-        return {}
-    service, region, account_id = parts[2:5]
-    kind, _, rest = (
-        parts[5].replace(":", "/", 1).partition("/") if service == "secretsmanager" else parts[5].partition("/")
+    return Ask(
+        principal_arn=principal.arn,
+        principal_account=principal.account_id,
+        principal_kind=principal.kind,
+        action=action,
+        resource=resource,
+        context=context,
+        role_arn=principal.role_arn,
     )
-    find = call.house.tags_of.get(kind)
-    if find is None or "*" in rest:
+
+
+async def _ask(call: Call, action: str, resources: Sequence[str], context: dict[str, Value]) -> None:
+    """May the caller do the action on all of the resources. Nothing is read where no policy makes it necessary."""
+    permissions = call.principal.permissions
+    if permissions is None:
+        raise AccessDeniedException(refusal(call.principal, action, resources[0], Verdict.NEUTRAL))
+    if permissions.speak_of_tags or any(_guarded(call, each) for each in resources):
+        async with call.reading() as tx:
+            for resource in resources:
+                await _ask_of(call, tx, action, resource, context)
+        return
+    for resource in resources:
+        _check(call, permissions, _ask_for(call, action, resource, context), None)
+
+
+async def _ask_of(call: Call, tx: Transaction, action: str, resource: str, context: Mapping[str, Value]) -> None:
+    """May the caller do the action on the resource, by its own policies and those of the resource."""
+    permissions = call.principal.permissions
+    assert permissions is not None
+    place = place_of(resource)
+    own = place is not None and place.account_id == call.principal.account_id
+    sources: Sequence[Source] = ()
+    if place is not None and own and _guarded(call, resource):
+        on = call.house.policies_on.get(place.kind)
+        sources = await on.of(tx, resource) if on is not None else ()
+    if place is not None and own and (permissions.speak_of_tags or any(speaks_of_tags(s.document) for s in sources)):
+        context = {**context, **await tags_of(call.house, tx, place)}
+    ask = _ask_for(call, action, resource, context)
+    on_resource = said((parse(each.document, kind="resource") for each in sources), ask) if sources else None
+    _check(call, permissions, ask, on_resource)
+
+
+def _guarded(call: Call, resource: str) -> bool:
+    return call.principal.guarded is None or resource in call.principal.guarded
+
+
+def _check(call: Call, permissions: Permissions, ask: Ask, on_resource: Decision | None) -> None:
+    """Raises AccessDeniedException."""
+    if on_resource is None and permissions.verdict(ask) is Verdict.ALLOW:
+        return
+    found = decide(permissions, ask, on_resource)
+    if found.verdict is not Verdict.ALLOW:
+        raise AccessDeniedException(refusal(call.principal, ask.action, ask.resource, found.verdict, found.layer))
+
+
+async def tags_of(house: House, tx: Transaction, place: Place) -> dict[str, Value]:
+    """The condition keys of a resource's tags."""
+    find = house.tags_of.get(place.kind)
+    if find is None:
         return {}
     found: dict[str, Value] = {}
-    for key, value in (await find(tx, account_id, region, rest)).items():
-        found[f"aws:ResourceTag/{key}"] = found[f"{service}:resourceTag/{key}"] = value
+    for key, value in (await find(tx, place.account_id, place.region, place.tail)).items():
+        found[f"aws:ResourceTag/{key}"] = found[f"{place.service}:resourceTag/{key}"] = value
     return found
+
+
+async def guarded(house: House, tx: Transaction, account_id: str) -> Collection[str] | None:
+    """What a principal of the account is told of resources with policies (`Principal.guarded`)."""
+    found: set[str] = set()
+    for on in {id(each): each for each in house.policies_on.values()}.values():
+        arns = await on.guarded(tx, account_id)
+        if arns is None:
+            return None
+        found.update(arns)
+    return frozenset(found)
 
 
 async def _resources(call: Call, operation: Operation, request: Shape) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pilothouse.identity.permissions import Layer, Permissions, Source
+from pilothouse.identity.permissions import Layer, Permissions, Source, decide, said
 from pilothouse.identity.policy import Ask, PolicyKind, Statement, Verdict, parse
 from pilothouse.identity.policy_conditions import compile_conditions
 from pilothouse.identity.policy_patterns import Value
@@ -62,21 +62,27 @@ class Explanation:
     statements: Sequence[StatementFinding]
 
     def deciding(self) -> list[StatementFinding]:
-        """Those that brought the verdict about; none where no statement speaks of the request."""
+        """Those that brought the verdict about, what gives before what narrows; none where nothing allows."""
         if self.verdict is Verdict.NEUTRAL:
             return []
-        return [each for each in self.statements if each.applies and each.allows is (self.verdict is Verdict.ALLOW)]
+        deciding = [each for each in self.statements if each.applies and each.allows is (self.verdict is Verdict.ALLOW)]
+        return sorted(deciding, key=lambda each: each.source.kind in ("boundary", "session"))
 
 
-def explain(sources: Sequence[Source], ask: Ask) -> Explanation:
-    """Of the policies of one principal."""
-    permissions = Permissions.of(sources)
-    verdict = permissions.verdict(ask)
-    return Explanation(
-        verdict=verdict,
-        layer=permissions.refused_by(ask),
-        statements=[each for source in sources for each in statements_of(source, ask)],
-    )
+def explain(
+    sources: Sequence[Source],
+    ask: Ask,
+    on_resource: Sequence[Source] = (),
+    *,
+    needed: bool = False,
+    elsewhere: bool = False,
+) -> Explanation:
+    """Of the policies of one principal together with those of the resource; see `decide`. Raises MalformedPolicy."""
+    given = said((parse(each.document, kind="resource") for each in on_resource), ask) if on_resource else None
+    found = decide(Permissions.of(sources), ask, given, needed=needed, elsewhere=elsewhere)
+    statements = [each for source in sources for each in statements_of(source, ask)]
+    statements += [each for source in on_resource for each in statements_of(source, ask, "resource")]
+    return Explanation(verdict=found.verdict, layer=found.layer, statements=statements)
 
 
 def statements_of(source: Source, ask: Ask, kind: PolicyKind = "identity") -> list[StatementFinding]:

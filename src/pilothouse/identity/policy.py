@@ -15,9 +15,20 @@ from typing import Any, Final, Literal
 
 from pilothouse.identity.policy_conditions import Condition, compile_conditions
 from pilothouse.identity.policy_patterns import SYNTAX, MalformedPolicy, Match, Pattern, Value, matcher, wildcards
-from pilothouse.identity.policy_principals import Principals, compile_principals
+from pilothouse.identity.policy_principals import Principals, Reach, compile_principals
 
-__all__ = ["Ask", "Decision", "MalformedPolicy", "Policy", "PolicyKind", "Statement", "Verdict", "parse", "size"]
+__all__ = [
+    "REACHES",
+    "Ask",
+    "Decision",
+    "MalformedPolicy",
+    "Policy",
+    "PolicyKind",
+    "Statement",
+    "Verdict",
+    "parse",
+    "size",
+]
 
 PolicyKind = Literal["identity", "resource", "trust"]
 """Of users, groups, roles and sessions; of a resource; of a role, about who may take it on."""
@@ -89,6 +100,8 @@ class Ask:
         return known.get(key)
 
 
+REACHES: Final[tuple[Reach, ...]] = ("account", "several", "itself")
+"""The closest last."""
 _TYPES: Final[Mapping[str, str]] = {
     "root": "Account",
     "user": "User",
@@ -146,11 +159,12 @@ class Statement:
                 return False
         return True
 
-    def names(self, ask: Ask) -> bool:
-        """Whether its principal is the one who asks, or everybody, and not merely the account."""
+    def reach(self, ask: Ask) -> Reach:
+        """How its principal means who asks, whom it applies to."""
         if self.principals is None or self.not_principals:
-            return False
-        return self.principals.names(ask.principal_kind, ask.principal_arn, ask.role_arn)
+            return "account"
+        found = self.principals.reach(ask.principal_kind, ask.principal_arn, ask.principal_account, ask.role_arn)
+        return found or "account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +174,9 @@ class Decision:
     verdict: Verdict
     statement: Statement | None = None
     """The statement that denies, or one that allows."""
-    named: bool = False
-    """An allowing statement of a resource's policy names the principal itself, or everybody. Otherwise it leaves it to
-    the principal's account, whose own policies must allow it as well."""
+    reach: Reach = "account"
+    """How the statement that allows means the principal, of several the closest. By way of the account it leaves it to
+    that, whose own policies must allow it as well."""
 
 
 class Policy:
@@ -189,18 +203,18 @@ class Policy:
         return Verdict.NEUTRAL
 
     def decide(self, ask: Ask) -> Decision:
-        """The verdict, by which statement, and whether the principal is named; for answers that say why."""
+        """The verdict, by which statement, and how the principal is meant."""
         denying, allowing = self._speaking_of(ask.action)
         for statement in denying:
             if statement.applies(ask):
                 return Decision(Verdict.DENY, statement)
-        by_account: Statement | None = None
+        found = Decision(Verdict.NEUTRAL)
         for statement in allowing:
             if statement.applies(ask):
-                if statement.names(ask):
-                    return Decision(Verdict.ALLOW, statement, named=True)
-                by_account = by_account or statement
-        return Decision(Verdict.ALLOW, by_account) if by_account else Decision(Verdict.NEUTRAL)
+                reach = statement.reach(ask)
+                if found.statement is None or REACHES.index(reach) > REACHES.index(found.reach):
+                    found = Decision(Verdict.ALLOW, statement, reach)
+        return found
 
     def _speaking_of(self, action: str) -> tuple[tuple[Statement, ...], tuple[Statement, ...]]:
         """The statements that deny and allow the action, under its spelling in the request."""

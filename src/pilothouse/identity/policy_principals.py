@@ -3,9 +3,12 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from pilothouse.identity.policy_patterns import SYNTAX, MalformedPolicy
+
+Reach = Literal["account", "several", "itself"]
+"""How somebody is meant: by way of the account; as one of a role's sessions or of everybody; by the own ARN."""
 
 _KINDS: Final = frozenset({"AWS", "Service", "Federated", "CanonicalUser"})
 _ACCOUNT: Final = re.compile(r"[0-9]{12}")
@@ -40,29 +43,23 @@ class Principals:
     services: frozenset[str] = frozenset()
     federated: frozenset[str] = frozenset()
 
-    def names(self, kind: str, arn: str, role_arn: str) -> bool:
-        """Whether somebody is meant other than by way of the account."""
-        if self.everybody:
-            return True
-        if kind == "service":
-            return arn in self.services
-        if kind == "federated":
-            return arn in self.federated
-        if kind == "anonymous":
-            return False
-        if arn in self.arns:
-            return True
-        if not self.roles:
-            return False
-        if role_arn:
-            return role_arn in self.arns
-        return role_of(arn) in self.roles
-
     def includes(self, kind: str, arn: str, account: str, role_arn: str) -> bool:
         """Whether somebody is meant, by name or by account."""
-        if account in self.accounts and kind not in ("service", "anonymous", "federated"):
-            return True
-        return self.names(kind, arn, role_arn)
+        return self.reach(kind, arn, account, role_arn) is not None
+
+    def reach(self, kind: str, arn: str, account: str, role_arn: str) -> Reach | None:
+        """How somebody is meant, the closest of it; None: not at all."""
+        if kind == "anonymous":
+            return "several" if self.everybody else None
+        if arn in (self.services if kind == "service" else self.federated if kind == "federated" else self.arns):
+            return "itself"
+        if self.everybody:
+            return "several"
+        if kind in ("service", "federated"):
+            return None
+        if self.roles and (role_arn in self.arns if role_arn else role_of(arn) in self.roles):
+            return "several"
+        return "account" if account in self.accounts else None
 
 
 def compile_principals(element: object) -> Principals:

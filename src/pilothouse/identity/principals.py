@@ -1,6 +1,6 @@
 """Principals: the outcome of authentication, and the only thing the rest of the house knows about a caller."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +28,8 @@ class Principal:
     permissions: Permissions | None = field(default=None, compare=False, repr=False)
     """What the policies of a user or session allow, as they were when the signature was verified; None: not held by
     policies."""
+    guarded: Collection[str] | None = field(default=(), compare=False, repr=False)
+    """The ARNs of its account's resources that have policies of their own, as they were then; None: any may have."""
     tags: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     temporary: bool = False
     """A user or root with credentials of GetSessionToken: they reach less far than the key that they were made by."""

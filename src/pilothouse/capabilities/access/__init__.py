@@ -36,6 +36,7 @@ from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.login_store import LOGINS_SEALED
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
 from pilothouse.capabilities.access.node_roles import NodeRights, make_node_role, pass_to_nodes, rights_of_role
+from pilothouse.capabilities.access.resource_tags import TAGS_OF
 from pilothouse.capabilities.access.store import (
     SEALED,
     AccessStore,
@@ -70,7 +71,7 @@ _OPERATIONS = (
     tagging,
     web_identity,
 )
-CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED, *LOGINS_SEALED))
+CAPABILITY = Capability.of("access", *_OPERATIONS, sealed=(SEALED, *LOGINS_SEALED), tags_of=TAGS_OF)
 
 __all__ = [
     "CAPABILITY",

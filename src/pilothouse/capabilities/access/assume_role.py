@@ -8,10 +8,13 @@ from pilothouse.capabilities.access.model import InvalidParameterValue, Role
 from pilothouse.capabilities.access.second_factor import prove
 from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
 from pilothouse.errors import AccessDeniedException, ValidationException
-from pilothouse.identity.authorise import context_of
+from pilothouse.identity.authorise import context_of, tags_of
 from pilothouse.identity.credentials import Session
+from pilothouse.identity.permissions import decide
 from pilothouse.identity.policy import Ask, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
+from pilothouse.identity.resources import place_of
+from pilothouse.storage import Transaction
 
 _NOT_YET: Final = ("ProvidedContexts", "MinimumSessionTokenSize")
 _MOST_TAGS: Final = 50
@@ -31,10 +34,11 @@ async def assume_role(call: Call, request: Shape) -> Shape:
     await prove(call, request)
     async with call.reading() as tx:
         role = await role_by_arn(tx, request["RoleArn"])
+        of_role = await _of_role(call, tx, role)
     actions = ["sts:AssumeRole"]
     actions += ["sts:TagSession"] if given else []
     actions += ["sts:SetSourceIdentity"] if source_identity else []
-    context = _context(call, request, source_identity)
+    context = _context(call, request, source_identity) | of_role
     for action in actions:
         if role is None or not _trusts(call, role, action, context):
             raise _refusal(call, request, action)
@@ -90,6 +94,12 @@ def _refusal(call: Call, request: Shape, action: str) -> AccessDeniedException:
     )
 
 
+async def _of_role(call: Call, tx: Transaction, role: Role | None) -> dict[str, Value]:
+    """The condition keys of the role's tags, for trust policies and those of the caller."""
+    place = None if role is None else place_of(role.arn)
+    return {} if place is None else await tags_of(call.house, tx, place)
+
+
 def _context(call: Call, request: Shape, source_identity: str) -> dict[str, Value]:
     context = {**context_of(call, request), "sts:RoleSessionName": request["RoleSessionName"]}
     if "ExternalId" in request:
@@ -117,7 +127,7 @@ def _trusts(call: Call, role: Role, action: str, context: dict[str, Value]) -> b
         role_arn=who.role_arn,
     )
     trust = parse(role.trust, kind="trust").decide(ask)
-    own = Verdict.ALLOW if who.permissions is None else who.permissions.verdict(ask)
-    if trust.verdict is not Verdict.ALLOW or own is Verdict.DENY:
-        return False
-    return own is Verdict.ALLOW or (trust.named and who.account_id == role.account_id)
+    if trust.verdict is not Verdict.ALLOW or who.permissions is None:
+        return trust.verdict is Verdict.ALLOW
+    elsewhere = who.account_id != role.account_id
+    return decide(who.permissions, ask, trust, needed=True, elsewhere=elsewhere).verdict is Verdict.ALLOW

@@ -14,6 +14,7 @@ from pilothouse.capabilities.access.sessions import session_policies
 from pilothouse.capabilities.access.store import AccessStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import UnrecognizedClientException
+from pilothouse.identity.authorise import guarded
 from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.principals import Principal
@@ -73,7 +74,7 @@ class AccessCredentials:
             row = await AccessStore(tx).key(access_key_id)
             if row is None or row["status"] != "Active":
                 raise UnrecognizedClientException
-            principal = await _principal(tx, access_key_id, row["account_id"], row["principal_id"])
+            principal = await _principal(self._house, tx, access_key_id, row["account_id"], row["principal_id"])
         secret = await self._opened(access_key_id, row["account_id"], bytes(row["secret_sealed"]))
         found = Credential(principal=principal, secret=secret)
         self._active.put(stamp, access_key_id, found)
@@ -103,7 +104,8 @@ class AccessCredentials:
             row = await AccessStore(tx).key(found.parent)
             if row is None or row["status"] != "Active" or row["principal_id"] != given.user_id:
                 raise UnrecognizedClientException
-            principal = await _principal(tx, given.access_key_id, row["account_id"], row["principal_id"])
+            key_id, account_id = given.access_key_id, row["account_id"]
+            principal = await _principal(self._house, tx, key_id, account_id, row["principal_id"])
         complete = replace(
             found,
             principal=replace(principal, temporary=True, issued_at=given.issued_at, mfa_at=given.mfa_at),
@@ -122,7 +124,7 @@ class AccessCredentials:
             profile = await LoginStore(tx, given.account_id).find(given.user_id)
             if profile is None or LOGIN + profile.session_key != found.parent:
                 raise UnrecognizedClientException
-            principal = await _principal(tx, given.access_key_id, given.account_id, given.user_id)
+            principal = await _principal(self._house, tx, given.access_key_id, given.account_id, given.user_id)
         complete = replace(found, principal=replace(principal, issued_at=given.issued_at, mfa_at=given.mfa_at))
         self._active.put(stamp, given.access_key_id, complete)
         return complete
@@ -143,6 +145,7 @@ class AccessCredentials:
                 found.principal,
                 role_arn=role.arn,
                 permissions=Permissions.of(held),
+                guarded=await guarded(self._house, tx, role.account_id),
                 tags={**await store.tags(role), **session.tags},
             )
         complete = replace(found, principal=principal)
@@ -169,12 +172,15 @@ def _of_node(found: Credential, rights: NodeRights) -> Credential:
         user_id=f"{rights.role_id}:{node_id}" if rights.role_id else found.principal.user_id,
         role_arn=rights.role_arn,
         permissions=rights.permissions,
+        guarded=rights.guarded,
         tags=rights.tags,
     )
     return replace(found, principal=principal)
 
 
-async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner_id: str) -> Principal:
+async def _principal(
+    house: House, tx: Transaction, access_key_id: str, account_id: str, owner_id: str
+) -> Principal:  # fmt: skip
     """Whose key it is, with what its policies allow. Raises UnrecognizedClientException if there is nobody."""
     if owner_id == account_id:
         return _root(account_id, access_key_id)
@@ -190,6 +196,7 @@ async def _principal(tx: Transaction, access_key_id: str, account_id: str, owner
         access_key_id=access_key_id,
         name=user.name,
         permissions=Permissions.of(await held_by(tx, user)),
+        guarded=await guarded(house, tx, account_id),
         tags=await store.tags(user),
     )
 

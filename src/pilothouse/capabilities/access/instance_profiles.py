@@ -28,7 +28,7 @@ from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.roles import told_role
 from pilothouse.capabilities.access.tagged import told_tags
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
@@ -108,11 +108,19 @@ async def add_role_to_instance_profile(call: Call, request: Shape) -> Shape:
     async with call.transaction() as tx:
         profile = await locked(tx, PROFILE, call.account_id, request["InstanceProfileName"])
         role = await locked(tx, ROLE, call.account_id, request["RoleName"])
-        ask_own(call, "iam:PassRole", role.arn, {"iam:PassedToService": "ec2.amazonaws.com"})
+        await ask_each(call, tx, "iam:PassRole", [role.arn], _passed(call))
         if profile.role_id:
             raise LimitExceededException("Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
         await ProfileStore(tx, call.account_id).hold(profile, role.role_id)
     return {}
+
+
+def _passed(call: Call) -> dict[str, str]:
+    """Condition keys of passing the role. The instance is any: so the API reference of AddRoleToInstanceProfile says."""
+    return {
+        "iam:PassedToService": "ec2.amazonaws.com",
+        "iam:AssociatedResourceArn": f"arn:aws:ec2:*:{call.account_id}:instance/*",
+    }
 
 
 @operation("iam", "RemoveRoleFromInstanceProfile", writes=True, resources=profile_resource)

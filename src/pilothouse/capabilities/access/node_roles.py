@@ -5,7 +5,7 @@ A role that an activation names and that is not there at all is made on the spot
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,7 @@ from pilothouse.capabilities.access.model import Role, role_arn
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.errors import ValidationException
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each, guarded
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.policy import Ask, Verdict, parse
 from pilothouse.storage import Transaction
@@ -40,15 +40,18 @@ class NodeRights:
     """Empty where there is no such role (any more): then nothing is allowed."""
     permissions: Permissions = field(default_factory=Permissions)
     tags: Mapping[str, str] = field(default_factory=dict)
+    guarded: Collection[str] | None = ()
+    """As of every `Principal`."""
 
 
-async def rights_of_role(tx: Transaction, account_id: str, iam_role: str) -> NodeRights:
+async def rights_of_role(house: House, tx: Transaction, account_id: str, iam_role: str) -> NodeRights:
     """What a node with this role may do. One whose trust policy no longer names Systems Manager gives nothing."""
     store = RoleStore(tx, account_id)
     role = await store.find(_name(iam_role))
     if role is None or not _trusts(role):
         return NodeRights()
-    return NodeRights(role.arn, role.role_id, Permissions.of(await held_by(tx, role)), await store.tags(role))
+    held, on_resources = await held_by(tx, role), await guarded(house, tx, account_id)
+    return NodeRights(role.arn, role.role_id, Permissions.of(held), await store.tags(role), on_resources)
 
 
 async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> str:
@@ -60,10 +63,10 @@ async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> str:
     store = RoleStore(tx, call.account_id)
     role = await store.find(name)
     arn = role.arn if role is not None else role_arn(call.account_id, _path(iam_role), name)
-    ask_own(call, "iam:PassRole", arn, {"iam:PassedToService": SERVICE})
+    await ask_each(call, tx, "iam:PassRole", [arn], {"iam:PassedToService": SERVICE})
     if role is None:
-        ask_own(call, "iam:CreateRole", arn)
-        ask_own(call, "iam:AttachRolePolicy", arn, {"iam:PolicyARN": CORE})
+        await ask_each(call, tx, "iam:CreateRole", [arn])
+        await ask_each(call, tx, "iam:AttachRolePolicy", [arn], {"iam:PolicyARN": CORE})
         await make_node_role(call.house, tx, call.account_id, iam_role)
     elif not _trusts(role):
         raise ValidationException(f"Nonexistent role or missing ssm service principal in trust policy: {arn}")

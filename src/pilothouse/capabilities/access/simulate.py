@@ -1,7 +1,7 @@
 """What policies would say: SimulateCustomPolicy, SimulatePrincipalPolicy, the keys that they ask for, and Explain."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.held import held_by
@@ -12,12 +12,13 @@ from pilothouse.capabilities.access.pages import position as page_position
 from pilothouse.capabilities.access.sessions import refuse_not_yet
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
-from pilothouse.identity.authorise import refusal
-from pilothouse.identity.explaining import Explanation, StatementFinding, context_keys, explain, statements_of
+from pilothouse.identity.authorise import refusal, tags_of
+from pilothouse.identity.explaining import Explanation, StatementFinding, context_keys, explain
 from pilothouse.identity.permissions import Source
 from pilothouse.identity.policy import Ask, MalformedPolicy, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.identity.principals import Principal
+from pilothouse.identity.resources import place_of
 from pilothouse.storage import Transaction
 
 _NOT_YET: Final = ("OrderedOrganizationPolicyInputList",)
@@ -35,7 +36,7 @@ async def simulate_custom_policy(call: Call, request: Shape) -> Shape:
     """Whether the given policies allow each action on all of the resources. Raises InvalidInputException."""
     refuse_not_yet(request, _NOT_YET)
     caller = request.get("CallerArn", "")
-    return _simulated(call, request, [*_given(request)], caller, {})
+    return _simulated(call, request, [*_given(request)], caller, {}, {})
 
 
 @operation("iam", "SimulatePrincipalPolicy", resources=_source)
@@ -49,10 +50,14 @@ async def simulate_principal_policy(call: Call, request: Shape) -> Shape:
         owner = await _owner(call, tx, request["PolicySourceArn"])
         sources = await held_by(tx, owner)
         keys = await _keys_of(tx, owner)
+        on_resources = {}
+        if "ResourcePolicy" not in request:
+            on_resources = {arn: await _policies_on(call, tx, arn) for arn in request.get("ResourceArns", ())}
     given = [*_given(request)]
     if any(each.kind == "boundary" for each in given):  # in place of the one that it has
         sources = [each for each in sources if each.kind != "boundary"]
-    return _simulated(call, request, [*sources, *given], request.get("CallerArn", owner.arn), keys)
+    caller = request.get("CallerArn", owner.arn)
+    return _simulated(call, request, [*sources, *given], caller, keys, on_resources)
 
 
 @operation("iam", "GetContextKeysForCustomPolicy")
@@ -77,7 +82,8 @@ def _explained(call: Call, request: Shape) -> list[str]:
 async def explain_request(call: Call, request: Shape) -> Shape:
     """Why a principal of the account may or may not do something, statement by statement.
 
-    Of a session it is what its role allows: what it was narrowed to is not kept. Raises NoSuchEntityException.
+    Of a session it is what its role allows: what it was narrowed to is not kept. The policies of a resource of the
+    account count, and so do its tags; the grants on a key do not. Raises NoSuchEntityException.
     """
     arn = request.get("PrincipalArn", call.principal.arn)
     action, resource = request["Action"], request.get("Resource", "*")
@@ -90,6 +96,10 @@ async def explain_request(call: Call, request: Shape) -> Shape:
         owner = await _owner(call, tx, _role_of(call, arn))
         sources = await held_by(tx, owner)
         keys = await _keys_of(tx, owner)
+        on = await _policies_on(call, tx, resource)
+        place = place_of(resource)
+        if place is not None and place.account_id == call.account_id:
+            keys |= await tags_of(call.house, tx, place)
     principal = Principal(
         kind="session" if isinstance(owner, Role) else "user",
         account_id=call.account_id,
@@ -99,7 +109,7 @@ async def explain_request(call: Call, request: Shape) -> Shape:
         role_arn=owner.arn if isinstance(owner, Role) else "",
     )
     ask = _ask(principal, action, resource, {**keys, **context})
-    found = explain(sources, ask)
+    found = explain(sources, ask, on.sources, needed=on.needed)
     return {
         "PrincipalArn": arn,
         "Verdict": _DECISIONS[found.verdict],
@@ -111,7 +121,8 @@ async def explain_request(call: Call, request: Shape) -> Shape:
 def _reason(principal: Principal, ask: Ask, found: Explanation) -> str:
     if found.verdict is Verdict.ALLOW:
         by = found.deciding()[0]
-        return f"Statement {by.sid or by.number} of {by.source.name} allows it."
+        of = f"the policy {by.source.name} of the resource" if by.source.kind == "resource" else by.source.name
+        return f"Statement {by.sid or by.number} of {of} allows it."
     return refusal(principal, ask.action, ask.resource, found.verdict, found.layer)
 
 
@@ -139,6 +150,23 @@ def _told_statement(found: StatementFinding) -> Shape:
             for each in found.conditions
         ],
     }
+
+
+class _On(NamedTuple):
+    """The policies that a resource has."""
+
+    sources: Sequence[Source] = ()
+    needed: bool = False
+
+
+async def _policies_on(call: Call, tx: Transaction, arn: str) -> _On:
+    """Of a resource of the account; those of other accounts are not told."""
+    place = place_of(arn)
+    on = None if place is None else call.house.policies_on.get(place.kind)
+    if place is None or on is None or place.account_id != call.account_id:
+        return _On()
+    found = await on.of(tx, arn)
+    return _On(found, on.needed and bool(found))
 
 
 def _role_of(call: Call, arn: str) -> str:
@@ -202,19 +230,32 @@ def _all_keys(documents: Iterable[str]) -> list[str]:
     return sorted(keys.values())
 
 
-def _simulated(call: Call, request: Shape, sources: Sequence[Source], caller: str, keys: Mapping[str, Value]) -> Shape:
+def _simulated(
+    call: Call,
+    request: Shape,
+    sources: Sequence[Source],
+    caller: str,
+    keys: Mapping[str, Value],
+    on_resources: Mapping[str, _On],
+) -> Shape:
     context = {**keys, **_context(request)}
     principal = _caller(call, caller)
     resource_policy = request.get("ResourcePolicy", "")
     if resource_policy and not caller:
         raise InvalidInputException("A ResourcePolicy needs a CallerArn that it may name.")
+    given = _On([Source(kind="resource", name="ResourcePolicy", document=resource_policy)]) if resource_policy else None
     found: list[tuple[str, Shape]] = []
     after = page_position(call, _PAGE_QUERY, request)
     for action in request["ActionNames"]:
         if action.count(":") != 1:
             raise InvalidInputException(f"Invalid action: {action}")
         resources = [
-            _on_resource(sources, resource_policy, _ask(principal, action, resource, context), request)
+            _on_resource(
+                sources,
+                given or on_resources.get(resource, _On()),
+                _ask(principal, action, resource, context),
+                request.get("ResourceOwner", resource),
+            )
             for resource in request.get("ResourceArns", ["*"])
         ]
         found.append((f"{len(found):06}", _evaluated(action, resources)))
@@ -246,25 +287,16 @@ def _evaluated(action: str, resources: list[tuple[Verdict, Shape]]) -> Shape:
     return answer
 
 
-def _on_resource(sources: Sequence[Source], resource_policy: str, ask: Ask, request: Shape) -> tuple[Verdict, Shape]:
-    found = explain(sources, ask)
+def _on_resource(sources: Sequence[Source], on: _On, ask: Ask, owner: str) -> tuple[Verdict, Shape]:
+    of_account = owner.split(":")[4] if owner.count(":") > 4 else ""
+    elsewhere = bool(on.sources) and of_account not in ("", ask.principal_account)
+    try:
+        found = explain(sources, ask, on.sources, needed=on.needed, elsewhere=elsewhere)
+    except MalformedPolicy as error:
+        raise InvalidInputException(str(error)) from error
     verdict, statements = found.verdict, found.deciding()
     missing = {each.key for statement in found.statements if statement.action and statement.resource
                for each in statement.conditions if each.value is None}  # fmt: skip
-    if resource_policy:
-        try:
-            decision = parse(resource_policy, kind="resource").decide(ask)
-            source = Source(kind="inline", name="ResourcePolicy", document=resource_policy)
-            of_resource = statements_of(source, ask, "resource")
-        except MalformedPolicy as error:
-            raise InvalidInputException(str(error)) from error
-        owner = request.get("ResourceOwner", ask.resource).split(":")
-        elsewhere = len(owner) > 4 and owner[4] not in ("", ask.principal_account)
-        verdict = _together(found.verdict, decision.verdict, named=decision.named, elsewhere=elsewhere)
-        applying = [each for each in (*found.statements, *of_resource) if each.applies]
-        statements = [each for each in applying if each.allows is (verdict is Verdict.ALLOW)]
-        if verdict is Verdict.NEUTRAL:
-            statements = []
     told: Shape = {
         "EvalResourceName": ask.resource,
         "EvalResourceDecision": _DECISIONS[verdict],
@@ -279,23 +311,16 @@ def _on_resource(sources: Sequence[Source], resource_policy: str, ask: Ask, requ
     return verdict, told
 
 
-def _together(own: Verdict, resource: Verdict, *, named: bool, elsewhere: bool) -> Verdict:
-    """An explicit deny wins; in one account either side is enough, across accounts both must allow."""
-    if Verdict.DENY in (own, resource):
-        return Verdict.DENY
-    if elsewhere:
-        return Verdict.ALLOW if (own, resource) == (Verdict.ALLOW, Verdict.ALLOW) else Verdict.NEUTRAL
-    return Verdict.ALLOW if own is Verdict.ALLOW or (resource is Verdict.ALLOW and named) else Verdict.NEUTRAL
-
-
 def _matched(found: StatementFinding) -> Shape:
     source = found.source
-    if source.arn:
+    if source.kind == "resource":
+        kind = "resource"
+    elif source.arn:
         kind = "aws-managed" if source.arn.startswith("arn:aws:iam::aws:") else "user-managed"
     elif source.owner:
         kind = source.owner.split(":", 5)[5].partition("/")[0]
     else:
-        kind = "resource" if source.name == "ResourcePolicy" else "none"
+        kind = "none"
     return {
         "SourcePolicyId": source.name,
         "SourcePolicyType": kind,

@@ -22,8 +22,10 @@ from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.crypto.vault import Vault
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.authorise import of_principal, refusal
+from pilothouse.identity.permissions import decide
 from pilothouse.identity.policy import Ask, Decision, MalformedPolicy, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
+from pilothouse.identity.policy_principals import Reach
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
@@ -121,22 +123,31 @@ async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
         return
     of_key = await _of_key(tx, key, speaks_of)
     decision = _decision(key, use, None, of_key)
-    own = Verdict.ALLOW if permissions is None else permissions.verdict(_ask(key, use, of_key))
-    if decision.verdict is not Verdict.DENY and own is not Verdict.DENY:
-        managed = key.manager == "AWS" and use.via is None  # its policy is for what services do
-        by_itself = permissions is None or (not foreign and not managed)
-        let = decision.verdict is Verdict.ALLOW and (own is Verdict.ALLOW or (decision.named and by_itself))
-        if let or ((own is Verdict.ALLOW or by_itself) and await _granted(tx, key, use)):
-            known.put(stamp, place, True)
-            return
+    ask = _ask(key, use, of_key)
+    if _lets_in(key, use, decision, ask) or await _granted(tx, key, use, decision, ask):
+        known.put(stamp, place, True)
+        return
     if foreign:
         raise AccessDeniedException(refused_elsewhere(use.by, use.action))
     if decision.verdict is Verdict.DENY:
         raise AccessDeniedException(_refused(key, use, "with an explicit deny in a resource-based policy"))
-    if permissions is not None and own is not Verdict.ALLOW:
-        layer = permissions.refused_by(_ask(key, use, of_key))
-        raise AccessDeniedException(refusal(use.by, use.action, key.arn, own, layer))
+    if permissions is not None and (own := permissions.verdict(ask)) is not Verdict.ALLOW:
+        raise AccessDeniedException(refusal(use.by, use.action, key.arn, own, permissions.refused_by(ask)))
     raise AccessDeniedException(_refused(key, use, f"because no resource-based policy allows the {use.action} action"))
+
+
+def _lets_in(key: Key, use: Use, given: Decision, ask: Ask) -> bool:
+    """Whether what the key gives, by its policy or by a grant, is enough with the policies of who asks."""
+    permissions = use.by.permissions
+    if permissions is None:
+        return given.verdict is Verdict.ALLOW
+    own = permissions.verdict(ask)
+    if own is Verdict.DENY or given.verdict is not Verdict.ALLOW:
+        return False
+    if key.manager == "AWS":  # its policy, for everybody of the account, is for what services do
+        return own is Verdict.ALLOW or (use.via is not None and given.reach != "account")
+    elsewhere = use.by.account_id != key.account_id
+    return decide(permissions, ask, given, needed=True, elsewhere=elsewhere).verdict is Verdict.ALLOW
 
 
 def refused_elsewhere(by: Principal, action: str) -> str:
@@ -257,9 +268,15 @@ def _ask(key: Key, use: Use, of_key: Mapping[str, Value]) -> Ask:
     )
 
 
-async def _granted(tx: Transaction, key: Key, use: Use) -> bool:
+async def _granted(tx: Transaction, key: Key, use: Use, by_policy: Decision, ask: Ask) -> bool:
+    """Whether a grant lets it be, which gives as much as a key policy with the grantee as its principal."""
+    if by_policy.verdict is Verdict.DENY:
+        return False
     store = GrantStore(tx, key.account_id, key.region)
     for grantee in names_of(use.by):
+        reach: Reach = "itself" if grantee == use.by.arn else "several" if "/" in grantee else "account"
+        if not _lets_in(key, use, Decision(Verdict.ALLOW, reach=reach), ask):
+            continue
         after = ""
         while grants := await store.of(key.key_id, after, _GRANTS_AT_ONCE, grantee):
             if any(_lets(grant, use) for grant in grants):

@@ -16,7 +16,7 @@ from pilothouse.capabilities.nodes.model import (
     ServiceQuotaExceededException,
 )
 from pilothouse.errors import AccessDeniedException, ValidationException
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
@@ -44,7 +44,6 @@ async def create_cloud_connector(call: Call, request: Shape) -> Shape:
     """Keep a link to another cloud under a name that no other one has."""
     if request["RoleArn"].split(":")[4] != call.account_id:
         raise AccessDeniedException("Cross-account pass role is not allowed.")
-    ask_own(call, "iam:PassRole", request["RoleArn"], {"iam:PassedToService": "ssm.amazonaws.com"})
     now = call.clock.millis()
     connector = Connector(
         connector_id=call.ids.uuid(),
@@ -58,6 +57,7 @@ async def create_cloud_connector(call: Call, request: Shape) -> Shape:
     )
     given = tags.by_key(request.get("Tags") or [])
     async with call.transaction() as tx:
+        await ask_each(call, tx, "iam:PassRole", [request["RoleArn"]], {"iam:PassedToService": "ssm.amazonaws.com"})
         store = ConnectorStore.of(call, tx)
         await _check_name(store, connector)
         await store.put(connector)

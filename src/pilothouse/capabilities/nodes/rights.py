@@ -44,7 +44,7 @@ class Rights:
         stamp = await tx.stamp()
         known = self._known.get(stamp, (account_id, iam_role))
         if known is None:
-            known = await access.rights_of_role(tx, account_id, iam_role)
+            known = await access.rights_of_role(self._house, tx, account_id, iam_role)
             self._known.put(stamp, (account_id, iam_role), known)
         return known
 

@@ -14,6 +14,7 @@ from pilothouse.capabilities.parameters.model import SECURE, Version
 from pilothouse.capabilities.parameters.names import arn, plain_name
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.errors import AccessDeniedException, ValidationException
+from pilothouse.identity.authorise import context_of
 from pilothouse.identity.policy import Ask
 from pilothouse.storage import Transaction
 
@@ -89,12 +90,6 @@ async def _lets_in(call: Call, tx: Transaction, owner: str, resource: str, actio
         action=action,
         resource=resource,
         role_arn=call.principal.role_arn,
-        context={
-            "aws:SourceIp": call.source_ip,
-            "aws:UserAgent": call.user_agent,
-            "aws:RequestedRegion": call.region,
-            "aws:CurrentTime": call.clock.now().isoformat(timespec="seconds"),
-            "aws:EpochTime": str(call.clock.millis() // 1000),
-        },
+        context=context_of(call, {}),
     )
     return await resource_policies.allows(tx, owner, call.region, resource, ask)

@@ -26,6 +26,14 @@ class ResourcePolicyStore:
         )  # fmt: skip
         return [row["policy"] for row in rows]
 
+    async def guarded(self, most: int) -> list[str]:
+        """ARNs of the account's resources, of all regions, that have policies."""
+        rows = await self._tx.rows(
+            "select distinct resource_arn from resource_policy where account_id = :account_id limit :most",
+            account_id=self._scope["account_id"], most=most,
+        )  # fmt: skip
+        return [row["resource_arn"] for row in rows]
+
     async def kept(self, arn: str, *, after: str = "", count: int = 1000) -> list[Kept]:
         """The resource's policies by id."""
         rows = await self._tx.rows(

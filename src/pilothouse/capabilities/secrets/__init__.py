@@ -18,4 +18,4 @@ async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dic
     return await SecretStore(tx, account_id, region).tags(rest[:-7])
 
 
-CAPABILITY = Capability.of("secrets", operations, versions, jobs, tags_of={"secret": _tags})
+CAPABILITY = Capability.of("secrets", operations, versions, jobs, tags_of={"secretsmanager:secret": _tags})

@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 
 from pilothouse.call import Call
+from pilothouse.capabilities.secrets.conditions import of_read
 from pilothouse.capabilities.secrets.finding import arn_of, usable
 from pilothouse.capabilities.secrets.model import InvalidRequestException, ResourceNotFoundException
 from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.capabilities.secrets.versions import choose, note_read
 from pilothouse.errors import ValidationException
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 
 _SHORTEST_VERSION_ID = 32
@@ -35,12 +36,13 @@ async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str 
     """
     store = SecretStore(tx, call.account_id, call.region)
     is_id = selector is not None and len(selector) >= _SHORTEST_VERSION_ID
+    asked = {"SecretId": secret_id} | ({} if selector is None else {"VersionId" if is_id else "VersionStage": selector})
     try:
         secret = await usable(call, store, secret_id)
         version, stages = await choose(store, secret, selector if is_id else None, None if is_id else selector)
     except (ResourceNotFoundException, InvalidRequestException, ValidationException):
         return None
-    ask_own(call, "secretsmanager:GetSecretValue", arn_of(call, secret))
+    await ask_each(call, tx, "secretsmanager:GetSecretValue", [arn_of(call, secret)], of_read(call, asked))
     value = await unseal(call, tx, arn_of(call, secret), version)
     await note_read(call, secret, version)
     return Referenced(
