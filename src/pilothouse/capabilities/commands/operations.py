@@ -38,11 +38,8 @@ def checked_command_id(command_id: str) -> str:
 
 
 def send_resources(call: Call, request: Shape) -> list[str]:
-    document = request["DocumentName"]
-    named = (
-        document if document.startswith("arn:") else f"arn:aws:ssm:{call.region}:{call.account_id}:document/{document}"
-    )
-    return [named, *_node_arns(call, request.get("InstanceIds") or ())]
+    document = documents.arn_of(request["DocumentName"], call.account_id, call.region)
+    return [document, *_node_arns(call, request.get("InstanceIds") or ())]
 
 
 def _node_arns(call: Call, ids: Iterable[str]) -> list[str]:

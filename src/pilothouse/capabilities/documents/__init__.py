@@ -7,7 +7,7 @@ goes along as a JSON object.
 
 from pilothouse.call import Capability
 from pilothouse.capabilities.documents import operations
-from pilothouse.capabilities.documents.library import for_run
+from pilothouse.capabilities.documents.library import arn_of, for_run
 from pilothouse.capabilities.documents.model import (
     Document,
     InvalidDocument,
@@ -26,6 +26,7 @@ __all__ = [
     "InvalidDocumentVersion",
     "InvalidParameters",
     "Step",
+    "arn_of",
     "check_values",
     "for_run",
     "references",

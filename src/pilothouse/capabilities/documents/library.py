@@ -52,6 +52,12 @@ def plain_name(name_or_arn: str) -> str:
     return match["name"] if match else name_or_arn
 
 
+def arn_of(name_or_arn: str, account_id: str, region: str) -> str:
+    """As policies know what a request names. ARNs of provided documents name no account."""
+    name = plain_name(name_or_arn)
+    return f"arn:aws:ssm:{region}:{'' if name in provided() else account_id}:document/{name}"
+
+
 async def find(tx: Transaction, account_id: str, region: str, name: str, version: str | None) -> Document:
     """The document in the version (`$DEFAULT` if None). Raises InvalidDocument, InvalidDocumentVersion."""
     document = provided().get(plain_name(name))

@@ -26,9 +26,7 @@ _VISIBLE_PROVIDED = frozenset({"Amazon", "Public", "All"})
 
 
 def _resource(call: Call, request: Shape) -> list[str]:
-    name = library.plain_name(request["Name"])
-    account_id = "" if name in library.provided() else call.account_id
-    return [f"arn:aws:ssm:{call.region}:{account_id}:document/{name}"]
+    return [library.arn_of(request["Name"], call.account_id, call.region)]
 
 
 @operation("ssm", "GetDocument", callers=Caller.ACCOUNT | Caller.NODE, resources=_resource)

@@ -67,5 +67,6 @@ CAPABILITY = Capability.of(
     uses,
     using,
     sealed=(SEALED,),
+    policies_on={"kms:key": policies.OnKeys()},
     lasting=(Lasting(name="keys.uses", run=uses.keep),),
 )

@@ -1,5 +1,6 @@
 """PutKeyPolicy, GetKeyPolicy, ListKeyPolicies."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
@@ -13,7 +14,10 @@ from pilothouse.capabilities.keys.model import Key
 from pilothouse.capabilities.keys.permissions import Use, default_policy, policy_verdict
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.errors import ValidationException
+from pilothouse.identity.permissions import Source
 from pilothouse.identity.policy import MalformedPolicy, Verdict, parse
+from pilothouse.identity.resources import place_of
+from pilothouse.storage import Transaction
 
 _NAME = "default"
 _MOST_BYTES = 32768
@@ -53,6 +57,20 @@ async def list_key_policies(call: Call, request: Shape) -> Shape:
 def text_of(key: Key) -> str:
     """The key's policy."""
     return key.policy or default_policy(key.account_id, managed=key.manager == "AWS")
+
+
+class OnKeys:
+    """What Explain is told of key policies; the operations on keys ask them by themselves."""
+
+    needed = True
+
+    async def guarded(self, tx: Transaction, account_id: str) -> Collection[str] | None:
+        return ()
+
+    async def of(self, tx: Transaction, arn: str) -> list[Source]:
+        place = place_of(arn)
+        key = None if place is None else await KeyStore(tx, place.account_id, place.region).key(place.tail)
+        return [] if key is None else [Source(kind="resource", name=_NAME, document=text_of(key), owner=arn)]
 
 
 def checked(call: Call, key: Key, policy: str, *, bypass: bool) -> str:

@@ -20,7 +20,7 @@ PUBLIC: Final = "aws/service/"
 _FORM: Final = re.compile(r"/?[A-Za-z0-9_.-]+|(?:/[A-Za-z0-9_.-]+){2,}")
 _PATH_FORM: Final = re.compile(r"/|(?:/[A-Za-z0-9_.-]+)+/?")
 _RESERVED: Final = ("aws", "ssm")
-_ARN: Final = re.compile(r"arn:[a-z-]+:ssm:([a-z0-9-]*):(\d{12}|):parameter/(.+)", re.DOTALL)
+_ARN: Final = re.compile(r"arn:aws:ssm:([a-z0-9-]*):(\d{12}|):parameter/(.+)", re.DOTALL)
 
 _RESERVED_NAME: Final = 'Parameter name: can\'t be prefixed with "aws" or "ssm" (case-insensitive).'
 _MALFORMED: Final = (
@@ -168,10 +168,11 @@ def is_secret_reference(text: str) -> bool:
 
 
 def resource(account_id: str, region: str, text: str) -> str:
-    """The ARN that policies are asked about for a name, ARN or path as it stands in a request, well-formed or not."""
+    """The ARN that policies are asked about for a name, ARN or path as it stands in a request, well-formed or not.
+
+    A reference to a secret is asked about as the parameter of its name, without the selector.
+    """
     text = text.strip()
     if text.startswith("arn:"):
         return ":".join(text.split(":", 6)[:6])
-    if text.startswith(SECRETS):
-        return arn(account_id, region, text)
     return arn(account_id, region, text.partition(":")[0].removeprefix("/").removesuffix("/"))

@@ -13,7 +13,7 @@ from pilothouse.identity.policy import Ask, MalformedPolicy, Policy, Verdict, pa
 MOST: Final = 50
 """Policies on one resource."""
 KINDS: Final = frozenset({"parameter", "document", "opsitemgroup"})
-_ARN: Final = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]+):([0-9]{12}):([a-z]+)/(.+)", re.DOTALL)
+_ARN: Final = re.compile(r"arn:aws:ssm:([a-z0-9-]+):([0-9]{12}):([a-z]+)/(.+)", re.DOTALL)
 
 
 class ResourcePolicyInvalidParameterException(ApiError):

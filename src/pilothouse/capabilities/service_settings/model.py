@@ -13,7 +13,7 @@ from pilothouse.errors import ApiError, ValidationException
 DEFAULTS_SINCE: Final = 1_793_491_200_000
 """LastModifiedDate of a setting that has its default."""
 
-_ARN: Final = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]*):([0-9]{12}):servicesetting(/.+)")
+_ARN: Final = re.compile(r"arn:aws:ssm:([a-z0-9-]*):([0-9]{12}):servicesetting(/.+)")
 
 
 class ServiceSettingNotFound(ApiError):
