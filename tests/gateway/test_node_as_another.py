@@ -1,6 +1,7 @@
 """A node with another node's ids, for every operation: nothing but refusals, and nothing changes.
 
-Its role allows everything here, so that what holds is the closed list of verbs, and that a node is itself alone.
+Its role allows everything here, so that what holds is the closed list of verbs, that a node is itself alone, and what
+the policy of a key says.
 """
 
 import json
@@ -27,7 +28,7 @@ UNMODELLED = {"GetManifest", "ListInstanceAssociations", "PutConfigurePackageRes
 async def _rows(server: Server) -> dict[str, list[str]]:
     """What there is of nodes and commands, but for when somebody was heard of."""
     found = {}
-    tables = ("node", "command", "command_invocation", "activation", "resource_tag", "outbox_message")
+    tables = ("node", "command", "command_invocation", "activation", "resource_tag", "outbox_message", "kms_key")
     async with server.application.house.database.reading() as tx:
         for table in tables:
             rows = [dict(row) for row in await tx.rows(f"select * from {table}")]
@@ -45,7 +46,14 @@ def _furnished(aws: Aws, fleet: Fleet) -> tuple[Node, Node, dict[str, Any]]:
     command = aws("ssm", region=REGION).send_command(
         InstanceIds=[other.id], DocumentName="AWS-RunShellScript", Parameters={"commands": [f"echo {MARK}"]}
     )["Command"]
+    kms = aws("kms", region=REGION)
+    key = kms.create_key()["KeyMetadata"]["Arn"]
+    of_root = json.loads(kms.get_key_policy(KeyId=key)["Policy"])["Statement"]
+    no_session = {"StringLike": {"aws:PrincipalArn": "*:role/*"}}
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "kms:*", "Resource": "*", "Condition": no_session}
+    kms.put_key_policy(KeyId=key, Policy=json.dumps({"Version": "2012-10-17", "Statement": [*of_root, deny]}))
     ids = {
+        "KeyId": key, "CiphertextBlob": kms.encrypt(KeyId=key, Plaintext=MARK.encode())["CiphertextBlob"],
         "InstanceId": other.id, "InstanceIds": [other.id], "ResourceId": other.id, "ResourceType": "ManagedInstance",
         "CommandId": command["CommandId"], "DocumentName": "AWS-RunShellScript", "Target": other.id,
         "TagKeys": ["mark"], "Tags": [{"Key": "mark", "Value": "new"}], "IamRole": ROLE, "Name": other.id,
@@ -63,7 +71,9 @@ def test_no_operation_lets_a_node_at_another(server: Server, aws: Aws, fleet: Fl
         if name in UNMODELLED or Caller.ANYONE in operation.callers:
             continue
         client = its(aws, mine, service)
-        more = {} if service != "kms" else {"Tags": [{"TagKey": "mark", "TagValue": "new"}]}
+        more: dict[str, Any] = {}
+        if service == "kms":
+            more = {"Tags": [{"TagKey": "mark", "TagValue": "new"}], "NumberOfBytes": 32}
         members = filled(client.meta.service_model.operation_model(name).input_shape, ids | more)
         try:
             shown = json.dumps(client._make_api_call(name, members), default=str)
@@ -77,7 +87,8 @@ def test_no_operation_lets_a_node_at_another(server: Server, aws: Aws, fleet: Fl
         assert MARK not in shown, (service, name)
     assert server.run(_rows(server)) == before
     assert len(denied) > 150
-    assert not [each for each in denied if Caller.NODE in operations_of_the_house()[each].callers]
+    verbs = {each for each in denied if Caller.NODE in operations_of_the_house()[each].callers}
+    assert verbs == {("kms", name) for name in ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey")}, verbs
 
 
 def _asked(server: Server, node: Node, service: str, name: str, body: dict[str, Any]) -> tuple[int, str]:

@@ -109,7 +109,8 @@ def test_every_verb_of_nodes_is_in_the_policy_that_nodes_get(server: Server) -> 
     found = provided(CORE)
     assert found is not None
     core = parse(found[1], kind="identity")
-    beyond = {"ssm:GetParametersByPath", "secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"}
+    beyond = {"ssm:GetParametersByPath", "secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret",
+              "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}  # fmt: skip
     missing = set()
     for operation in operations_of_the_house(*server.application.edge.operations).values():
         if Caller.NODE in operation.callers and not operation.free:

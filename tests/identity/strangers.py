@@ -14,7 +14,11 @@ def filled(shape: Shape | None, theirs: Mapping[str, Any], *, depth: int = 0) ->
     members: dict[str, Any] = {}
     if shape is None:
         return members
-    for name, member in shape.members.items():  # type: ignore[attr-defined]
+    given = dict(shape.members)  # type: ignore[attr-defined]
+    if shape.is_tagged_union and not given.keys() & theirs.keys():  # type: ignore[attr-defined]
+        name, member = next(iter(given.items()))
+        return {name: _any(name, member, theirs, depth + 1)}
+    for name, member in given.items():
         if name in theirs:
             members[name] = _of_theirs(member, theirs[name])
         elif name in shape.required_members:  # type: ignore[attr-defined]

@@ -12,11 +12,16 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from pilothouse.app import operations_of_the_house
+from pilothouse.call import Caller
 from pilothouse.capabilities import access
 from tests.capabilities.access.people import Device
 from tests.capabilities.access.policies import allow, document
+from tests.capabilities.commands.conftest import Fleet, _signatures_follow_the_clock
 from tests.conftest import Aws, Server
+from tests.gateway.test_node_rights import its
 from tests.identity.strangers import filled
+
+__all__ = ["_signatures_follow_the_clock"]
 
 MINE, THEIRS = "belongs-to-first", "belongs-to-second"
 TELLS_THE_ACCOUNT = {
@@ -282,4 +287,29 @@ def test_nothing_crosses_for_any_operation(server: Server, sides: tuple[Side, Si
             assert {table: rows for table, rows in after.items() if rows != before[table]} == {}, (service, name)
     assert tried.answered > 60
     assert tried.refused > 90
+    assert not tried.malformed, "; ".join(map(str, tried.malformed))
+
+
+def test_nothing_crosses_for_any_verb_of_a_node(server: Server, aws: Aws, sides: tuple[Side, Side]) -> None:
+    """The same for a node of the second account, whose role lets it do everything."""
+    first, second = sides
+    before = server.run(_rows(server, first.account))
+    node = Fleet(server, lambda service, **_: second(service)).node(online=False)
+    second("iam").put_role_policy(RoleName="NodeRole", PolicyName="all", PolicyDocument=document(allow("*")))
+    tried = Tried()
+    verbs = [name for name, operation in operations_of_the_house().items() if Caller.NODE in operation.callers]
+    asked_of = {"ssm", "kms", "secretsmanager", "sts"}
+    for service, name in sorted(verbs):
+        if name in NOT_FOR_ACCOUNTS or service not in asked_of:
+            continue
+        client = its(aws, node, service)
+        members = filled(client.meta.service_model.operation_model(name).input_shape, first.ids[service])
+        members |= BETTER.get((service, name), {})
+        members = {key: value for key, value in members.items() if value is not None}
+        answer = tried.ask(client, service, name, members)
+        shown = _text(answer)
+        assert MINE in _text(members) or MINE not in shown, (service, name, shown)
+        assert first.account in _text(members) or first.account not in shown, (service, name, shown)
+    assert server.run(_rows(server, first.account)) == before
+    assert (tried.answered, tried.refused) == (2, 10)  # who it is, and what its own account has below the path
     assert not tried.malformed, "; ".join(map(str, tried.malformed))

@@ -33,8 +33,7 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
     if principal.kind == "node":
         if Caller.NODE in operation.callers and _is_itself(call, operation, request):
             if not operation.free:
-                resources = await _resources(call, operation, request)
-                await _ask(call, operation.action, resources, _context(call, operation, request))
+                await _node_by_role(call, operation, request)
             return
         NODE_REFUSALS.inc()
     resources = await _resources(call, operation, request)
@@ -43,6 +42,14 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
             await _ask(call, operation.action, resources, _context(call, operation, request))
         return
     raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
+
+
+async def _node_by_role(call: Call, operation: Operation, request: Shape) -> None:
+    """A node that its own key signed for has no role yet, and no policy lets it do anything."""
+    if operation.asks_itself and call.principal.permissions is not None:
+        return
+    resources = await _resources(call, operation, request)
+    await _ask(call, operation.action, resources, _context(call, operation, request))
 
 
 async def ask_each(
@@ -127,6 +134,9 @@ def of_principal(principal: Principal) -> dict[str, Value]:
         found["aws:FederatedProvider"] = principal.provider
     if principal.name:
         found["aws:username"] = principal.name
+    if principal.node_id:
+        instance = f"arn:aws:ssm:{principal.region}:{principal.account_id}:managed-instance/{principal.node_id}"
+        found["ssm:SourceInstanceARN"] = instance
     return found
 
 

@@ -1,6 +1,7 @@
 """Condition keys of kms requests in key policies: each lets one request and refuses the other."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import botocore.auth
@@ -137,13 +138,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any] | None, di
     ),
     ("DescribeKey", {"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, {}, None, {}),
     ("DescribeKey", {"StringLike": {"aws:UserAgent": "Boto3/*"}}, {}, None, {}),
-    (
-        "PutKeyPolicy",
-        {"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "false"}},
-        {},
-        {"BypassPolicyLockoutSafetyCheck": True},
-        {},
-    ),
 ]
 
 
@@ -159,10 +153,23 @@ def test_a_request_is_let_as_its_condition_says(
 ) -> None:
     name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in action)[1:]
     key = key_under(kms, server.application.root.account_id, f"kms:{action}", condition, **made)
-    policy = {"Policy": kms.get_key_policy(KeyId=key)["Policy"]} if action == "PutKeyPolicy" else {}
     if does_not is not None:
-        assert refused(getattr(kms, name), KeyId=key, **policy, **does_not)[0] == "AccessDeniedException"
-    getattr(kms, name)(KeyId=key, **policy, **fits)
+        assert refused(getattr(kms, name), KeyId=key, **does_not)[0] == "AccessDeniedException"
+    getattr(kms, name)(KeyId=key, **fits)
+
+
+def test_a_user_is_held_to_the_lockout_check(kms: Any, aws: Any, server: Any) -> None:
+    """Root is not: it may always put a key policy."""
+    aws("iam").create_user(UserName="ada")
+    everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "kms:*", "Resource": "*"}}
+    aws("iam").put_user_policy(UserName="ada", PolicyName="all", PolicyDocument=json.dumps(everything))
+    made = aws("iam").create_access_key(UserName="ada")["AccessKey"]
+    hers = aws("kms", access_key=made["AccessKeyId"], secret=made["SecretAccessKey"])
+    condition = {"Bool": {"kms:BypassPolicyLockoutSafetyCheck": "false"}}
+    key = key_under(kms, server.application.root.account_id, "kms:PutKeyPolicy", condition)
+    asked = {"KeyId": key, "Policy": kms.get_key_policy(KeyId=key)["Policy"]}
+    assert refused(hers.put_key_policy, **asked, BypassPolicyLockoutSafetyCheck=True)[0] == "AccessDeniedException"
+    hers.put_key_policy(**asked)
 
 
 def test_conditions_on_aliases_and_tags_follow_the_key(kms: Any, server: Any) -> None:
@@ -182,12 +189,12 @@ def test_conditions_on_aliases_and_tags_follow_the_key(kms: Any, server: Any) ->
 
 
 def test_a_condition_on_the_time_ends_with_it(kms: Any, server: Any, clock: Any) -> None:
-    until = clock.now().replace(microsecond=0).isoformat()
+    until = (clock.now() + timedelta(minutes=1)).replace(microsecond=0).isoformat()
     condition = {"DateLessThanEquals": {"aws:CurrentTime": until}}
     key = key_under(kms, server.application.root.account_id, "kms:Encrypt", condition)
     for _ in range(2):
         kms.encrypt(KeyId=key, Plaintext=b"x")
-    server.advance(seconds=2)
+    server.advance(minutes=2)
     assert refused(kms.encrypt, KeyId=key, Plaintext=b"x")[0] == "AccessDeniedException"
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pilothouse.call import Call, Shape, operation
+from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.keys import asymmetric, custom_stores, finding, importing, materials, policies, tagging
 from pilothouse.capabilities.keys.errors import KMSInvalidStateException
 from pilothouse.capabilities.keys.metadata import metadata, moment
@@ -82,7 +82,7 @@ def _check_store(request: Shape, origin: Origin) -> None:
         raise ValidationException("XksKeyId is only valid when the Origin is EXTERNAL_KEY_STORE.")
 
 
-@operation("kms", "DescribeKey", asks_itself=True)
+@operation("kms", "DescribeKey", callers=Caller.ACCOUNT | Caller.NODE, asks_itself=True)
 async def describe_key(call: Call, request: Shape) -> Shape:
     """What is known of a key."""
     await finding.ensure_service_key(call, request["KeyId"])

@@ -33,6 +33,8 @@ from pilothouse.storage.remembered import Remembered
 _REMEMBERED: Final = 4096
 _MANAGED_USES: Final = frozenset({"kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"})
 """What services do for users with the keys behind `alias/aws/...`, as the default policy of those keys lets them."""
+_ALWAYS_ROOTS: Final = frozenset({"kms:GetKeyPolicy", "kms:PutKeyPolicy"})
+"""What no key policy takes from the root of the key's account: nobody else could mend one that locks everybody out."""
 _ACROSS_ACCOUNTS: Final = frozenset(
     {
         "kms:CreateGrant",
@@ -92,9 +94,12 @@ class Use:
 
 
 def is_open(key: Key, by: Principal, action: str) -> bool:
-    """Whether the default policy, which lets the account be, is all that there is to ask."""
+    """Whether there is nothing to ask: the default policy lets the account be, and some things are root's always."""
+    if action in _ALWAYS_ROOTS and by.kind == "root" and by.account_id == key.account_id:
+        return key.manager == "CUSTOMER"
     return (
         by.permissions is None
+        and by.kind != "node"
         and not key.policy
         and by.account_id == key.account_id
         and (key.manager == "CUSTOMER" or action in _MANAGED_USES)
@@ -140,7 +145,7 @@ def _lets_in(key: Key, use: Use, given: Decision, ask: Ask) -> bool:
     """Whether what the key gives, by its policy or by a grant, is enough with the policies of who asks."""
     permissions = use.by.permissions
     if permissions is None:
-        return given.verdict is Verdict.ALLOW
+        return given.verdict is Verdict.ALLOW and use.by.kind != "node"
     own = permissions.verdict(ask)
     if own is Verdict.DENY or given.verdict is not Verdict.ALLOW:
         return False

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pilothouse.call import Call, Shape, operation
+from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities.keys import asymmetric, conditions, custom_stores, finding, materials, uses
 from pilothouse.capabilities.keys.encryption import NO_SUCH_KEY, Decryption, sealed
 from pilothouse.capabilities.keys.errors import (
@@ -43,7 +43,7 @@ class _Opened(NamedTuple):
     material_id: str | None
 
 
-@operation("kms", "Encrypt", asks_itself=True, audited=True)
+@operation("kms", "Encrypt", callers=Caller.ACCOUNT | Caller.NODE, asks_itself=True, audited=True)
 async def encrypt(call: Call, request: Shape) -> Shape:
     """A ciphertext of up to 4096 bytes."""
     await finding.ensure_service_key(call, request["KeyId"])
@@ -59,7 +59,7 @@ async def encrypt(call: Call, request: Shape) -> Shape:
     return {"CiphertextBlob": blob, "KeyId": key.arn, "EncryptionAlgorithm": algorithm}
 
 
-@operation("kms", "Decrypt", asks_itself=True, audited=True)
+@operation("kms", "Decrypt", callers=Caller.ACCOUNT | Caller.NODE, asks_itself=True, audited=True)
 async def decrypt(call: Call, request: Shape) -> Shape:
     """The plaintext of a ciphertext; a symmetric one names its key itself."""
     _refuse_attestation(request)
@@ -116,7 +116,7 @@ async def re_encrypt(call: Call, request: Shape) -> Shape:
     return {name: value for name, value in answer.items() if value is not None}
 
 
-@operation("kms", "GenerateDataKey", asks_itself=True, audited=True)
+@operation("kms", "GenerateDataKey", callers=Caller.ACCOUNT | Caller.NODE, asks_itself=True, audited=True)
 async def generate_data_key(call: Call, request: Shape) -> Shape:
     """A new data key in the clear, and encrypted."""
     _refuse_attestation(request)

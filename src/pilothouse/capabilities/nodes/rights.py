@@ -34,9 +34,10 @@ class Rights:
         found = set()
         for chunk in chunks(node_ids, _MANY):
             async with self._house.database.reading() as tx:
-                for node_id, account_id, iam_role in await NodeStore(tx).roles_of(chunk):
+                for node_id, account_id, region, iam_role in await NodeStore(tx).roles_of(chunk):
                     given = await self._of_role(tx, account_id, iam_role)
-                    if may_node(_principal(node_id, account_id, iam_role, given), "ssmmessages:OpenControlChannel"):
+                    who = _principal(node_id, account_id, region, iam_role, given)
+                    if may_node(who, "ssmmessages:OpenControlChannel"):
                         found.add(node_id)
         return found
 
@@ -61,7 +62,7 @@ async def make_pending_roles(house: House) -> None:
         await store.forget_pending_roles()
 
 
-def _principal(node_id: str, account_id: str, iam_role: str, given: access.NodeRights) -> Principal:
+def _principal(node_id: str, account_id: str, region: str, iam_role: str, given: access.NodeRights) -> Principal:
     return Principal(
         kind="node",
         account_id=account_id,
@@ -69,6 +70,7 @@ def _principal(node_id: str, account_id: str, iam_role: str, given: access.NodeR
         user_id=f"{given.role_id}:{node_id}",
         access_key_id="",
         node_id=node_id,
+        region=region,
         role_arn=given.role_arn,
         permissions=given.permissions,
         tags=given.tags,

@@ -203,12 +203,13 @@ class NodeStore:
             key_hash=key_hash,
         )
 
-    async def roles_of(self, node_ids: Sequence[str]) -> list[tuple[str, str, str]]:
-        """(node id, account, role) of those that are registered."""
+    async def roles_of(self, node_ids: Sequence[str]) -> list[tuple[str, str, str, str]]:
+        """(node id, account, region, role) of those that are registered."""
         rows = await self._tx.rows(
-            "select node_id, account_id, iam_role from node where node_id in (:node_ids)", node_ids=list(node_ids)
+            "select node_id, account_id, region, iam_role from node where node_id in (:node_ids)",
+            node_ids=list(node_ids),
         )
-        return [(row["node_id"], row["account_id"], row["iam_role"]) for row in rows]
+        return [(row["node_id"], row["account_id"], row["region"], row["iam_role"]) for row in rows]
 
     async def pending_roles(self) -> list[tuple[str, str]]:
         """(account, role) that an older version took without looking."""
