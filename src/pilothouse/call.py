@@ -178,7 +178,7 @@ Handler = Callable[[Call, Shape], Awaitable[Shape]]
 Audited = Callable[[Shape, Shape | None], bool]
 """(request, answer) to whether the call read a secret; the answer is None where there is none (yet)."""
 Resources = Callable[[Call, Shape], Iterable[str] | Awaitable[Iterable[str]]]
-Conditions = Callable[[Call, Shape], Mapping[str, "Value"]]
+Conditions = Callable[[Call, Shape], "Mapping[str, Value] | Awaitable[Mapping[str, Value]]"]
 Line = Callable[[Call, Shape], AbstractContextManager[None]]
 Prepare = Callable[[Call, Shape], Awaitable[Any]]
 

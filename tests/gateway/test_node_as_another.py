@@ -91,7 +91,7 @@ def test_no_operation_lets_a_node_at_another(server: Server, aws: Aws, fleet: Fl
     assert verbs == {("kms", name) for name in ("Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey")}, verbs
 
 
-def _asked(server: Server, node: Node, service: str, name: str, body: dict[str, Any]) -> tuple[int, str]:
+def asked(server: Server, node: Node, service: str, name: str, body: dict[str, Any]) -> tuple[int, str]:
     text = json.dumps(body).encode()
     prefix = next(each for each, known in TARGETS.items() if known == service)
     headers = node.who.signed(
@@ -118,7 +118,7 @@ def test_no_verb_of_agents_takes_another_nodes_id(server: Server, aws: Aws, flee
     for (service, name), operation in operations_of_the_house(*server.application.edge.operations).items():
         if operation.node_member is None:
             continue
-        status, answer = _asked(server, mine, service, name, members | {operation.node_member: other.id})
+        status, answer = asked(server, mine, service, name, members | {operation.node_member: other.id})
         assert status in (400, 403), (service, name, answer)
         assert "AccessDenied" in answer, (service, name, answer)
         tried.append(name)

@@ -171,7 +171,7 @@ def test_roles_are_passed_by_their_tags(aws: Aws, ada: Any, key: str) -> None:
     assert not denied(lambda: hers.create_activation(IamRole="for-dev"))
     assert denied(lambda: hers.create_activation(IamRole="for-prod"))
     aws("iam").create_instance_profile(InstanceProfileName="p")
-    with pytest.raises(ClientError, match="iam:PassRole on resource: .*:role/for-prod"):
+    with pytest.raises(ClientError, match=r"iam:PassRole on resource: .*:role/for-prod"):
         iam.add_role_to_instance_profile(InstanceProfileName="p", RoleName="for-prod")
     iam.add_role_to_instance_profile(InstanceProfileName="p", RoleName="for-dev")
 
@@ -210,7 +210,8 @@ def test_what_iam_keeps_by_its_tags(aws: Aws, ada: Any) -> None:
         device = root.create_virtual_mfa_device(VirtualMFADeviceName=env, Tags=tagged(env))["VirtualMFADevice"]
         named[env] = {
             "list_user_tags": {"UserName": env}, "list_role_tags": {"RoleName": f"for-{env}"},
-            "list_instance_profile_tags": {"InstanceProfileName": env}, "list_policy_tags": {"PolicyArn": policy["Arn"]},
+            "list_instance_profile_tags": {"InstanceProfileName": env},
+            "list_policy_tags": {"PolicyArn": policy["Arn"]},
             "list_open_id_connect_provider_tags": {
                 "OpenIDConnectProviderArn": provider["OpenIDConnectProviderArn"],
             },

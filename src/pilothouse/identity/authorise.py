@@ -39,7 +39,7 @@ async def authorise(call: Call, operation: Operation, request: Shape) -> None:
     resources = await _resources(call, operation, request)
     if principal.kind in ("user", "session") and Caller.ACCOUNT in operation.callers:
         if not operation.free and not operation.asks_itself:
-            await _ask(call, operation.action, resources, _context(call, operation, request))
+            await _ask(call, operation.action, resources, await _context(call, operation, request))
         return
     raise AccessDeniedException(refusal(principal, operation.action, resources[0], Verdict.NEUTRAL))
 
@@ -49,7 +49,7 @@ async def _node_by_role(call: Call, operation: Operation, request: Shape) -> Non
     if operation.asks_itself and call.principal.permissions is not None:
         return
     resources = await _resources(call, operation, request)
-    await _ask(call, operation.action, resources, _context(call, operation, request))
+    await _ask(call, operation.action, resources, await _context(call, operation, request))
 
 
 async def ask_each(
@@ -142,7 +142,24 @@ def of_principal(principal: Principal) -> dict[str, Value]:
 
 def context_of(call: Call, request: Shape) -> dict[str, Value]:
     """The values of the condition keys that every request has."""
-    return _context(call, None, request)
+    now = call.clock.millis() // 1000
+    context: dict[str, Value] = {
+        **of_principal(call.principal),
+        "aws:SourceIp": call.source_ip,
+        "aws:UserAgent": call.user_agent,
+        "aws:SecureTransport": "true" if call.secure else "false",
+        "aws:RequestedRegion": call.region,
+        "aws:CurrentTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
+        "aws:EpochTime": str(now),
+    }
+    if call.principal.mfa_at:
+        context["aws:MultiFactorAuthAge"] = str(max(0, now - call.principal.mfa_at // 1000))
+    tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or () if "Key" in tag and "Value" in tag}
+    context |= {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+    keys = (*tags, *(request.get("TagKeys") or ()))
+    if keys:
+        context["aws:TagKeys"] = keys
+    return context
 
 
 def _ask_for(call: Call, action: str, resource: str, context: Mapping[str, Value]) -> Ask:
@@ -231,26 +248,11 @@ async def _resources(call: Call, operation: Operation, request: Shape) -> list[s
     return list(await found if isawaitable(found) else found) or ["*"]
 
 
-def _context(call: Call, operation: Operation | None, request: Shape) -> dict[str, Value]:
-    now = call.clock.millis() // 1000
-    context: dict[str, Value] = {
-        **of_principal(call.principal),
-        "aws:SourceIp": call.source_ip,
-        "aws:UserAgent": call.user_agent,
-        "aws:SecureTransport": "true" if call.secure else "false",
-        "aws:RequestedRegion": call.region,
-        "aws:CurrentTime": datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds"),
-        "aws:EpochTime": str(now),
-    }
-    if call.principal.mfa_at:
-        context["aws:MultiFactorAuthAge"] = str(max(0, now - call.principal.mfa_at // 1000))
-    tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or () if "Key" in tag and "Value" in tag}
-    context |= {f"aws:RequestTag/{key}": value for key, value in tags.items()}
-    keys = (*tags, *(request.get("TagKeys") or ()))
-    if keys:
-        context["aws:TagKeys"] = keys
-    if operation is not None and operation.conditions is not None:
-        context |= operation.conditions(call, request)
+async def _context(call: Call, operation: Operation, request: Shape) -> dict[str, Value]:
+    context = context_of(call, request)
+    if operation.conditions is not None:
+        found = operation.conditions(call, request)
+        context |= await found if isawaitable(found) else found
     return context
 
 

@@ -1,4 +1,4 @@
-"""What the policies of a principal, and those of a resource, let it do: `decide` is the one place that puts them together.
+"""What the policies of a principal, and those of a resource, let it do; `decide` is the one place that joins them.
 
 An explicit deny in any of them wins, and without an allow nothing is.
 """

@@ -35,7 +35,13 @@ from pilothouse.capabilities.access.credentials import AccessCredentials
 from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.login_store import LOGINS_SEALED
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
-from pilothouse.capabilities.access.node_roles import NodeRights, make_node_role, pass_to_nodes, rights_of_role
+from pilothouse.capabilities.access.node_roles import (
+    NodeRights,
+    arn_of_role,
+    make_node_role,
+    pass_to_nodes,
+    rights_of_role,
+)
 from pilothouse.capabilities.access.resource_tags import TAGS_OF
 from pilothouse.capabilities.access.store import (
     SEALED,
@@ -82,6 +88,7 @@ __all__ = [
     "KeyUses",
     "NoSuchAccount",
     "NodeRights",
+    "arn_of_role",
     "create_account",
     "ensure_root",
     "make_node_role",

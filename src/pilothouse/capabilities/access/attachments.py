@@ -3,7 +3,7 @@
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.access.bounds import attachable
+from pilothouse.capabilities.access.bounds import attachable, boundary_of_owner
 from pilothouse.capabilities.access.managed import found_policy, policy_resource
 from pilothouse.capabilities.access.model import LimitExceededException, NoSuchEntityException
 from pilothouse.capabilities.access.owners import (
@@ -30,13 +30,13 @@ def _attaching(call: Call, request: Shape) -> dict[str, str]:
     return {"iam:PolicyARN": request["PolicyArn"]}
 
 
-@operation("iam", "AttachUserPolicy", writes=True, resources=user_resource, conditions=_attaching)
+@operation("iam", "AttachUserPolicy", writes=True, resources=user_resource, conditions=boundary_of_owner)
 async def attach_user_policy(call: Call, request: Shape) -> Shape:
     """What the policy says counts for the user from the next request on."""
     return await _attach(call, request, USER)
 
 
-@operation("iam", "DetachUserPolicy", writes=True, resources=user_resource, conditions=_attaching)
+@operation("iam", "DetachUserPolicy", writes=True, resources=user_resource, conditions=boundary_of_owner)
 async def detach_user_policy(call: Call, request: Shape) -> Shape:
     """What the policy says counts for the user no more."""
     return await _detach(call, request, USER)
@@ -48,13 +48,13 @@ async def list_attached_user_policies(call: Call, request: Shape) -> Shape:
     return await _list(call, request, USER)
 
 
-@operation("iam", "AttachRolePolicy", writes=True, resources=role_resource, conditions=_attaching)
+@operation("iam", "AttachRolePolicy", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def attach_role_policy(call: Call, request: Shape) -> Shape:
     """What the policy says counts for sessions of the role from the next request on."""
     return await _attach(call, request, ROLE)
 
 
-@operation("iam", "DetachRolePolicy", writes=True, resources=role_resource, conditions=_attaching)
+@operation("iam", "DetachRolePolicy", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def detach_role_policy(call: Call, request: Shape) -> Shape:
     """What the policy says counts for sessions of the role no more."""
     return await _detach(call, request, ROLE)

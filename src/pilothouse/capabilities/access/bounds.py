@@ -19,6 +19,20 @@ def boundary_of_request(call: Call, request: Shape) -> dict[str, str]:
     return {} if arn is None else {"iam:PermissionsBoundary": arn}
 
 
+async def boundary_of_owner(call: Call, request: Shape) -> dict[str, str]:
+    """The condition keys about the boundary that the user or role has, and the policy that it gets or loses."""
+    found: dict[str, str] = {}
+    kind = USER if "UserName" in request else ROLE
+    async with call.reading() as tx:
+        owner = await kind.store(tx, call.account_id).find(request[kind.member])
+        boundary = None if owner is None else await PolicyStore(tx, call.account_id).boundary(owner.unique_id)
+    if boundary is not None:
+        found["iam:PermissionsBoundary"] = boundary
+    if "PolicyArn" in request:
+        found["iam:PolicyARN"] = request["PolicyArn"]
+    return found
+
+
 @operation(
     "iam", "PutUserPermissionsBoundary", writes=True, resources=user_resource, conditions=boundary_of_request
 )  # fmt: skip
@@ -41,7 +55,9 @@ async def put_role_permissions_boundary(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "DeleteUserPermissionsBoundary", writes=True, resources=user_resource)
+@operation(
+    "iam", "DeleteUserPermissionsBoundary", writes=True, resources=user_resource, conditions=boundary_of_owner
+)  # fmt: skip
 async def delete_user_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What the user holds counts whole again."""
     async with call.transaction() as tx:
@@ -49,7 +65,9 @@ async def delete_user_permissions_boundary(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "DeleteRolePermissionsBoundary", writes=True, resources=role_resource)
+@operation(
+    "iam", "DeleteRolePermissionsBoundary", writes=True, resources=role_resource, conditions=boundary_of_owner
+)  # fmt: skip
 async def delete_role_permissions_boundary(call: Call, request: Shape) -> Shape:
     """What the role holds counts whole again."""
     async with call.transaction() as tx:

@@ -21,6 +21,7 @@ from pilothouse.capabilities.access.owners import (
     must_be_free,
     must_have_room,
     new_resource,
+    renamed_resources,
     resources_below,
     user_resource,
 )
@@ -79,7 +80,7 @@ async def list_groups(call: Call, request: Shape) -> Shape:
     return await listed(call, request, GROUP, tell)
 
 
-@operation("iam", "UpdateGroup", writes=True, resources=group_resource)
+@operation("iam", "UpdateGroup", writes=True, resources=renamed_resources(GROUP))
 async def update_group(call: Call, request: Shape) -> Shape:
     """Another name or path. Who is in it and what it holds stay."""
     async with call.transaction() as tx:

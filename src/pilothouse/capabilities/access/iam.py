@@ -25,6 +25,7 @@ from pilothouse.capabilities.access.owners import (
     must_be_free,
     must_have_room,
     new_resource,
+    renamed_resources,
     resources_below,
     user_resource,
 )
@@ -80,7 +81,7 @@ async def list_users(call: Call, request: Shape) -> Shape:
     return await listed(call, request, USER, tell)
 
 
-@operation("iam", "UpdateUser", writes=True, resources=user_resource)
+@operation("iam", "UpdateUser", writes=True, resources=renamed_resources(USER))
 async def update_user(call: Call, request: Shape) -> Shape:
     """Another name or path. Keys, policies and groups stay; policies that name the old ARN speak of it no more."""
     async with call.transaction() as tx:

@@ -4,6 +4,7 @@ from typing import Final
 from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.access.bounds import boundary_of_owner
 from pilothouse.capabilities.access.model import LimitExceededException, NoSuchEntityException
 from pilothouse.capabilities.access.owners import (
     GROUP,
@@ -24,7 +25,7 @@ _CHARACTERS: Final = {"user": 2048, "role": 10_240, "group": 5120}
 """Of all inline policies of an owner together, without white space."""
 
 
-@operation("iam", "PutUserPolicy", writes=True, resources=user_resource)
+@operation("iam", "PutUserPolicy", writes=True, resources=user_resource, conditions=boundary_of_owner)
 async def put_user_policy(call: Call, request: Shape) -> Shape:
     """A policy that stands in the user; one of the same name is replaced."""
     return await _put(call, request, USER)
@@ -42,13 +43,13 @@ async def list_user_policies(call: Call, request: Shape) -> Shape:
     return await _list(call, request, USER)
 
 
-@operation("iam", "DeleteUserPolicy", writes=True, resources=user_resource)
+@operation("iam", "DeleteUserPolicy", writes=True, resources=user_resource, conditions=boundary_of_owner)
 async def delete_user_policy(call: Call, request: Shape) -> Shape:
     """What it allowed or denied counts no more from the next request on."""
     return await _delete(call, request, USER)
 
 
-@operation("iam", "PutRolePolicy", writes=True, resources=role_resource)
+@operation("iam", "PutRolePolicy", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def put_role_policy(call: Call, request: Shape) -> Shape:
     """A policy that stands in the role; one of the same name is replaced."""
     return await _put(call, request, ROLE)
@@ -66,7 +67,7 @@ async def list_role_policies(call: Call, request: Shape) -> Shape:
     return await _list(call, request, ROLE)
 
 
-@operation("iam", "DeleteRolePolicy", writes=True, resources=role_resource)
+@operation("iam", "DeleteRolePolicy", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def delete_role_policy(call: Call, request: Shape) -> Shape:
     """What it allowed or denied counts no more from the next request on, for sessions that are there too."""
     return await _delete(call, request, ROLE)

@@ -116,7 +116,7 @@ async def add_role_to_instance_profile(call: Call, request: Shape) -> Shape:
 
 
 def _passed(call: Call) -> dict[str, str]:
-    """Condition keys of passing the role. The instance is any: so the API reference of AddRoleToInstanceProfile says."""
+    """Condition keys of passing the role. The instance is any (API reference of AddRoleToInstanceProfile)."""
     return {
         "iam:PassedToService": "ec2.amazonaws.com",
         "iam:AssociatedResourceArn": f"arn:aws:ec2:*:{call.account_id}:instance/*",

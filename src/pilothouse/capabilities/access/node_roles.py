@@ -54,6 +54,12 @@ async def rights_of_role(house: House, tx: Transaction, account_id: str, iam_rol
     return NodeRights(role.arn, role.role_id, Permissions.of(held), await store.tags(role), on_resources)
 
 
+async def arn_of_role(tx: Transaction, account_id: str, iam_role: str) -> str:
+    """Of a role by its name, or the ARN that it would have."""
+    role = await RoleStore(tx, account_id).find(_name(iam_role))
+    return role.arn if role is not None else role_arn(account_id, _path(iam_role), _name(iam_role))
+
+
 async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> str:
     """The ARN of the role, once the caller may give it to nodes and it is one for nodes; make it if there is none.
 
@@ -62,7 +68,7 @@ async def pass_to_nodes(call: Call, tx: Transaction, iam_role: str) -> str:
     name = _name(iam_role)
     store = RoleStore(tx, call.account_id)
     role = await store.find(name)
-    arn = role.arn if role is not None else role_arn(call.account_id, _path(iam_role), name)
+    arn = await arn_of_role(tx, call.account_id, iam_role)
     await ask_each(call, tx, "iam:PassRole", [arn], {"iam:PassedToService": SERVICE})
     if role is None:
         await ask_each(call, tx, "iam:CreateRole", [arn])

@@ -139,6 +139,23 @@ def resources_below(kind: Kind[Entity]) -> Resources:
     return resource
 
 
+def renamed_resources(kind: Kind[Entity]) -> Resources:
+    """What policies are asked about when one is renamed or moved: the one that it is, and the one that it will be."""
+    before = resource_of(kind)
+
+    async def resources(call: Call, request: Shape) -> list[str]:
+        (old,) = await before(call, request)
+        path, _, name = old.partition(f":{kind.name}")[2].rpartition("/")
+        new = kind.arn(
+            call.account_id,
+            request.get("NewPath", f"{path}/"),
+            request.get(f"New{kind.member}", name),
+        )
+        return list(dict.fromkeys([old, new]))
+
+    return resources
+
+
 user_resource: Final = resource_of(USER)
 role_resource: Final = resource_of(ROLE)
 group_resource: Final = resource_of(GROUP)

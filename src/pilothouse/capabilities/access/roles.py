@@ -6,7 +6,13 @@ from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.bounds import bound, boundary_of_request, leave_policies, told_boundary
+from pilothouse.capabilities.access.bounds import (
+    bound,
+    boundary_of_owner,
+    boundary_of_request,
+    leave_policies,
+    told_boundary,
+)
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     LimitExceededException,
@@ -58,7 +64,7 @@ async def create_role(call: Call, request: Shape) -> Shape:
     return {"Role": told_role(made, given) | boundary}
 
 
-@operation("iam", "GetRole", resources=role_resource)
+@operation("iam", "GetRole", resources=role_resource, conditions=boundary_of_owner)
 async def get_role(call: Call, request: Shape) -> Shape:
     """A role with its trust policy, percent-encoded as IAM does."""
     async with call.reading() as tx:
@@ -78,7 +84,7 @@ async def list_roles(call: Call, request: Shape) -> Shape:
     return await listed(call, request, ROLE, tell)
 
 
-@operation("iam", "UpdateRole", writes=True, resources=role_resource)
+@operation("iam", "UpdateRole", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def update_role(call: Call, request: Shape) -> Shape:
     """Another description, or another longest time for sessions that are made from now on."""
     async with call.transaction() as tx:
@@ -89,7 +95,7 @@ async def update_role(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "UpdateRoleDescription", writes=True, resources=role_resource)
+@operation("iam", "UpdateRoleDescription", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def update_role_description(call: Call, request: Shape) -> Shape:
     """The older way to change a description."""
     async with call.transaction() as tx:
@@ -100,7 +106,7 @@ async def update_role_description(call: Call, request: Shape) -> Shape:
         return {"Role": told_role(changed, await store.tags(role))}
 
 
-@operation("iam", "DeleteRole", writes=True, resources=role_resource)
+@operation("iam", "DeleteRole", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def delete_role(call: Call, request: Shape) -> Shape:
     """The role goes once nothing hangs on it; its sessions are refused from the next request on."""
     async with call.transaction() as tx:
@@ -115,7 +121,7 @@ async def delete_role(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("iam", "UpdateAssumeRolePolicy", writes=True, resources=role_resource)
+@operation("iam", "UpdateAssumeRolePolicy", writes=True, resources=role_resource, conditions=boundary_of_owner)
 async def update_assume_role_policy(call: Call, request: Shape) -> Shape:
     """Who may take the role on from now on; sessions that are there stay."""
     trust = _checked_trust(request["PolicyDocument"])

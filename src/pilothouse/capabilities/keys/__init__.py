@@ -31,6 +31,7 @@ from pilothouse.capabilities.keys.errors import (
     KMSInvalidStateException,
     NotFoundException,
 )
+from pilothouse.capabilities.keys.finding import arn_of
 from pilothouse.capabilities.keys.materials import SEALED
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "KMSInvalidStateException",
     "NotFoundException",
     "Sealer",
+    "arn_of",
     "data_key",
     "decrypt",
     "encrypt",

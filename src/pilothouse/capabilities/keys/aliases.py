@@ -5,6 +5,7 @@ from typing import Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.keys import finding
+from pilothouse.capabilities.keys.conditions import of_caller
 from pilothouse.capabilities.keys.errors import (
     AlreadyExistsException,
     InvalidAliasNameException,
@@ -30,7 +31,7 @@ def _alias(call: Call, request: Shape) -> list[str]:
     return [f"arn:aws:kms:{call.region}:{call.account_id}:{request['AliasName']}"]
 
 
-@operation("kms", "CreateAlias", writes=True, resources=_alias)
+@operation("kms", "CreateAlias", writes=True, resources=_alias, conditions=of_caller)
 async def create_alias(call: Call, request: Shape) -> Shape:
     """Another name for a key."""
     alias = _checked(request["AliasName"])
@@ -45,7 +46,7 @@ async def create_alias(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "UpdateAlias", writes=True, resources=_alias)
+@operation("kms", "UpdateAlias", writes=True, resources=_alias, conditions=of_caller)
 async def update_alias(call: Call, request: Shape) -> Shape:
     """The name goes to another key, which must be of the same kind."""
     alias = _checked(request["AliasName"])
@@ -69,7 +70,7 @@ async def update_alias(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("kms", "DeleteAlias", writes=True, resources=_alias)
+@operation("kms", "DeleteAlias", writes=True, resources=_alias, conditions=of_caller)
 async def delete_alias(call: Call, request: Shape) -> Shape:
     """The name goes; the key stays."""
     alias = _checked(request["AliasName"])

@@ -57,6 +57,28 @@ def of_action(action: str) -> dict[str, Value]:
     return found
 
 
+def of_caller(call: Call, request: Mapping[str, Any]) -> dict[str, Value]:
+    """Of the operations that are about no key, or about an alias, where the identity policies alone are asked."""
+    return {"kms:CallerAccount": call.principal.account_id}
+
+
+def of_new_key(call: Call, request: Mapping[str, Any]) -> dict[str, Value]:
+    """Of CreateKey: what the key will be. Tags of KMS have names of their own, as have their members."""
+    multi_region = bool(request.get("MultiRegion"))
+    spec = request.get("KeySpec") or request.get("CustomerMasterKeySpec") or SYMMETRIC
+    found = of_caller(call, request) | of_request(call, request)
+    found |= {
+        "kms:BypassPolicyLockoutSafetyCheck": _value(bool(request.get("BypassPolicyLockoutSafetyCheck"))),
+        "kms:KeySpec": spec,
+        "kms:KeyUsage": request.get("KeyUsage", "ENCRYPT_DECRYPT"),
+        "kms:KeyOrigin": request.get("Origin", "AWS_KMS"),
+        "kms:MultiRegion": _value(multi_region),
+    }
+    if multi_region:
+        found["kms:MultiRegionKeyType"] = "PRIMARY"
+    return found
+
+
 def of_request(call: Call, request: Mapping[str, Any]) -> dict[str, Value]:
     """The condition keys of a request's members and of its sender."""
     found: dict[str, Value] = {"aws:SourceIp": call.source_ip, "aws:UserAgent": call.user_agent}

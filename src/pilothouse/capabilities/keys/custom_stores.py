@@ -1,6 +1,7 @@
 """Custom key stores, of which there are none: DescribeCustomKeyStores and what looks after a store that exists."""
 
 from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.keys.conditions import of_caller
 from pilothouse.capabilities.keys.errors import CustomKeyStoreNotFoundException
 from pilothouse.capabilities.keys.paging import page, position
 
@@ -10,7 +11,7 @@ def not_found(named: str) -> CustomKeyStoreNotFoundException:
     return CustomKeyStoreNotFoundException(f"Custom key store {named} is not found.")
 
 
-@operation("kms", "DescribeCustomKeyStores")
+@operation("kms", "DescribeCustomKeyStores", conditions=of_caller)
 async def describe_custom_key_stores(call: Call, request: Shape) -> Shape:
     """An empty list."""
     for member in ("CustomKeyStoreId", "CustomKeyStoreName"):
@@ -20,25 +21,25 @@ async def describe_custom_key_stores(call: Call, request: Shape) -> Shape:
     return page(call, "DescribeCustomKeyStores", {"CustomKeyStores": []}, None)
 
 
-@operation("kms", "ConnectCustomKeyStore")
+@operation("kms", "ConnectCustomKeyStore", conditions=of_caller)
 async def connect_custom_key_store(call: Call, request: Shape) -> Shape:
     """Raises CustomKeyStoreNotFoundException."""
     raise not_found(request["CustomKeyStoreId"])
 
 
-@operation("kms", "DisconnectCustomKeyStore")
+@operation("kms", "DisconnectCustomKeyStore", conditions=of_caller)
 async def disconnect_custom_key_store(call: Call, request: Shape) -> Shape:
     """Raises CustomKeyStoreNotFoundException."""
     raise not_found(request["CustomKeyStoreId"])
 
 
-@operation("kms", "UpdateCustomKeyStore")
+@operation("kms", "UpdateCustomKeyStore", conditions=of_caller)
 async def update_custom_key_store(call: Call, request: Shape) -> Shape:
     """Raises CustomKeyStoreNotFoundException."""
     raise not_found(request["CustomKeyStoreId"])
 
 
-@operation("kms", "DeleteCustomKeyStore")
+@operation("kms", "DeleteCustomKeyStore", conditions=of_caller)
 async def delete_custom_key_store(call: Call, request: Shape) -> Shape:
     """Raises CustomKeyStoreNotFoundException."""
     raise not_found(request["CustomKeyStoreId"])

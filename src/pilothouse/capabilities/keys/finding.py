@@ -49,6 +49,18 @@ async def find(
     return key, alias
 
 
+async def arn_of(tx: Transaction, account_id: str, region: str, key_ref: str) -> str | None:
+    """The ARN of the key that a name means, for conditions on it; None if it means none."""
+    try:
+        reference = parse_reference(key_ref, account_id, region)
+    except NotFoundException:
+        return None
+    key_id = reference.key_id
+    if reference.alias is not None:
+        key_id = await KeyStore(tx, reference.account_id, region).key_of(reference.alias)
+    return None if key_id is None else key_arn(reference.account_id, region, key_id)
+
+
 async def asked(
     call: Call,
     tx: Transaction,

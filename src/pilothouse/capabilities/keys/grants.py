@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import finding, tokens
+from pilothouse.capabilities.keys import conditions, finding, tokens
 from pilothouse.capabilities.keys.errors import (
     InvalidArnException,
     InvalidGrantIdException,
@@ -16,7 +16,7 @@ from pilothouse.capabilities.keys.granting import Grant
 from pilothouse.capabilities.keys.metadata import moment
 from pilothouse.capabilities.keys.model import Key, KeyUsage
 from pilothouse.capabilities.keys.paging import at_most, page, position
-from pilothouse.capabilities.keys.permissions import account_of, is_principal, refused_elsewhere
+from pilothouse.capabilities.keys.permissions import Use, account_of, is_denied, is_principal, refused_elsewhere
 from pilothouse.capabilities.keys.store import GrantStore, KeyStore
 from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.storage import Transaction
@@ -104,9 +104,12 @@ async def list_retirable_grants(call: Call, request: Shape) -> Shape:
     return _page(call, query, found, limit)
 
 
-@operation("kms", "RetireGrant", writes=True)
+@operation("kms", "RetireGrant", asks_itself=True, writes=True)
 async def retire_grant(call: Call, request: Shape) -> Shape:
-    """The grant ends: asked by its retiring principal, its account, or a grantee whom it lets."""
+    """The grant ends: asked by its retiring principal, its account, or a grantee whom it lets.
+
+    No policy is needed for it, nor enough; one that denies it holds.
+    """
     by_id = "KeyId" in request and "GrantId" in request
     if ("GrantToken" in request) is by_id or (("KeyId" in request) is not ("GrantId" in request)):
         raise ValidationException("Either a GrantToken or both a KeyId and a GrantId must be given.")
@@ -117,7 +120,8 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
             grant = await _of_token(call, tx, request["GrantToken"])
         lets = is_principal(grant.grantee, call.principal) and grant.fits_retiring()
         of_account = call.principal.kind == "root" and call.account_id == grant.account_id
-        if not (lets or of_account or is_principal(grant.retiring, call.principal)):
+        retires = lets or of_account or is_principal(grant.retiring, call.principal)
+        if not retires or await _retiring_denied(call, tx, grant, request):
             if by_id and grant.account_id != call.account_id:
                 raise AccessDeniedException(refused_elsewhere(call.principal, "kms:RetireGrant"))
             raise AccessDeniedException(
@@ -127,6 +131,17 @@ async def retire_grant(call: Call, request: Shape) -> Shape:
         finding.check_dry_run(request.get("DryRun"))
         await GrantStore(tx, grant.account_id, grant.region).remove(grant.key_id, grant.grant_id)
     return {}
+
+
+async def _retiring_denied(call: Call, tx: Transaction, grant: Grant, request: Shape) -> bool:
+    key = await KeyStore(tx, grant.account_id, grant.region).key(grant.key_id)
+    if key is None:
+        return False
+    use = Use(
+        by=call.principal, action="kms:RetireGrant", context=grant.context_equals or grant.context_subset or {},
+        conditions=conditions.of_request(call, request), at=call.clock.millis(),
+    )  # fmt: skip
+    return await is_denied(tx, key, use)
 
 
 @operation("kms", "RevokeGrant", asks_itself=True, writes=True)

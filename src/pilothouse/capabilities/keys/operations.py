@@ -3,7 +3,16 @@
 from dataclasses import replace
 
 from pilothouse.call import Call, Caller, Shape, operation
-from pilothouse.capabilities.keys import asymmetric, custom_stores, finding, importing, materials, policies, tagging
+from pilothouse.capabilities.keys import (
+    asymmetric,
+    conditions,
+    custom_stores,
+    finding,
+    importing,
+    materials,
+    policies,
+    tagging,
+)
 from pilothouse.capabilities.keys.errors import KMSInvalidStateException
 from pilothouse.capabilities.keys.metadata import metadata, moment
 from pilothouse.capabilities.keys.model import (
@@ -43,7 +52,7 @@ def _kind(request: Shape) -> tuple[str, KeyUsage, Origin]:
     return spec, usage, origin
 
 
-@operation("kms", "CreateKey", writes=True, prepare=_first_material)
+@operation("kms", "CreateKey", writes=True, prepare=_first_material, conditions=conditions.of_new_key)
 async def create_key(call: Call, request: Shape) -> Shape:
     """A new key; one of origin EXTERNAL waits for its material."""
     spec, usage, origin = _kind(request)
@@ -66,6 +75,8 @@ async def create_key(call: Call, request: Shape) -> Shape:
         bypass = request.get("BypassPolicyLockoutSafetyCheck", False)
         key = replace(key, policy=policies.checked(call, key, policy, bypass=bypass))
     async with call.transaction() as tx:
+        if request.get("Tags"):
+            await tagging.ask_for_new(call, tx, call.region, request)
         key = await finding.make(call.house, tx, key, call.prepared)
         await tagging.put(tx, key, request.get("Tags", []))
         return {"KeyMetadata": await metadata(call.house, tx, key)}

@@ -141,6 +141,15 @@ async def check(vault: Vault, tx: Transaction, key: Key, use: Use) -> None:
     raise AccessDeniedException(_refused(key, use, f"because no resource-based policy allows the {use.action} action"))
 
 
+async def is_denied(tx: Transaction, key: Key, use: Use) -> bool:
+    """Whether the key's policy or the principal's own deny the use in so many words."""
+    of_key = await _of_key(tx, key, f"{key.policy.lower()} {_OF_KEY}")
+    if _decision(key, use, None, of_key).verdict is Verdict.DENY:
+        return True
+    permissions = use.by.permissions
+    return permissions is not None and permissions.verdict(_ask(key, use, of_key)) is Verdict.DENY
+
+
 def _lets_in(key: Key, use: Use, given: Decision, ask: Ask) -> bool:
     """Whether what the key gives, by its policy or by a grant, is enough with the policies of who asks."""
     permissions = use.by.permissions

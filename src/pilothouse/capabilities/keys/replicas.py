@@ -5,12 +5,14 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.keys import finding, importing, materials, policies, tagging
+from pilothouse.capabilities.keys import conditions, finding, importing, materials, policies, tagging
 from pilothouse.capabilities.keys.errors import AlreadyExistsException, UnsupportedOperationException
 from pilothouse.capabilities.keys.metadata import metadata
 from pilothouse.capabilities.keys.model import Key, KeyState, Origin, key_arn
 from pilothouse.capabilities.keys.store import KeyStore
 from pilothouse.errors import ValidationException
+from pilothouse.identity.authorise import ask_each
+from pilothouse.storage import Transaction
 
 _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
 
@@ -26,6 +28,7 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
         if not _REGION.fullmatch(region) or region == primary.region:
             raise ValidationException(f"The region {region} cannot hold a replica of {primary.arn}.")
         primary.check_state()
+        await _ask_there(call, tx, request)
         store = KeyStore(tx, primary.account_id, region)
         if await store.key(primary.key_id) is not None:
             raise AlreadyExistsException(f"Key {key_arn(primary.account_id, region, primary.key_id)} already exists")
@@ -63,6 +66,15 @@ async def replicate_key(call: Call, request: Shape) -> Shape:
         told.pop("CurrentKeyMaterialId", None)
     answer: Shape = {"ReplicaKeyMetadata": told, "ReplicaPolicy": policies.text_of(replica)}
     return answer | ({"ReplicaTags": tags} if tags else {})
+
+
+async def _ask_there(call: Call, tx: Transaction, request: Shape) -> None:
+    """In the replica's region a key is made, and gets tags. Raises AccessDeniedException."""
+    region = request["ReplicaRegion"]
+    context = {**conditions.of_request(call, request), "aws:RequestedRegion": region}
+    await ask_each(call, tx, "kms:CreateKey", ["*"], context)
+    if request.get("Tags"):
+        await tagging.ask_for_new(call, tx, region, request)
 
 
 @operation("kms", "UpdatePrimaryRegion", asks_itself=True, writes=True)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.keys import finding
+from pilothouse.capabilities.keys import conditions, finding
 from pilothouse.capabilities.keys.errors import KMSInvalidStateException, TagException
 from pilothouse.capabilities.keys.model import RESOURCE_TYPE, Key, KeyState
 from pilothouse.capabilities.keys.paging import at_most, page, position
+from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 
 
@@ -46,6 +47,12 @@ async def list_resource_tags(call: Call, request: Shape) -> Shape:
     shown = [{"TagKey": name, "TagValue": value} for name, value in found[:limit]]
     last = found[limit - 1][0] if len(found) > limit else None
     return page(call, f"ListResourceTags {request['KeyId']}", {"Tags": shown}, last)
+
+
+async def ask_for_new(call: Call, tx: Transaction, region: str, request: Shape) -> None:
+    """May the caller put the tags of the request on a key that is to be made there. Raises AccessDeniedException."""
+    context = {**conditions.of_request(call, request), "aws:RequestedRegion": region}
+    await ask_each(call, tx, "kms:TagResource", [f"arn:aws:kms:{region}:{call.account_id}:key/*"], context)
 
 
 async def put(tx: Transaction, key: Key, asked: Sequence[Shape]) -> None:

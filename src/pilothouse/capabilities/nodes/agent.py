@@ -130,7 +130,18 @@ async def update_managed_instance_public_key(call: Call, request: Shape) -> Shap
     return {}
 
 
-@operation("ssm", "UpdateInstanceInformation", writes=True, callers=Caller.NODE, node_member="InstanceId")
+def _node(call: Call, request: Shape) -> list[str]:
+    return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{request['InstanceId']}"]
+
+
+@operation(
+    "ssm",
+    "UpdateInstanceInformation",
+    writes=True,
+    callers=Caller.NODE,
+    node_member="InstanceId",
+    resources=_node,
+)
 async def update_instance_information(call: Call, request: Shape) -> Shape:
     """A ping. What the node tells is stored; what it leaves out or leaves empty stays as it was."""
     told = checked_information({column: request.get(member) for member, column in _INFORMATION.items()})

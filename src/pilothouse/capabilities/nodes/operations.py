@@ -37,6 +37,16 @@ def _node(call: Call, request: Shape) -> list[str]:
     return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{request['InstanceId']}"]
 
 
+def _target(call: Call, request: Shape) -> list[str]:
+    return _node(call, {"InstanceId": request["Target"]})
+
+
+async def _node_and_role(call: Call, request: Shape) -> list[str]:
+    """The role is asked about twice, for this action and for iam:PassRole."""
+    async with call.reading() as tx:
+        return [*_node(call, request), await access.arn_of_role(tx, call.account_id, request["IamRole"])]
+
+
 @operation("ssm", "CreateActivation", writes=True)
 async def create_activation(call: Call, request: Shape) -> Shape:
     """Make the right to register nodes. Its code is in this answer and nowhere else."""
@@ -129,7 +139,7 @@ async def describe_instance_properties(call: Call, request: Shape) -> Shape:
     return {"InstanceProperties": properties, "NextToken": token}
 
 
-@operation("ssm", "GetConnectionStatus")
+@operation("ssm", "GetConnectionStatus", resources=_target)
 async def get_connection_status(call: Call, request: Shape) -> Shape:
     """Whether the node's control channel is open at this moment; an unknown id is just not connected."""
     node_id = request["Target"]
@@ -153,7 +163,7 @@ async def deregister_managed_instance(call: Call, request: Shape) -> Shape:
     return {}
 
 
-@operation("ssm", "UpdateManagedInstanceRole", writes=True, resources=_node)
+@operation("ssm", "UpdateManagedInstanceRole", writes=True, resources=_node_and_role)
 async def update_managed_instance_role(call: Call, request: Shape) -> Shape:
     """Give the node another role; its next credentials carry it."""
     node_id = request["InstanceId"]

@@ -60,7 +60,10 @@ def _each_named(call: Call, request: Shape) -> Iterable[str]:
 
 
 def _put_conditions(call: Call, request: Shape) -> dict[str, str]:
-    return {"ssm:Overwrite": "true" if request.get("Overwrite") else "false"}
+    return {
+        "ssm:Overwrite": "true" if request.get("Overwrite") else "false",
+        "ssm:Policies": "true" if request.get("Policies") else "false",
+    }
 
 
 @operation(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pilothouse.call import Call, Shape
+from pilothouse.capabilities import keys
 
 _MEMBERS: Final = (
     "Name",
@@ -21,6 +22,17 @@ _MEMBERS: Final = (
 def of_request(call: Call, request: Shape) -> Mapping[str, str]:
     """The values of the keys that the request says."""
     return {f"secretsmanager:{name}": _text(request[name]) for name in _MEMBERS if request.get(name) is not None}
+
+
+async def of_value(call: Call, request: Shape) -> Mapping[str, str]:
+    """The same, with the ARN of the key that the request names in any way."""
+    found = dict(of_request(call, request))
+    if key_ref := request.get("KmsKeyId"):
+        async with call.reading() as tx:
+            arn = await keys.arn_of(tx, call.account_id, call.region, key_ref)
+        if arn is not None:
+            found["secretsmanager:KmsKeyArn"] = arn
+    return found
 
 
 def of_read(call: Call, request: Shape) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Caller, Shape, operation
-from pilothouse.capabilities.secrets.conditions import of_request
+from pilothouse.capabilities.secrets.conditions import of_request, of_value
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked
 from pilothouse.capabilities.secrets.model import (
     DAY_MS,
@@ -34,7 +34,7 @@ _USUAL_WINDOW: Final = 30
 _SUFFIX: Final = string.ascii_letters + string.digits
 
 
-@operation("secretsmanager", "CreateSecret", writes=True, resources=named, conditions=of_request)
+@operation("secretsmanager", "CreateSecret", writes=True, resources=named, conditions=of_value)
 async def create_secret(call: Call, request: Shape) -> Shape:
     """A new secret, with a first value if one is given. Repeated with its token and value it answers the same."""
     name = request["Name"]

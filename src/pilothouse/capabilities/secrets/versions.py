@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, Caller, Shape, operation
-from pilothouse.capabilities.secrets.conditions import of_read, of_request
+from pilothouse.capabilities.secrets.conditions import of_read, of_request, of_value
 from pilothouse.capabilities.secrets.finding import arn_of, found, locked, usable
 from pilothouse.capabilities.secrets.model import (
     CURRENT,
@@ -184,7 +184,7 @@ async def put_secret_value(call: Call, request: Shape) -> Shape:
     return {"ARN": arn_of(call, secret), "Name": secret.name, "VersionId": version_id, "VersionStages": stages}
 
 
-@operation("secretsmanager", "UpdateSecret", writes=True, resources=named, conditions=of_request)
+@operation("secretsmanager", "UpdateSecret", writes=True, resources=named, conditions=of_value)
 async def update_secret(call: Call, request: Shape) -> Shape:
     """Change what describes a secret, its key, or its value."""
     value = given_value(request)
