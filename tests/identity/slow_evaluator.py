@@ -170,6 +170,34 @@ def said(documents: Iterable[Mapping[str, Any]], request: Request) -> str:
     return "deny" if "Deny" in effects else "allow" if "Allow" in effects else "neutral"
 
 
+def together(
+    own: list[Any],
+    on_resource: list[Any],
+    request: Request,
+    *,
+    boundary: list[Any] | None = None,
+    session: list[Any] | None = None,
+) -> str:
+    """Of policies of a principal and of a resource of its account, as AWS's user guide tells it."""
+    everything = [*own, *on_resource, *(boundary or []), *(session or [])]
+    if said(everything, request) == "deny":
+        return "deny"
+    by_identity = said(own, request) == "allow"
+    within = all(said(each, request) == "allow" for each in (boundary, session) if each is not None)
+    itself = role = False
+    for document in on_resource:
+        for statement in document["Statement"]:
+            if not _applies(statement, request, variables=document.get("Version") == "2012-10-17"):
+                continue
+            named = statement.get("Principal")
+            if statement["Effect"] != "Allow" or named is None:
+                continue
+            texts = ["*"] if named == "*" else _listed(named.get("AWS", []))
+            itself = itself or request["arn"] in texts
+            role = role or "*" in texts or (request["role"] or "-") in texts
+    return "allow" if itself or (within and (role or by_identity)) else "neutral"
+
+
 def verdict(
     own: list[Any], request: Request, *, boundary: list[Any] | None = None, session: list[Any] | None = None
 ) -> str:

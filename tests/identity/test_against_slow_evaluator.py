@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 import pytest
 
-from pilothouse.identity.permissions import Permissions, Source
+from pilothouse.identity.permissions import Permissions, Source, decide
+from pilothouse.identity.permissions import said as of_resource
 from pilothouse.identity.policy import Ask, parse
-from tests.identity.slow_evaluator import said, verdict
+from tests.identity.slow_evaluator import said, together, verdict
 
 ACCOUNT = "111122223333"
 ARN = f"arn:aws:iam::{ACCOUNT}:user/ann"
@@ -140,6 +141,38 @@ def test_a_thousand_random_policies_of_resources_of_each_seed_agree(seed: int) -
                    "keys": {k.lower(): v for k, v in given.items()}}  # fmt: skip
         found = parse(json.dumps(document), kind="resource").verdict(ask).value
         assert found == said([document], request), (document, request)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_thousand_random_policies_of_both_sides_of_each_seed_agree(seed: int) -> None:
+    random = Random(1000 + seed)
+    seen = set()
+    for _ in range(1000):
+        kinds: dict[str, list[Any] | None] = {
+            "inline": policies(random),
+            "boundary": policies(random) if random.random() < 0.3 else None,
+            "session": policies(random) if random.random() < 0.3 else None,
+        }
+        sources = [
+            Source(kind=kind, name=str(at), document=json.dumps(each))  # type: ignore[arg-type]
+            for kind, documents in kinds.items()
+            for at, each in enumerate(documents or [])
+        ]
+        on_resource = [resource_policy(random) for _ in range(random.randint(1, 2))]
+        given, action, resource = context(random), random.choice(ACTIONS), random.choice(RESOURCES)
+        kind, account, arn, role = random.choice([each for each in ASKING if each[0] != "service"])
+        ask = Ask(principal_arn=arn, principal_account=account, principal_kind=kind, role_arn=role,
+                  action=action, resource=resource, context=given)  # fmt: skip
+        request = {"action": action, "resource": resource, "arn": arn, "account": account, "role": role,
+                   "keys": {k.lower(): v for k, v in given.items()}}  # fmt: skip
+        expected = together(
+            kinds["inline"] or [], on_resource, request, boundary=kinds["boundary"], session=kinds["session"]
+        )
+        compiled = [parse(json.dumps(each), kind="resource") for each in on_resource]
+        found = decide(Permissions.of(sources), ask, of_resource(compiled, ask)).verdict.value
+        assert found == expected, (kinds, on_resource, request)
+        seen.add(found)
+    assert seen == {"allow", "deny", "neutral"}
 
 
 def test_the_random_pairs_come_to_every_verdict() -> None:

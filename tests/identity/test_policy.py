@@ -439,17 +439,24 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("identity", document(allow(Condition={"IpAddress": {"a:b": "1.2.3"}})), "Syntax errors", "IP"),
     ("identity", document(allow(Condition={"IpAddress": {"a:b": "1.2.3.4/33"}})), "Syntax errors", "IP"),
     ("identity", document(allow(Condition={"ArnLike": {"a:b": "bucket"}})), "Syntax errors", "ARN"),
-    ("resource", document(allow()), "Syntax errors", "principal is missing"),
+    ("resource", document(allow()), "Missing required field Principal", "statement 1"),
     ("resource", document(allow(Principal="*", NotPrincipal="*")), "Syntax errors", "together"),
     ("resource", document(allow(Principal="111122223333")), "Syntax errors", "Principal"),
     ("resource", document(allow(Principal={})), "Syntax errors", "Principal"),
     ("resource", document(allow(Principal={"Aws": "*"})), "Syntax errors", "kind of principal"),
     ("resource", document(allow(Principal={"AWS": []})), "Syntax errors", "Principal"),
-    ("resource", document(allow(Principal={"AWS": "12345"})), "Invalid principal", "12345"),
+    (
+        "resource",
+        document(allow(Principal={"AWS": "12345"})),
+        'Invalid principal in policy: "AWS":"12345"',
+        "statement 1",
+    ),
     ("resource", document(allow(Principal={"AWS": "arn:aws:iam::111122223333:user/*"})), "Invalid principal", ""),
     ("resource", document(allow(Principal="*", Resource=None)), "contain resources", ""),
     ("trust", document(allow(Principal="*")), "prohibited field Resource", ""),
-    ("trust", document(allow(Resource=None)), "Syntax errors", "principal"),
+    ("trust", document(allow(Resource=None)), "Missing required field Principal", ""),
+    ("identity", '{"Statement":\n [}', "Syntax errors in policy.", "line 2, column 3"),
+    ("trust", '{"Statement":\n [}', "This policy contains invalid Json", "line 2, column 3"),
 ]
 
 

@@ -104,7 +104,8 @@ def test_administration_is_delegated_by_boundaries(world: World) -> None:
     ]
     other = world.iam.create_policy(PolicyName="other", PolicyDocument=document(says("Allow", "*")))["Policy"]["Arn"]
     actions = ["CreateUser", "PutUserPolicy", "DeleteUserPolicy", "AttachUserPolicy", "DetachUserPolicy",
-               "PutUserPermissionsBoundary", "CreateRole", "PutRolePolicy", "AttachRolePolicy", "UpdateRole"]  # fmt: skip
+               "PutUserPermissionsBoundary", "CreateRole", "PutRolePolicy", "AttachRolePolicy",
+               "UpdateRole"]  # fmt: skip
     world.may(says("Allow", [f"iam:{each}" for each in actions], StringEquals={"iam:PermissionsBoundary": bound}))
     iam = world.hers("iam")
     text = document(says("Allow", "ssm:*"))

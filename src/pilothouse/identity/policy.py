@@ -40,6 +40,8 @@ _DOCUMENTS: Final = 1024
 _ACTIONS: Final = 512
 """How many documents are kept compiled, and how many actions' statements in each."""
 _DEPTH: Final = 12
+_NOT_JSON: Final = "This policy contains invalid Json"
+"""What IAM says of trust policies; of others it says that their syntax is wrong."""
 _VERSIONS: Final = ("2012-10-17", "2008-10-17")
 _ACTION: Final = re.compile(r"\*|\*:\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 _RESOURCE: Final = re.compile(r"arn:([^:]*):([^:]*):([^:]*):([^:]*):(.+)", re.DOTALL)
@@ -261,7 +263,7 @@ def parse(text: str, *, kind: PolicyKind) -> Policy:
     """Compile a document. Raises MalformedPolicy."""
     if len(text) > MOST_CHARACTERS:
         raise MalformedPolicy(SYNTAX, f"a policy has at most {MOST_CHARACTERS} characters")
-    document = _read(text)
+    document = _read(text, kind)
     for element in document:
         if element not in ("Version", "Id", "Statement"):
             raise MalformedPolicy(SYNTAX, f"unknown element {element}")
@@ -287,7 +289,7 @@ class _Number(str):
     __slots__ = ()
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str, kind: PolicyKind) -> dict[str, Any]:
     try:
         document = json.loads(
             text,
@@ -298,8 +300,11 @@ def _read(text: str) -> dict[str, Any]:
         )
         text.encode()
         json.dumps(document, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}: {error.msg}"
+        raise MalformedPolicy(_NOT_JSON if kind == "trust" else SYNTAX, f"The document is not JSON, {where}") from error
     except (ValueError, RecursionError) as error:
-        raise MalformedPolicy(SYNTAX, "the document is not JSON") from error
+        raise MalformedPolicy(_NOT_JSON if kind == "trust" else SYNTAX, "The document is not JSON") from error
     if not isinstance(document, dict):
         raise MalformedPolicy(SYNTAX, "a policy is a JSON object")
     _check_depth(document)
@@ -342,7 +347,8 @@ def _statement(document: object, number: int, kind: PolicyKind, version: str) ->
     try:
         return _compiled(document, number, kind, variables=version == _VERSIONS[0])
     except MalformedPolicy as error:
-        raise MalformedPolicy(error.reason, f"Statement {number}: {error.detail}".removesuffix(": ")) from error
+        where = f"(statement {number})" if not error.reason.endswith((".", "*")) else f"Statement {number}"
+        raise MalformedPolicy(error.reason, f"{where}: {error.detail}".removesuffix(": ")) from error
 
 
 def _compiled(document: object, number: int, kind: PolicyKind, *, variables: bool) -> Statement:
@@ -365,7 +371,7 @@ def _compiled(document: object, number: int, kind: PolicyKind, *, variables: boo
     principals, not_principals = _principals(document, kind)
     resources, not_resources = _either(document, "Resource", "Policy statement must contain resources.")
     if kind == "trust" and resources is not None:
-        raise MalformedPolicy("Has prohibited field Resource.")
+        raise MalformedPolicy("Has prohibited field Resource")
     if kind != "trust" and resources is None:
         raise MalformedPolicy("Policy statement must contain resources.")
     return Statement(
@@ -419,8 +425,9 @@ def _principals(document: dict[str, Any], kind: PolicyKind) -> tuple[Principals 
             raise MalformedPolicy("Policy document should not specify a principal.")
         return None, False
     if len(given) != 1:
-        reason = "Principal and NotPrincipal cannot stand together" if given else "a principal is missing"
-        raise MalformedPolicy(SYNTAX, reason)
+        if not given:
+            raise MalformedPolicy("Missing required field Principal")
+        raise MalformedPolicy(SYNTAX, "Principal and NotPrincipal cannot stand together")
     return compile_principals(document[given[0]]), given[0] == "NotPrincipal"
 
 

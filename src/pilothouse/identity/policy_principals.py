@@ -79,7 +79,7 @@ def compile_principals(element: object) -> Principals:
     aws = [value for value in found.get("AWS", ()) if value != "*"]
     for value in aws:
         if not (_ACCOUNT.fullmatch(value) or _ROOT.fullmatch(value) or _ARN.fullmatch(value) or _ID.fullmatch(value)):
-            raise MalformedPolicy("Invalid principal in policy.", f"AWS: {value}")
+            raise MalformedPolicy(f'Invalid principal in policy: "AWS":"{value}"')
     roots = [(value, match[1]) for value in aws if (match := _ROOT.fullmatch(value))]
     services = frozenset(found.get("Service", ()))
     return Principals(

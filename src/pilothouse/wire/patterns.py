@@ -1,8 +1,9 @@
 """The models' regular expressions and enumerations: how they are matched, and how AWS prints them.
 
-Patterns are written for Java and match the whole value. They run on RE2, which knows Unicode classes and cannot be made
-to take exponential time; the few that RE2 refuses (look-ahead, `\\u` escapes, long repetitions) run on `re`: they come
-from the published models, never from a user, and have no nested repetition.
+Patterns are written for Java and match the whole value, but for those that bind only its beginning. They run on RE2,
+which knows Unicode classes and cannot be made to take exponential time; the few that RE2 refuses (look-ahead, `\\u`
+escapes, long repetitions) run on `re`: they come from the published models, never from a user, and have no nested
+repetition.
 """
 
 import re
@@ -36,7 +37,10 @@ def _compile(pattern: str) -> Callable[[str], Any]:
         on_re2: Callable[[str], Any] = re2.compile(pattern, options).fullmatch
     except re2.error:
         # Java reads the minus after a class as itself; `re` wants it escaped. Classes are ASCII in both.
-        return re.compile(pattern.replace(r"\w-", r"\w\-"), re.ASCII).fullmatch
+        compiled = re.compile(pattern.replace(r"\w-", r"\w\-"), re.ASCII)
+        if pattern.startswith("^") and not pattern.endswith("$"):  # `^(?!\s*$).+` says not blank, and nothing of lines
+            return compiled.match
+        return compiled.fullmatch
     return on_re2
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from pilothouse.capabilities.resource_policies.store import ResourcePolicyStore
 from tests.capabilities.access.policies import document
 from tests.capabilities.commands.conftest import _signatures_follow_the_clock, fleet
 from tests.conftest import Aws, Server
@@ -73,13 +74,10 @@ def why(call: Callable[[], Any]) -> str:
     try:
         call()
     except ClientError as error:
-        assert error.response["Error"]["Code"] == "AccessDeniedException"
-        return str(error.response["Error"]["Message"]).split(self_arn(error), 1)[-1]
+        if error.response["Error"]["Code"] != "AccessDeniedException":
+            raise
+        return str(error.response["Error"]["Message"])
     return ""
-
-
-def self_arn(error: ClientError) -> str:
-    return str(error.response["Error"]["Message"].split("on resource: ", 1)[1].split(" ", 1)[0])
 
 
 def read(ssm: Any) -> Callable[[], Any]:
@@ -160,6 +158,26 @@ def test_a_node_is_held_by_them_too(world: World, aws: Aws, fleet: Any) -> None:
     node_role = world.iam.get_role(RoleName="NodeRole")["Role"]["Arn"]
     world.put(world.policy("Deny", node_role))
     assert "explicit deny in a resource-based policy" in why(read(ssm))
+
+
+def test_a_resource_without_a_policy_costs_nothing(
+    world: World, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.put(world.policy("Allow", world.ada))
+    world.root.put_parameter(Name="/plain", Value="1", Type="String")
+    world.may(says("Allow", "ssm:GetParameter"))
+    looked_for = []
+    of = ResourcePolicyStore.kept
+
+    def kept(store: ResourcePolicyStore, arn: str, **more: Any) -> Any:
+        looked_for.append(arn)
+        return of(store, arn, **more)
+
+    monkeypatch.setattr(ResourcePolicyStore, "kept", kept)
+    assert not why(lambda: world.hers.get_parameter(Name="/plain"))
+    assert looked_for == []
+    assert not why(read(world.hers))
+    assert looked_for == [world.arn]
 
 
 def test_with_many_policies_each_resource_is_looked_up(world: World) -> None:

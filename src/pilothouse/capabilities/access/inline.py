@@ -98,12 +98,14 @@ async def delete_group_policy(call: Call, request: Shape) -> Shape:
 
 
 async def _put(call: Call, request: Shape, kind: OwnerKind) -> Shape:
-    document = checked_policy(request["PolicyDocument"], "identity")
+    document = request["PolicyDocument"]
+    most = _CHARACTERS[kind.name]
+    if size(document) <= most:
+        checked_policy(document, "identity")
     async with call.transaction() as tx:
         owner = await locked(tx, kind, call.account_id, request[kind.member])
         store = UserStore(tx, call.account_id)
         others = [text for name, text in await store.policies(owner.unique_id) if name != request["PolicyName"]]
-        most = _CHARACTERS[kind.name]
         if sum(map(size, [*others, document])) > most:
             raise LimitExceededException(f"Maximum policy size of {most} bytes exceeded for {kind.name} {owner.name}")
         await store.put_policy(owner.unique_id, request["PolicyName"], document)

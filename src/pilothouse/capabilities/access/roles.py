@@ -1,5 +1,6 @@
 """IAM roles: who may take them on, and what they may do then."""
 
+import json
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from pilothouse.capabilities.access.bounds import (
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     LimitExceededException,
+    MalformedPolicyDocumentException,
     Role,
 )
 from pilothouse.capabilities.access.owners import (
@@ -134,7 +136,16 @@ async def update_assume_role_policy(call: Call, request: Shape) -> Shape:
 def _checked_trust(document: str) -> str:
     if size(document) > _TRUST_CHARACTERS:
         raise LimitExceededException(f"Cannot exceed quota for ACLSizePerRole: {_TRUST_CHARACTERS}")
-    return checked_policy(document, "trust")
+    checked_policy(document, "trust")
+    statements = json.loads(document)["Statement"]
+    for number, each in enumerate(statements if isinstance(statements, list) else [statements], 1):
+        actions = each.get("Action", each.get("NotAction"))
+        for action in actions if isinstance(actions, list) else [actions]:
+            if not action.lower().startswith("sts:"):
+                raise MalformedPolicyDocumentException(
+                    f"AssumeRole policy may only specify STS AssumeRole actions. Statement {number}: Action: {action}"
+                )
+    return document
 
 
 def told_role(role: Role, given: dict[str, str]) -> Shape:

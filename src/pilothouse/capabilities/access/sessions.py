@@ -65,9 +65,9 @@ def narrowing_of(request: Shape) -> Narrowing:
     """Raises ValidationException, MalformedPolicyDocumentException."""
     policy: str = request.get("Policy", "")
     if policy:
-        checked_policy(policy, "identity")
         if len(policy) > _CHARACTERS:
             raise ValidationException(f"A session policy has at most {_CHARACTERS} characters.")
+        checked_policy(policy, "identity")
     arns = tuple(dict.fromkeys(each["arn"] for each in request.get("PolicyArns") or () if "arn" in each))
     if len(arns) > _MOST_ARNS:
         raise ValidationException(f"A session has at most {_MOST_ARNS} managed session policies.")
