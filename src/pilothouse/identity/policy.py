@@ -302,9 +302,11 @@ def _read(text: str, kind: PolicyKind) -> dict[str, Any]:
         json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise MalformedPolicy(_NOT_JSON if kind == "trust" else SYNTAX, f"The document is not JSON, {where}") from error
+        if kind == "trust":
+            raise MalformedPolicy(_NOT_JSON, f"({where})") from error
+        raise MalformedPolicy(SYNTAX, f"The document is not JSON, {where}") from error
     except (ValueError, RecursionError) as error:
-        raise MalformedPolicy(_NOT_JSON if kind == "trust" else SYNTAX, "The document is not JSON") from error
+        raise MalformedPolicy(SYNTAX, "The document is not JSON") from error
     if not isinstance(document, dict):
         raise MalformedPolicy(SYNTAX, "a policy is a JSON object")
     _check_depth(document)
