@@ -158,9 +158,9 @@ def _lets_in(key: Key, use: Use, given: Decision, ask: Ask) -> bool:
     own = permissions.verdict(ask)
     if own is Verdict.DENY or given.verdict is not Verdict.ALLOW:
         return False
-    if key.manager == "AWS":  # its policy, for everybody of the account, is for what services do
-        return own is Verdict.ALLOW or (use.via is not None and given.reach != "account")
     elsewhere = use.by.account_id != key.account_id
+    if key.manager == "AWS":  # its policy, for everybody of the account, is for what services do
+        return own is Verdict.ALLOW or (use.via is not None and given.reach != "account" and not elsewhere)
     return decide(permissions, ask, given, needed=True, elsewhere=elsewhere).verdict is Verdict.ALLOW
 
 
