@@ -10,7 +10,7 @@ from pilothouse.capabilities.commands.model import Details, InvalidNextToken, co
 from pilothouse.capabilities.commands.operations import denied_among, send_resources
 from pilothouse.capabilities.commands.references import check_references
 from pilothouse.capabilities.nodes import Node
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
@@ -25,14 +25,14 @@ _MEMBERS: Final = (
 async def plan_command(call: Call, request: Shape) -> Shape:
     """Who would run a command, who would get it later, and who would not, and why. Refused as SendCommand would be."""
     sending.check_request(request)
-    if request.get("IncludeOthers"):
-        ask_own(call, "ssm:DescribeInstanceInformation", "*")
     query = ["PlanCommand", call.account_id, call.region, *(request.get(name) for name in _MEMBERS)]
     after = _position(call, query, request)
     limit: int = request.get("MaxResults") or _PAGE
     where = call.account_id, call.region
     targets = request.get("Targets") or []
     async with call.reading() as tx:
+        if request.get("IncludeOthers"):
+            await ask_each(call, tx, "ssm:DescribeInstanceInformation", ["*"])
         chosen = await nodes.resolve_targets(tx, *where, request.get("InstanceIds") or [], targets)
         denied: frozenset[str] = frozenset()
         if targets:
