@@ -53,6 +53,10 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("pilothouse", "ListTrashedParameters"): {"Path": "/same"},
     ("pilothouse", "MoveParameters"): {"Source": "/same", "Destination": "/other", "Recursive": True},
+    ("pilothouse", "PlanCommand"): {
+        "Targets": None, "InstanceIds": ["mi-0123456789abcdef0"], "DocumentName": "AWS-RunShellScript",
+        "Parameters": {"commands": ["true"]},
+    },
     ("pilothouse", "ReadParameters"): {"Names": ["/same/plain", "/same/secret"]},
     ("pilothouse", "RestoreParameters"): {"Path": "/same", "AsOf": datetime(2026, 1, 1, tzinfo=UTC)},
     ("pilothouse", "SignIn"): {"Password": f"A1!{THEIRS}"},
@@ -170,6 +174,7 @@ class Side:
                 "Action": "ssm:GetParameter", "Provider": "same", "RedirectUri": "http://127.0.0.1:9/x",
                 "OpenIDConnectProviderArn": provider["OpenIDConnectProviderArn"], "RoleArns": [role["Arn"]],
                 "Names": [parameter], "Name": "same",
+                "CommandId": command["CommandId"], "InstanceId": "mi-0123456789abcdef0",
             },
         }  # fmt: skip
 
