@@ -37,6 +37,7 @@ SQL_APART_FROM_STORES = {
     "capabilities/access/role_store.py": "a store of its own: roles",
     "capabilities/access/users.py": "a store of its own: users with their keys and policies",
     "capabilities/commands/listing.py": "a store of its own: the two lists put their filters together there",
+    "capabilities/commands/output_store.py": "a store of its own: output streams of steps, byte for byte",
     "capabilities/nodes/connector_store.py": "a store of its own: links to other clouds",
     "capabilities/nodes/overview_store.py": "a store of its own: the fleet looked over, filtered and counted",
     "storage": "the engines keep their own table of migrations",
