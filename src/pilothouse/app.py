@@ -6,7 +6,7 @@ import signal
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -47,10 +47,12 @@ from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus, Link
 from pilothouse.runtime.bus_postgresql import PostgresqlLink
 from pilothouse.runtime.clock import Clock, SystemClock
+from pilothouse.runtime.descriptors import room_for
 from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.listening import split_address, write_listening
 from pilothouse.runtime.outbound import Outbound
+from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import Settings, SettingsInvalid, load
 from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
@@ -342,6 +344,7 @@ def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:
         skew=house.settings.skew_seconds // 60,
         node_skew=house.settings.node_skew_seconds // 60,
         used=uses.note,
+        failures_per_minute=house.settings.limits.failures_per_minute,
     )
 
 
@@ -423,6 +426,8 @@ async def run(settings: Settings) -> None:
     """Serve the installation on its two listeners until SIGTERM or SIGINT. Raises StartFailed."""
     http_at, https_at = _addresses(settings)
     context = _given_context(settings)
+    proxies = _proxies(settings)
+    limits = replace(settings.limits, connections=room_for(settings.limits.connections))
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -437,14 +442,9 @@ async def run(settings: Settings) -> None:
         async with opened_application(settings) as application, asyncio.TaskGroup() as group:
             group.create_task(_drain(stopping, application))
             listeners = [Listener(*http_at), Listener(*https_at, context or _own_context(settings))]
-            wire = WireApplication(application.front, {control_channel.PATH: application.edge.websocket})
-            await serve(
-                wire,
-                listeners,
-                stopping=stopping,
-                started=started,
-                connections_per_address=settings.limits.connections_per_address,
-            )
+            websockets = {control_channel.PATH: application.edge.websocket}
+            wire = WireApplication(application.front, websockets, limits, proxies)
+            await serve(wire, listeners, stopping=stopping, started=started, limits=limits, proxies=proxies)
     except* (PortInUse, CannotListen, StartFailed) as failures:
         failed = failures
     if failed is not None:  # raised out here: some versions of Python wrap what is raised inside `except*` in a group
@@ -477,6 +477,14 @@ def _addresses(settings: Settings) -> tuple[tuple[str, int], tuple[str, int]]:
     if settings.dev and not _is_loopback(https[0]):
         raise StartFailed(f"--dev is for loopback listeners only; add --https 127.0.0.1:{https[1]}")
     return http, https
+
+
+def _proxies(settings: Settings) -> Proxies:
+    """Raises StartFailed."""
+    try:
+        return Proxies(settings.trusted_proxies)
+    except ValueError as error:
+        raise StartFailed(f"trusted_proxies: {error}") from error
 
 
 def _given_context(settings: Settings) -> ssl.SSLContext | None:

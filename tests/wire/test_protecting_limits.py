@@ -26,6 +26,7 @@ from tests.wire.test_server import self_signed
 
 LARGE = 24 << 20
 MOST = 4
+LIMITS = LimitSettings(connections_per_address=MOST, head_seconds=0.6, stall_seconds=0.6)
 GOOD = b"POST / HTTP/1.1\r\nHost: x\r\nX-Good: yes\r\nContent-Length: 0\r\n\r\n"
 BAD = GOOD.replace(b"X-Good", b"X-Other")
 
@@ -61,8 +62,7 @@ async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
     application = WireApplication(Front(Door()))  # type: ignore[arg-type]
     task = asyncio.create_task(
         serve(
-            application, listeners, stopping=stopping, started=started.set_result, head_seconds=0.6,
-            stall_seconds=0.6, connections_per_address=MOST,
+            application, listeners, stopping=stopping, started=started.set_result, limits=LIMITS,
         )
     )  # fmt: skip
     plain, secure = await started

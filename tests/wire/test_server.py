@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from pilothouse.runtime.settings import LimitSettings
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response
 from pilothouse.wire.server import CannotListen, Listener, PortInUse, bound, serve, tls_context
 
-HEAD_SECONDS = 0.6
-BODY_SECONDS = 0.6
+LIMITS = LimitSettings(head_seconds=0.6, body_seconds=0.6)
 
 
 @dataclass
@@ -148,14 +148,14 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     front = Front(
         NoCalls(), {"/slow": slow, "/broken": broken, "/patient": patient}, {"/v1/": told, "/v1/deeper/": slow}
     )  # type: ignore[arg-type]
-    application = WireApplication(front, {"/v1/control-channel/": echo_socket}, body_seconds=BODY_SECONDS)
+    application = WireApplication(front, {"/v1/control-channel/": echo_socket}, LIMITS)
     certificate, key = self_signed(tmp_path)
     addresses: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     stopping = asyncio.Event()
     listeners = [Listener("127.0.0.1", 0), Listener("127.0.0.1", 0, tls_context(certificate, key))]
     async with asyncio.TaskGroup() as group:
         ended = group.create_task(
-            serve(application, listeners, stopping=stopping, started=addresses.set_result, head_seconds=HEAD_SECONDS)
+            serve(application, listeners, stopping=stopping, started=addresses.set_result, limits=LIMITS)
         )
         (_, port), (_, secure_port) = await addresses
         yield Running(port, secure_port, stopping, ended, certificate, entered, go_on, left)
@@ -258,8 +258,9 @@ async def test_a_slow_head_on_a_kept_connection_is_cut_off_too(running: Running)
     assert answer.count(b"HTTP/1.1 200 OK") == 1
 
 
-async def test_a_body_that_takes_too_long_is_answered_408(running: Running) -> None:
-    answer = await running.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+@pytest.mark.parametrize("begun", [b"abc", b""])
+async def test_a_body_that_takes_too_long_is_answered_408(running: Running, begun: bytes) -> None:
+    answer = await running.say(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n" + begun)
 
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"connection: close" in answer.lower()

@@ -36,7 +36,7 @@ def _pair(turn: Turn) -> tuple[_Wire, Any]:
 
 
 async def test_what_one_turn_writes_leaves_in_one_piece_and_in_order() -> None:
-    turn = Turn(asyncio.get_running_loop())
+    turn = Turn(asyncio.get_running_loop(), 30)
     (first, one), (second, two) = _pair(turn), _pair(turn)
     one.write(b"a")
     two.write(b"x")
@@ -50,7 +50,7 @@ async def test_what_one_turn_writes_leaves_in_one_piece_and_in_order() -> None:
 
 
 async def test_much_is_not_held_back() -> None:
-    wire, transport = _pair(Turn(asyncio.get_running_loop()))
+    wire, transport = _pair(Turn(asyncio.get_running_loop(), 30))
     transport.write(b"h")
     transport.write(b"x" * AT_ONCE)
     assert wire.written == [b"h" + b"x" * AT_ONCE]
@@ -60,7 +60,7 @@ async def test_much_is_not_held_back() -> None:
 
 
 async def test_closing_loses_nothing_and_a_closed_connection_gets_nothing() -> None:
-    wire, transport = _pair(Turn(asyncio.get_running_loop()))
+    wire, transport = _pair(Turn(asyncio.get_running_loop(), 30))
     transport.write(b"last words")
     transport.close()
     assert (wire.written, wire.closed) == ([b"last words"], True)
@@ -70,5 +70,5 @@ async def test_closing_loses_nothing_and_a_closed_connection_gets_nothing() -> N
 
 
 async def test_everything_else_is_the_transports_own() -> None:
-    _, transport = _pair(Turn(asyncio.get_running_loop()))
+    _, transport = _pair(Turn(asyncio.get_running_loop(), 30))
     assert transport.get_extra_info("peername") == "peername of the wire"

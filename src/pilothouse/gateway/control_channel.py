@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 import structlog
 
 from pilothouse.call import Extension, House, Said
-from pilothouse.errors import AccessDeniedException, ApiError
+from pilothouse.errors import AccessDeniedException, ApiError, ThrottlingException
 from pilothouse.gateway import presence
 from pilothouse.gateway.channels import Channel, Channels, MessageIds
 from pilothouse.gateway.delivery import Answer
@@ -118,7 +118,7 @@ class ControlChannels:
             await _refuse_upgrade(send, 503)
             return
         except ApiError as error:
-            await _refuse_upgrade(send, 503 if error.http_status >= 500 else 403)
+            await _refuse_upgrade(send, 503 if _is_trouble(error) else 403)
             return
         await send({"type": "websocket.accept"})
         channel = Channel(str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), send, self._ids)
@@ -363,9 +363,14 @@ def _hash(token: str) -> str:
 
 def _refusal(error: ApiError) -> Response:
     """403 without the word that would turn the agent to GetMessages; 503 for our own trouble."""
-    if error.http_status >= 500:
+    if _is_trouble(error):
         return _xml(503, _error("ServiceUnavailable", "Try again."))
     return _xml(403, _error("UnknownException", error.message))
+
+
+def _is_trouble(error: ApiError) -> bool:
+    """Whether the same request may be granted later."""
+    return error.http_status >= 500 or isinstance(error, ThrottlingException)
 
 
 def _error(name: str, text: str) -> str:

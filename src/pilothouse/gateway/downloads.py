@@ -4,6 +4,7 @@ Both lie in the folder `files` beside this module, put there by `make setup` or 
 public: whoever can reach the server may have them, as they hold no secret.
 """
 
+from functools import cache
 from importlib import resources
 
 from pilothouse.wire.http import Request, Response, text_response
@@ -28,4 +29,10 @@ async def download(request: Request) -> Response:
     if not file.is_file():
         return text_response(404, f"{name} was not built with this installation; `make agent` makes it.\n")
     # the HTTP server leaves the body of an answer to HEAD out by itself, and keeps its length
-    return Response(200, {"content-type": _TYPES[name], "x-content-type-options": "nosniff"}, file.read_bytes())
+    return Response(200, {"content-type": _TYPES[name], "x-content-type-options": "nosniff"}, _content(name))
+
+
+@cache
+def _content(name: str) -> bytes:
+    """One copy for all who fetch it at once."""
+    return (resources.files("pilothouse.gateway") / "files" / name).read_bytes()

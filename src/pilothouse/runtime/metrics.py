@@ -54,10 +54,18 @@ CALLS = Calls()
 REGISTRY.register(CALLS)
 NODE_REFUSALS = Counter("pilothouse_node_refusals_total", "Calls of nodes outside their closed list of verbs.")
 CONNECTIONS_REFUSED = Counter(
-    "pilothouse_connections_refused_total", "Connections of addresses that have enough without a good signature."
+    "pilothouse_connections_refused_total", "Connections closed at once, by the limit that was reached.", ["limit"]
 )
-SLOW_READERS = Counter("pilothouse_slow_readers_total", "Connections dropped because their answers were not read.")
-THROTTLED = Counter("pilothouse_throttled_total", "Calls of principals that have more than their share in work.")
+CONNECTIONS_DROPPED = Counter(
+    "pilothouse_connections_dropped_total", "Connections cut off, by what they did not do in time.", ["reason"]
+)
+REQUESTS_REFUSED = Counter(
+    "pilothouse_requests_refused_total",
+    "Requests refused before anybody looked at what they ask, by status.",
+    ["status"],
+)
+THROTTLED = Counter("pilothouse_throttled_total", "Calls answered with `Rate exceeded`, by the limit.", ["limit"])
+OPEN_CONNECTIONS = Gauge("pilothouse_connections", "Connections that are open on this process.")
 CHANNELS = Gauge("pilothouse_control_channels", "Control channels of nodes that are open on this process.")
 JOB_FAILURES = Counter("pilothouse_job_failures_total", "Runs of background jobs that failed.", ["job"])
 

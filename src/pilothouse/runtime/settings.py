@@ -63,12 +63,35 @@ class AuditSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LimitSettings:
-    """[limits]; of one process, 0: none."""
+    """[limits]; of one process. 0: none, but for the times."""
 
+    connections: int = 16_384
+    """Connections at once: a channel for each of 10,000 nodes, and calls of half of them in the same moment."""
     connections_per_address: int = 512
     """Connections of one address that have carried no call with a good signature yet."""
+    handshakes: int = 128
+    """TLS handshakes in progress at once; a quarter of them of one address."""
+    failures_per_minute: int = 600
+    """Bad signatures of one address, after which only what is known to be good is looked at."""
     in_flight: int = 128
     """Calls in work from which on each principal has a share of them."""
+    body_mib: int = 256
+    """Memory for bodies that are under way, in MiB; a quarter of it for one address."""
+    head_seconds: float = 10
+    """From the connection to the end of TLS's handshake, and from a request's first byte to the end of its headers."""
+    body_seconds: float = 30
+    """For a body to arrive."""
+    idle_seconds: int = 75
+    """How long a kept-alive connection may be silent between two requests; SDK pools keep theirs about a minute."""
+    stall_seconds: float = 30
+    """How long a client may leave its buffers full."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value < 0 or (value == 0 and each.name.endswith("_seconds")):
+                least = "more than 0" if each.name.endswith("_seconds") else "0 or more"
+                raise SettingsInvalid(f"[limits] {each.name} must be {least}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +127,8 @@ class Settings:
     """`nats://...` for wake-ups between server processes; empty: PostgreSQL's own NOTIFY where that is the database."""
     master_key: str = ""
     """`file`, `environment`, `aws-kms:...`, `transit:...`; empty: the environment's, else the file."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks such as `10.1.0.0/16` of reverse proxies, which are believed about where a request comes from."""
     names: tuple[str, ...] = ()
     """Further host names and addresses that the server's own certificate covers."""
     certificate: str = ""
@@ -130,7 +155,9 @@ class Settings:
 
 _VARIABLES = {"master_key": "PILOTHOUSE_MASTER_KEY_FROM"}
 """Where the variable is not named after the setting: PILOTHOUSE_MASTER_KEY holds the key itself."""
+_KINDS = {float: "number"}
 _MASTER_KEY_LINE = re.compile(r"^[ \t]*master_key[ \t]*=.*$", re.M)
+_NUMBER = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _TABLE_LINE = re.compile(r"^[ \t]*\[", re.M)
 
 
@@ -196,12 +223,18 @@ def _from_text(kind: Any, text: str, variable: str) -> Any:
             return int(text)
         except ValueError as error:
             raise SettingsInvalid(f"{variable} must be a whole number") from error
+    if kind is float:
+        if not _NUMBER.fullmatch(text):
+            raise SettingsInvalid(f"{variable} must be a number")
+        return float(text)
     if kind == tuple[str, ...]:
         return tuple(part.strip() for part in text.split(",") if part.strip())
     return text
 
 
 def _checked(kind: Any, value: Any, name: str, file: str) -> Any:
+    if kind is float and _NUMBER.fullmatch(str(value)):
+        return value
     if type(value) is not kind:
-        raise SettingsInvalid(f"{file}: {name} must be a {kind.__name__}")
+        raise SettingsInvalid(f"{file}: {name} must be a {_KINDS.get(kind, kind.__name__)}")
     return value

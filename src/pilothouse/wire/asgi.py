@@ -1,18 +1,29 @@
-"""The plain ASGI application over Front: reads bodies within limits and hands websockets to the table of `app`."""
+"""The plain ASGI application over Front: reads bodies within limits and hands websockets to the table of `app`.
+
+What a trusted proxy says of the client's address and of TLS is taken here, once for all that is behind.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from pilothouse.runtime.metrics import CONNECTIONS_DROPPED, REQUESTS_REFUSED
+from pilothouse.runtime.peers import Proxies
+from pilothouse.runtime.settings import LimitSettings
+from pilothouse.wire.bodies import Bodies
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import BadRequest, Request, Response, Write, header_map, text_response
 from pilothouse.wire.limits import BODY_LIMIT, body_limit
-from pilothouse.wire.writes import STALL_SECONDS
 
-BODY_SECONDS = 30.0
-"""How long a client may take to send a body."""
 CONNECTION = "pilothouse.connection"
 """Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
+_LARGE = 1 << 20
+"""Bytes of a body that is put together beside the event loop, which would stand still for as long as many calls take."""
+_JOINING = ThreadPoolExecutor(1, "bodies")
+_COMPRESSED = "Compressed request bodies are not accepted.\n"
+_PIECE = 64 << 10
+"""Bytes of an answer that are written at once."""
 _DRAINED = 8 << 20
 """Bytes of a body over the limit that are read and dropped, so that the client sees the answer, not a reset."""
 
@@ -27,6 +38,10 @@ class _Gone(Exception):
     """The client left before its request was whole."""
 
 
+class _NoRoom(Exception):
+    """Too many bytes of bodies are under way."""
+
+
 class WireApplication:
     """`app(scope, receive, send)` for HTTP, websockets and lifespan."""
 
@@ -34,12 +49,17 @@ class WireApplication:
         self,
         front: Front,
         websockets: Mapping[str, WebSocketHandler] | None = None,
-        body_seconds: float = BODY_SECONDS,
+        limits: LimitSettings | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         """`websockets`: path prefix to the ASGI callable that answers for it; of several the longest wins."""
+        limits = limits or LimitSettings()
         self._front = front
         self._websockets = sorted((websockets or {}).items(), key=lambda entry: -len(entry[0]))
-        self._body_seconds = body_seconds
+        self._body_seconds = limits.body_seconds
+        self._stall_seconds = limits.stall_seconds
+        self._bodies = Bodies(limits.body_mib << 20)
+        self._proxies = proxies or Proxies()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -51,22 +71,28 @@ class WireApplication:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            request = await self._request(scope, receive)
-            response = request if isinstance(request, Response) else await self._front.respond(request)
+            headers = header_map(scope["headers"])
+            peer, secure = self._proxies.origin(_peer(scope), scope["scheme"] == "https", headers)
+            with _Held(self._bodies, peer) as held:
+                request = await self._request(scope, receive, headers, held, secure)
+                response = request if isinstance(request, Response) else await self._front.respond(request)
             if response.signed and CONNECTION in scope:
                 scope[CONNECTION].shown()
         except _Gone:
             return
         except BadRequest as error:
-            response = text_response(400, f"{error}\n", connection="close")
+            response = _refused(400, f"{error}\n")
         body = response.body
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
+        lines = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
         if response.stream is not None:
-            await _streamed(scope, response.status, headers, response.stream, send)
+            await self._streamed(scope, response.status, lines, response.stream, send)
             return
-        headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        lines.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": lines})
+        for at in range(0, len(body) - _PIECE, _PIECE):  # no more of it than the client takes is copied for it
+            await send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
+        rest = len(body) % _PIECE or min(len(body), _PIECE)
+        await send({"type": "http.response.body", "body": body[len(body) - rest :]})
 
     async def direct(
         self,
@@ -80,76 +106,118 @@ class WireApplication:
         try:
             headers = header_map(raw_headers)
         except BadRequest as error:
-            return text_response(400, f"{error}\n", connection="close")
+            return _refused(400, f"{error}\n")
         if "content-encoding" in headers and headers["content-encoding"].lower() != "identity":
-            return text_response(415, "Compressed request bodies are not accepted.\n", connection="close")
+            return _refused(415, _COMPRESSED)
         if len(body) > BODY_LIMIT and len(body) > (limit := body_limit(headers)):
             return _too_large(limit)
+        peer, secure = self._proxies.origin(peer, secure, headers)
         return await self._front.respond(
             Request(method="POST", path="/", query="", headers=headers, body=body, peer=peer, secure=secure, gone=gone)
         )
 
-    async def _request(self, scope: Scope, receive: Receive) -> Request | Response:
-        """The whole request, or the answer that refuses to read it. Raises BadRequest."""
-        headers = header_map(scope["headers"])
+    async def _request(
+        self, scope: Scope, receive: Receive, headers: Mapping[str, str], held: "_Held", secure: bool
+    ) -> Request | Response:
+        """The whole request, or the answer that refuses to read it. Raises _Gone."""
         if headers.get("content-encoding", "identity").lower() != "identity":
-            return text_response(415, "Compressed request bodies are not accepted.\n", connection="close")
+            return _refused(415, _COMPRESSED)
         limit = body_limit(headers)
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if message["type"] == "http.disconnect":
-            raise _Gone
-        if message.get("more_body"):
-            try:
-                async with asyncio.timeout(self._body_seconds):
-                    whole = await _rest(body, receive, limit)
-            except TimeoutError:
-                return text_response(408, "The request's body did not arrive in time.\n", connection="close")
-            if whole is None:
-                return _too_large(limit)
-            body = whole
-        if len(body) > limit:
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await _whole(receive, limit, held)
+        except TimeoutError:
+            return _refused(408, "The request's body did not arrive in time.\n")
+        except _NoRoom:
+            return _refused(503, "There is no room for further large requests. The request can be retried.\n")
+        if body is None:
             return _too_large(limit)
-        client = scope.get("client")
         return Request(
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1") if "raw_path" in scope else scope["path"],
             query=scope["query_string"].decode("latin-1"),
             headers=headers,
             body=body,
-            peer=client[0] if client else "",
-            secure=scope["scheme"] == "https",
+            peer=held.peer,
+            secure=secure,
             gone=lambda: _left(receive),
         )
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         for prefix, handler in self._websockets:
             if scope["path"].startswith(prefix):
-                await handler(scope, receive, send)
+                await handler(self._as_from_client(scope), receive, send)
                 return
         await receive()
         await send({"type": "websocket.close", "code": 1008})
 
-
-async def _streamed(
-    scope: Scope,
-    status: int,
-    headers: list[tuple[bytes, bytes]],
-    stream: Callable[[Write], Awaitable[None]],
-    send: Send,
-) -> None:
-    """Send a body piece by piece. A client that takes nothing for STALL_SECONDS loses its connection."""
-
-    async def sent(piece: bytes, more: bool) -> None:
+    def _as_from_client(self, scope: Scope) -> Scope:
+        """The scope of a websocket, with what a trusted proxy says of its client."""
+        peer = _peer(scope)
+        if peer not in self._proxies:
+            return scope
         try:
-            async with asyncio.timeout(STALL_SECONDS):
-                await send({"type": "http.response.body", "body": piece, "more_body": more})
-        except TimeoutError:
-            scope[CONNECTION].abort()
+            headers = header_map(scope["headers"])
+        except BadRequest:  # the handler refuses it
+            return scope
+        peer, secure = self._proxies.origin(peer, scope["scheme"] == "wss", headers)
+        return {**scope, "client": (peer, 0), "scheme": "wss" if secure else "ws"}
 
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await stream(lambda piece: sent(piece, True))
-    await sent(b"", False)
+    async def _streamed(
+        self,
+        scope: Scope,
+        status: int,
+        headers: list[tuple[bytes, bytes]],
+        stream: Callable[[Write], Awaitable[None]],
+        send: Send,
+    ) -> None:
+        """Send a body piece by piece. A client that takes nothing for `stall_seconds` loses its connection."""
+
+        async def sent(piece: bytes, more: bool) -> None:
+            try:
+                async with asyncio.timeout(self._stall_seconds):
+                    await send({"type": "http.response.body", "body": piece, "more_body": more})
+            except TimeoutError:
+                CONNECTIONS_DROPPED.labels("unread").inc()
+                scope[CONNECTION].abort()
+
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await stream(lambda piece: sent(piece, True))
+        await sent(b"", False)
+
+
+class _Held:
+    """The memory that one request has of what there is for bodies; all of it is given back at the end."""
+
+    __slots__ = ("_bodies", "_size", "peer")
+
+    def __init__(self, bodies: Bodies, peer: str) -> None:
+        self._bodies = bodies
+        self._size = 0
+        self.peer = peer
+        """Address of the client."""
+
+    def __enter__(self) -> "_Held":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+    def take(self, size: int) -> None:
+        """So many bytes more. Raises _NoRoom."""
+        if not self._bodies.take(self.peer, size):
+            raise _NoRoom
+        self._size += size
+
+    def free(self) -> None:
+        """The body is dropped."""
+        self._bodies.free(self.peer, self._size)
+        self._size = 0
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 async def _left(receive: Receive) -> None:
@@ -158,14 +226,27 @@ async def _left(receive: Receive) -> None:
         pass
 
 
+def _refused(status: int, text: str) -> Response:
+    """The answer to a request of which nothing else was looked at; ends the connection."""
+    REQUESTS_REFUSED.labels(str(status)).inc()
+    return text_response(status, text, connection="close")
+
+
 def _too_large(limit: int) -> Response:
-    return text_response(413, f"The body of this request may have {limit} bytes at most.\n", connection="close")
+    return _refused(413, f"The body of this request may have {limit} bytes at most.\n")
 
 
-async def _rest(first: bytes, receive: Receive, limit: int) -> bytes | None:
-    """The whole body after its first part; None when it is over the limit. Raises _Gone."""
-    parts = [first]
+async def _whole(receive: Receive, limit: int, held: _Held) -> bytes | None:
+    """The body; None when it is over the limit. Raises _Gone, _NoRoom."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise _Gone
+    first: bytes = message.get("body", b"")
     size = len(first)
+    if not message.get("more_body"):
+        return first if size <= limit else None
+    held.take(size)
+    parts = [first]
     more = True
     while more:
         message = await receive()
@@ -175,12 +256,18 @@ async def _rest(first: bytes, receive: Receive, limit: int) -> bytes | None:
         size += len(part)
         more = message.get("more_body", False)
         if size <= limit:
+            held.take(len(part))
             parts.append(part)
         elif size > limit + _DRAINED:
             return None
         else:
             parts.clear()
-    return b"".join(parts) if size <= limit else None
+            held.free()
+    if size > limit:
+        return None
+    if size < _LARGE:
+        return b"".join(parts)
+    return await asyncio.get_running_loop().run_in_executor(_JOINING, b"".join, parts)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

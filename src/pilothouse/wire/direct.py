@@ -25,15 +25,19 @@ Answer = Callable[[Sequence[tuple[bytes, bytes]], bytes, str, bool, Gone], Await
 class _Exchange:
     """One request and its answer; stands where uvicorn keeps its cycle, with the attributes that it looks at."""
 
-    __slots__ = ("_left", "body", "disconnected", "keep_alive", "message_event", "response_complete")
+    __slots__ = ("_left", "body", "disconnected", "keep_alive", "response_complete")
 
     def __init__(self, *, keep_alive: bool) -> None:
         self.body = b""
         self.disconnected = False
         self.response_complete = False
         self.keep_alive = keep_alive
-        self.message_event = self
         self._left: asyncio.Future[None] | None = None
+
+    @property
+    def message_event(self) -> "_Exchange":
+        """What uvicorn sets when something happens; kept as no attribute, which would keep body and all in a circle."""
+        return self
 
     def set(self) -> None:
         """The connection has ended, or the answer is whole."""

@@ -1,35 +1,35 @@
-"""The HTTP server: uvicorn on sockets that we bind, with limits of our own on slow and large request heads."""
+"""The HTTP server: uvicorn on connections that we accept, with limits of our own on slow and large request heads."""
 
 import asyncio
 import contextlib
 import errno
 import socket
 import ssl
-from asyncio import TimerHandle
+from asyncio import BaseTransport, TimerHandle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.utils import get_remote_addr
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from pilothouse.runtime.metrics import SLOW_READERS
-from pilothouse.runtime.peers import site_of
+from pilothouse.runtime.metrics import CONNECTIONS_DROPPED, REQUESTS_REFUSED
+from pilothouse.runtime.peers import Proxies
+from pilothouse.runtime.settings import LimitSettings
+from pilothouse.wire.accepting import Acceptor, Protocol
 from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.direct import DirectHttp
-from pilothouse.wire.places import Places
-from pilothouse.wire.writes import STALL_SECONDS, GatheredTransport, Turn
+from pilothouse.wire.handshakes import Handshakes
+from pilothouse.wire.places import Place, Places
+from pilothouse.wire.writes import GatheredTransport, Turn
 
-HEAD_SECONDS = 10.0
-"""From the connection, or from a request's first byte, to the end of its headers."""
 HEAD_BYTES = 64 << 10
 """Request line and headers together."""
-IDLE_SECONDS = 75
-"""How long a kept-alive connection may be silent between two requests; SDK pools keep theirs about a minute."""
 READ_BYTES = 16 << 10
-"""What a client with full buffers must take within STALL_SECONDS to go on."""
+"""What a client with full buffers must take within `stall_seconds` to go on."""
 WEBSOCKET_BYTES = 256 << 10
 PING_SECONDS = 27.0
 PONG_SECONDS = 120.0
@@ -78,10 +78,11 @@ class _LimitedHttp(DirectHttp):
     A timer runs only while a head is incomplete; a head that comes in one piece, as nearly all do, costs none.
     """
 
-    head_seconds = HEAD_SECONDS
-    stall_seconds = STALL_SECONDS
-    places = Places(0)
+    head_seconds: float
+    stall_seconds: float
     turn: Turn | None = None
+    place: Place
+    """What the connection holds of all that may be open; set once it is made."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,23 +94,16 @@ class _LimitedHttp(DirectHttp):
         self._too_large = False
         self._head_deadline: TimerHandle | None = None
         self._stalled: TimerHandle | None = None
-        self._place = ""
-        """The address that the connection counts for, until it has shown who it is."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if self.turn is None:  # of the class of one listener, and so of one loop
             type(self).turn = Turn(self.loop, self.stall_seconds)
-        address = site_of((get_remote_addr(transport) or ("",))[0])
-        if not self.places.take(address):
-            self.transport = transport
-            transport.abort()
-            return
-        self._place = address
-        super().connection_made(GatheredTransport(transport, self.turn))  # type: ignore[arg-type]
+        self.place.end = transport.abort
+        super().connection_made(GatheredTransport(transport, self.turn, self.place))  # type: ignore[arg-type]
         self._head_deadline = self.loop.call_later(self.head_seconds, self._head_too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.shown()
+        self.place.free()
         self._end_deadline()
         self._end_stall()
         super().connection_lost(exc)
@@ -145,13 +139,7 @@ class _LimitedHttp(DirectHttp):
         super().on_headers_complete()
 
     def shown(self) -> None:
-        if self._place:
-            self.places.free(self._place)
-            self._place = ""
-
-    def handle_websocket_upgrade(self) -> None:
-        self.shown()  # who shows nothing good is answered with 403 and closed
-        super().handle_websocket_upgrade()
+        self.place.shown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -170,7 +158,7 @@ class _LimitedHttp(DirectHttp):
         if before - self.transport.get_write_buffer_size() >= READ_BYTES:
             self._watch_reader()
         else:
-            SLOW_READERS.inc()
+            CONNECTIONS_DROPPED.labels("unread").inc()
             self.abort()
 
     def _end_stall(self) -> None:
@@ -186,6 +174,7 @@ class _LimitedHttp(DirectHttp):
         if not self._too_large:
             super().send_400_response(msg)
             return
+        REQUESTS_REFUSED.labels("431").inc()
         text = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
         self.transport.write(text)
         self.transport.close()
@@ -198,11 +187,30 @@ class _LimitedHttp(DirectHttp):
     def _head_too_slow(self) -> None:
         self._head_deadline = None
         if not self.transport.is_closing():
+            CONNECTIONS_DROPPED.labels("head").inc()
             self.transport.close()
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, which at the end of the server does not wait for peers that leave the connection open."""
+    """uvicorn's protocol, which at the end of the server does not wait for peers that leave the connection open.
+
+    A websocket is accepted from those alone who have shown who they are.
+    """
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        assert isinstance(transport, GatheredTransport)
+        assert transport.place is not None
+        self._place = transport.place
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._place.free()
+        super().connection_lost(exc)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        if message["type"] == "websocket.accept":
+            self._place.shown()
+        await super().send(message)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -210,28 +218,30 @@ class _WebSocket(WebSocketsSansIOProtocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server without its signal handlers: signals are the CLI's."""
+    """uvicorn's server without its signal handlers, which are the CLI's, and with an acceptor of our own."""
 
-    def __init__(self, config: uvicorn.Config, head_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, accepting: Callable[[Protocol, socket.socket], Acceptor]) -> None:
         super().__init__(config)
-        self.head_seconds = head_seconds
+        self._accepting = accepting
         self.accepting = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, with a limit on the time that a client takes to begin TLS."""
+        """As uvicorn's own, but for who accepts connections."""
         assert sockets is not None
         config, loop = self.config, asyncio.get_running_loop()
 
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
+        def protocol(place: Place) -> asyncio.Protocol:
+            made = config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=self.server_state, app_state={}, _loop=loop
             )
+            assert isinstance(made, _LimitedHttp)
+            made.place = place
+            return made
 
-        limited: dict[str, Any] = {} if config.ssl is None else {"ssl_handshake_timeout": self.head_seconds}
-        self.servers = [
-            await loop.create_server(protocol, sock=each, ssl=config.ssl, backlog=config.backlog, **limited)
-            for each in sockets
-        ]
+        acceptors = [self._accepting(protocol, each) for each in sockets]
+        self.servers = acceptors  # type: ignore[assignment]
+        for each in acceptors:
+            each.start()
         self.started = True
         self.accepting.set()
 
@@ -266,11 +276,11 @@ def bound(listener: Listener) -> socket.socket:
 
 
 def _server(
-    application: Any, tls: ssl.SSLContext | None, head_seconds: float, stall_seconds: float, places: Places
+    application: Any, limits: LimitSettings, accepting: Callable[[Protocol, socket.socket], Acceptor]
 ) -> _Server:
     direct = getattr(application, "direct", None)  # other applications have their ASGI side only
     answer = None if direct is None else staticmethod(direct)
-    own = {"head_seconds": head_seconds, "stall_seconds": stall_seconds, "places": places, "answer": answer}
+    own = {"head_seconds": limits.head_seconds, "stall_seconds": limits.stall_seconds, "answer": answer}
     protocol = type("LimitedHttp", (_LimitedHttp,), own)
     config = uvicorn.Config(
         application,
@@ -286,13 +296,12 @@ def _server(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=IDLE_SECONDS,
+        timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=BACKLOG,
     )
     config.load()
-    config.ssl = tls
-    return _Server(config, head_seconds)
+    return _Server(config, accepting)
 
 
 async def serve(
@@ -301,25 +310,30 @@ async def serve(
     *,
     stopping: asyncio.Event,
     started: Callable[[Sequence[tuple[str, int]]], None] | None = None,
-    head_seconds: float = HEAD_SECONDS,
-    stall_seconds: float = STALL_SECONDS,
-    connections_per_address: int = 0,
+    limits: LimitSettings | None = None,
+    proxies: Proxies | None = None,
 ) -> None:
     """Serve an ASGI application on all listeners until `stopping` is set; then finish what runs, for a while.
 
-    `connections_per_address`: how many of an address may not have shown yet who they are; 0: as many as come.
     `started` gets the addresses really bound, in the order of the listeners, once connections are accepted. All ports
     are bound before anything is served. Raises PortInUse, CannotListen.
     """
+    limits = limits or LimitSettings()
     sockets: list[socket.socket] = []
     try:
         for listener in listeners:
             sockets.append(bound(listener))
-        places = Places(connections_per_address)
-        servers = [_server(application, each.tls, head_seconds, stall_seconds, places) for each in listeners]
+        places = Places(limits.connections, limits.connections_per_address, proxies)
+        handshakes = Handshakes(asyncio.get_running_loop(), limits.handshakes)
         async with asyncio.TaskGroup() as group:
-            for server, opened in zip(servers, sockets, strict=True):
-                group.create_task(server.serve(sockets=[opened]))
+            servers = []
+            for listener, opened in zip(listeners, sockets, strict=True):
+                accepting = partial(
+                    _acceptor, group=group, places=places, tls=listener.tls, handshakes=handshakes,
+                    head_seconds=limits.head_seconds,
+                )  # fmt: skip
+                servers.append(_server(application, limits, accepting))
+                group.create_task(servers[-1].serve(sockets=[opened]))
             for server in servers:
                 await server.accepting.wait()
             if started is not None:
@@ -330,3 +344,7 @@ async def serve(
     finally:
         for opened in sockets:
             opened.close()
+
+
+def _acceptor(protocol: Protocol, listening: socket.socket, **more: Any) -> Acceptor:
+    return Acceptor(listening, protocol, **more)

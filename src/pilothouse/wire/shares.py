@@ -58,5 +58,5 @@ class Shares:
 
 
 def _throttled() -> ThrottlingException:
-    THROTTLED.inc()
+    THROTTLED.labels("shares").inc()
     return ThrottlingException("Rate exceeded")

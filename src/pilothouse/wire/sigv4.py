@@ -5,6 +5,7 @@ pure and cached: the part of the Authorization header before the signature is th
 one day, and so is the signing key.
 """
 
+import asyncio
 import hmac
 import re
 from base64 import b64decode
@@ -12,6 +13,7 @@ from binascii import Error as NotBase64
 from calendar import timegm
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -20,13 +22,16 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from pilothouse.errors import (
+    AccessDeniedException,
     IncompleteSignatureException,
     InvalidSignatureException,
     MissingAuthenticationTokenException,
+    UnrecognizedClientException,
 )
 from pilothouse.identity.credentials import Credentials
 from pilothouse.identity.principals import ANONYMOUS, Principal
 from pilothouse.runtime.clock import Clock
+from pilothouse.wire.guesses import Guesses
 from pilothouse.wire.http import Request
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -56,6 +61,8 @@ _NODE_KEY = re.compile(r"mi-[0-9a-f]{17}")
 _HEX_HASH = re.compile(r"[0-9a-f]{64}")
 _SPACES = re.compile(" {2,}")
 _EMPTY_HASH = sha256(b"").hexdigest()
+_LARGE = 256 << 10
+"""Bytes of a body that are hashed beside the event loop: it would stand still for longer than many calls take."""
 
 NodeSignature = Callable[[str, bytes, bytes], Awaitable[Principal]]
 """(node id, string to sign, signature) to the node's principal: RSASSA-PSS by the node's registered key."""
@@ -241,14 +248,20 @@ class Authenticator:
         skew: int = USER_SKEW,
         node_skew: int = NODE_SKEW,
         used: Used | None = None,
+        failures_per_minute: int = 0,
     ) -> None:
-        """`skew` and `node_skew` are minutes; `used` hears of each good signature by a key that is not a node's own."""
+        """`skew` and `node_skew` are minutes; `used` hears of each good signature by a key that is not a node's own.
+
+        `failures_per_minute`: bad signatures of an address; 0: as many as come.
+        """
         self._credentials = credentials
         self._clock = clock
         self._node_signature = node_signature
         self._skew = skew
         self._node_skew = node_skew
         self._used = used
+        self._guesses = Guesses(clock, failures_per_minute)
+        self._hashing = ThreadPoolExecutor(1, "hashes")
 
     async def principal(
         self, request: Request, service: str | AbstractSet[str], *, anonymous_ok: bool = False
@@ -257,7 +270,7 @@ class Authenticator:
 
         `service`: the name, or names, that the scope may carry. With `anonymous_ok` an unsigned request gives
         (ANONYMOUS, ""). Raises MissingAuthenticationToken-, IncompleteSignature-, UnrecognizedClient-,
-        InvalidSignature-, ExpiredToken- and AccessDeniedException.
+        InvalidSignature-, ExpiredToken- and AccessDeniedException; ThrottlingException after too many bad signatures.
         """
         signed = self._taken_from(request)
         if signed is None:
@@ -269,16 +282,24 @@ class Authenticator:
             wanted = service if isinstance(service, str) else "' or '".join(sorted(service))
             raise InvalidSignatureException(f"Credential should be scoped to correct service: '{wanted}'. ")
         self._check_headers(request, scope)
-        payload_hash = self._payload_hash(request, signed)
-        if scope.access_key_id.startswith("mi-") and _NODE_KEY.fullmatch(scope.access_key_id):
-            node = await self._by_node_key(request, signed, payload_hash)
+        key_id = scope.access_key_id
+        self._guesses.admit(request.peer, key_id, has_token=signed.session_token is not None)
+        if key_id.startswith("mi-") and _NODE_KEY.fullmatch(key_id):
+            node = await self._by_node_key(request, signed)
             return node, node.region or scope.region
-        credential = await self._credentials.find(scope.access_key_id, signed.session_token)
+        try:
+            credential = await self._credentials.find(key_id, signed.session_token)
+        except UnrecognizedClientException:
+            self._guesses.failed(request.peer, key_id)
+            raise
         self._check_date(signed, self._node_skew if credential.principal.kind == "node" else self._skew)
-        key = _signing_key(scope.access_key_id, credential.secret, scope.date, scope.region, scope.service)
+        payload_hash = await self._payload_hash(request, signed)
+        key = _signing_key(key_id, credential.secret, scope.date, scope.region, scope.service)
         expected = key.sign(string_to_sign(request, scope, signed.date, payload_hash))
         if not (signed.signature.isascii() and hmac.compare_digest(expected, signed.signature)):
+            self._guesses.failed(request.peer, key_id)
             raise InvalidSignatureException
+        self._guesses.succeeded(key_id)
         if self._used is not None:
             self._used(credential.principal, scope.service, scope.region)
         return credential.principal, credential.principal.region or scope.region
@@ -310,8 +331,11 @@ class Authenticator:
         if name is not None:
             raise IncompleteSignatureException(f"The header '{name}' is present and must be a 'SignedHeader'.")
 
-    def _payload_hash(self, request: Request, signed: _Signed) -> str:
-        actual = sha256(request.body).hexdigest() if request.body else _EMPTY_HASH
+    async def _payload_hash(self, request: Request, signed: _Signed) -> str:
+        if len(request.body) > _LARGE:
+            actual = await asyncio.get_running_loop().run_in_executor(self._hashing, _hash, request.body)
+        else:
+            actual = _hash(request.body)
         stated = request.headers.get("x-amz-content-sha256")
         if signed.expires is not None and request.method == "GET" and (
             stated == "UNSIGNED-PAYLOAD" or (stated is None and signed.scope.service == "s3")
@@ -325,7 +349,7 @@ class Authenticator:
             raise InvalidSignatureException("The payload mode in the header 'X-Amz-Content-Sha256' is not accepted.")
         return actual
 
-    async def _by_node_key(self, request: Request, signed: _Signed, payload_hash: str) -> Principal:
+    async def _by_node_key(self, request: Request, signed: _Signed) -> Principal:
         if signed.expires is not None or request.headers.get("x-amz-target") not in SIGNED_BY_NODE_KEY:
             raise InvalidSignatureException
         self._check_date(signed, self._node_skew)
@@ -333,8 +357,15 @@ class Authenticator:
             signature = b64decode(signed.signature, validate=True)
         except (NotBase64, ValueError) as error:
             raise IncompleteSignatureException("The signature is not base64.") from error
-        to_sign = string_to_sign(request, signed.scope, signed.date, payload_hash)
-        return await self._node_signature(signed.scope.access_key_id, to_sign, signature)
+        to_sign = string_to_sign(request, signed.scope, signed.date, await self._payload_hash(request, signed))
+        node_id = signed.scope.access_key_id
+        try:
+            node = await self._node_signature(node_id, to_sign, signature)
+        except (UnrecognizedClientException, InvalidSignatureException, AccessDeniedException):
+            self._guesses.failed(request.peer, node_id)
+            raise
+        self._guesses.succeeded(node_id)
+        return node
 
     def _check_date(self, signed: _Signed, skew: int) -> None:
         try:
@@ -365,6 +396,10 @@ class Authenticator:
                 f"Signature expired: {signed.date} is now earlier than "
                 f"{_basic(now - allowed)} ({_basic(now)} - {skew} min.)"
             )
+
+
+def _hash(body: bytes) -> str:
+    return sha256(body).hexdigest() if body else _EMPTY_HASH
 
 
 def _basic(epoch: int) -> str:

@@ -16,6 +16,7 @@ import structlog
 from pilothouse.call import Call, House, Stream, StreamRoute
 from pilothouse.errors import ApiError, ThrottlingException, ValidationException
 from pilothouse.identity.principals import Principal
+from pilothouse.runtime.metrics import THROTTLED
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.dispatch import Authorise
 from pilothouse.wire.http import Request, Response, RouteHandler, Write, text_response
@@ -79,6 +80,7 @@ class Streams:
             call = self._call(request, principal, region, request_id)
             await self._authorised(call, route)
             if self._open[principal.arn] >= self._most:
+                THROTTLED.labels("streams").inc()
                 raise ThrottlingException(f"{self._most} streams are open already; close some of them.")
             run = await route.open(call, _parameters(request.query))
         except ApiError as error:

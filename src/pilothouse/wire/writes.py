@@ -7,16 +7,17 @@ that than on the answers themselves.
 import asyncio
 from typing import Any
 
+from pilothouse.wire.places import Place
+
 AT_ONCE = 64 << 10
 """Bytes that are not held back any longer."""
-STALL_SECONDS = 30.0
-"""How long the peer of a connection may leave its buffers full."""
 
 
 class Turn:
     """The connections that have something to write when the turn of the loop is over."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, stall_seconds: float = STALL_SECONDS) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, stall_seconds: float) -> None:
+        """`stall_seconds`: how long a connection that is to end may wait for its peer."""
         self._loop = loop
         self._stall_seconds = stall_seconds
         self._waiting: list[GatheredTransport] = []
@@ -40,8 +41,10 @@ class Turn:
 class GatheredTransport:
     """A connection's transport; all but its writes is as it was."""
 
-    def __init__(self, transport: asyncio.Transport, turn: Turn) -> None:
+    def __init__(self, transport: asyncio.Transport, turn: Turn, place: Place | None = None) -> None:
         self._transport = transport
+        self.place = place
+        """Of the connection; goes with it from one protocol to the next."""
         self._turn = turn
         self._parts: list[bytes] = []
         self._size = 0

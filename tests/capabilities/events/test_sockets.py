@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 from pilothouse.call import Call
 from pilothouse.capabilities.events import streaming
 from pilothouse.capabilities.events.model import Cursor, Event
-from pilothouse.wire import asgi
+from pilothouse.runtime.settings import LimitSettings
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.server import Listener, serve
 from pilothouse.wire.server import _LimitedHttp as LimitedHttp
@@ -26,14 +26,15 @@ END = b"\r\n0\r\n\r\n"
 
 
 @pytest.fixture
-def port(server: Server) -> Iterator[int]:
-    """Where the server listens."""
+def port(server: Server, request: pytest.FixtureRequest) -> Iterator[int]:
+    """Where the server listens; the parameter says how many seconds a client may leave its buffers full."""
+    limits = LimitSettings(stall_seconds=getattr(request, "param", 30))
     found: Future[int] = Future()
     stopping = asyncio.Event()
 
     async def listen() -> None:
         await serve(
-            WireApplication(server.application.front),
+            WireApplication(server.application.front, limits=limits),
             [Listener("127.0.0.1", 0)],
             stopping=stopping,
             started=lambda bound: found.set_result(bound[0][1]),
@@ -80,6 +81,7 @@ async def fill(server: Server) -> None:
             )  # fmt: skip
 
 
+@pytest.mark.parametrize("port", [3.0], indirect=True)
 def test_a_reader_that_reads_nothing_costs_little_and_is_left(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +94,6 @@ def test_a_reader_that_reads_nothing_costs_little_and_is_left(
         return found
 
     monkeypatch.setattr(streaming, "_page", counted)
-    monkeypatch.setattr(asgi, "STALL_SECONDS", 3.0)
     server.run(fill(server))
     silent = connected(server, port)
     streams = server.application.streams
@@ -106,6 +107,7 @@ def test_a_reader_that_reads_nothing_costs_little_and_is_left(
     assert not rest(silent).endswith(END)
 
 
+@pytest.mark.parametrize("port", [4.0], indirect=True)
 def test_a_stream_ends_when_its_key_is_disabled_even_if_nobody_reads(
     server: Server, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +118,6 @@ def test_a_stream_ends_when_its_key_is_disabled_even_if_nobody_reads(
         connection.transport.abort()
 
     monkeypatch.setattr(LimitedHttp, "abort", abort)
-    monkeypatch.setattr(asgi, "STALL_SECONDS", 4.0)
     reading = connected(server, port)
     eventually(lambda: server.application.streams.open == 1)
     server.run(fill(server))
