@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bench import fan_out, get_parameter, parameters, peers, policies, postgresql, scale
+from bench import beside, fan_out, get_parameter, parameters, peers, policies, postgresql, scale
 from bench.tables import show
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     options.add_argument("--seconds", type=float, help="length of a measurement of requests; default 3, quick 1")
     options.add_argument("--parameters", action="store_true", help="Parameter Store alone, at 1, 16, 64 connections")
     options.add_argument("--scale", action="store_true", help="1,000 to 1,000,000 parameters stored; some minutes")
+    options.add_argument("--flood", action="store_true", help="callers beside slow, huge and guessing clients, by kind")
     options.add_argument("--output", choices=["table", "json"], default="table")
     chosen = options.parse_args()
     rounds = chosen.rounds or (1 if chosen.quick else 5)
@@ -24,6 +25,9 @@ def main() -> None:
     results: dict[str, Any] = {}
     if chosen.scale:
         _scale(results, rounds, seconds)
+    elif chosen.flood:
+        results["GetParameter alone and beside a flood of all kinds"] = beside.measure(rounds, seconds)
+        results["GetParameter alone and beside one kind"] = beside.measure(rounds, seconds, kinds=True)
     elif chosen.parameters:
         _parameters(results, rounds, seconds)
     else:
@@ -59,6 +63,7 @@ def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> 
         "Policies of a user: two managed, one inline, a boundary; 13 statements": policies.measure(rounds),
         "GetParameter with decryption, 32 connections, SQLite": get_parameter.measure(rounds, seconds),
         f"One command on {nodes} scripted agents, SQLite": fan_out.measure(rounds, nodes),
+        "GetParameter alone and beside a flood of all kinds": beside.measure(rounds, seconds),
     }
     if url := postgresql.reachable():
         with postgresql.database(url) as fresh:

@@ -65,15 +65,14 @@ def measure(rounds: int, seconds: float, *, kinds: bool = False, database: str =
 
 
 def _figures(pairs: list[tuple[Rate, Rate]], prefix: str) -> dict[str, float]:
-    def median(share: float, which: int) -> float:
-        return statistics.median(pair[which].wait_ms(share) for pair in pairs)
-
-    def ratio(share: float) -> float:
-        return statistics.median(beside.wait_ms(share) / alone.wait_ms(share) for alone, beside in pairs)
+    def waits(share: float, which: int) -> list[float]:
+        return [pair[which].wait_ms(share) for pair in pairs]
 
     found: dict[str, Any] = {}
     for name, share in (("median", 0.5), ("p99", 0.99)):
-        found[f"{prefix}{name} ms alone"] = median(share, 0)
-        found[f"{prefix}{name} ms beside"] = median(share, 1)
-        found[f"{prefix}{name}, ratio"] = ratio(share)
+        alone, beside = waits(share, 0), waits(share, 1)
+        found[f"{prefix}{name} ms alone"] = statistics.median(alone)
+        found[f"{prefix}{name} ms beside"] = statistics.median(beside)
+        found[f"{prefix}{name}, ratio"] = statistics.median(b / a for a, b in zip(alone, beside, strict=True))
+        found[f"{prefix}{name}, ratio of the quietest rounds"] = min(beside) / min(alone)
     return found

@@ -100,7 +100,8 @@ async def greetings(tls_port: int, number: int) -> None:
     """A whole handshake, and the end."""
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", tls_port, ssl=trusting, local_addr=(f"127.0.0.{2 + number}", 0))
+    address = f"127.0.0.{2 + number}", 0
+    _, writer = await asyncio.open_connection("127.0.0.1", tls_port, ssl=trusting, local_addr=address)
     writer.transport.abort()
 
 

@@ -19,7 +19,7 @@ from pilothouse.wire.limits import BODY_LIMIT, body_limit
 CONNECTION = "pilothouse.connection"
 """Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
 _LARGE = 1 << 20
-"""Bytes of a body that is put together beside the event loop, which would stand still for as long as many calls take."""
+"""Bytes of a body that is put together beside the event loop: many calls would wait for it."""
 _JOINING = ThreadPoolExecutor(1, "bodies")
 _COMPRESSED = "Compressed request bodies are not accepted.\n"
 _PIECE = 64 << 10
@@ -40,6 +40,10 @@ class _Gone(Exception):
 
 class _NoRoom(Exception):
     """Too many bytes of bodies are under way."""
+
+
+class _Unknown(Exception):
+    """A large body comes from somebody whose access key is none that may sign."""
 
 
 class WireApplication:
@@ -76,6 +80,8 @@ class WireApplication:
             with _Held(self._bodies, peer) as held:
                 request = await self._request(scope, receive, headers, held, secure)
                 response = request if isinstance(request, Response) else await self._front.respond(request)
+                if held.is_dropped:
+                    response.headers = {**response.headers, "connection": "close"}
             if response.signed and CONNECTION in scope:
                 scope[CONNECTION].shown()
         except _Gone:
@@ -122,26 +128,31 @@ class WireApplication:
         """The whole request, or the answer that refuses to read it. Raises _Gone."""
         if headers.get("content-encoding", "identity").lower() != "identity":
             return _refused(415, _COMPRESSED)
-        limit = body_limit(headers)
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                body = await _whole(receive, limit, held)
-        except TimeoutError:
-            return _refused(408, "The request's body did not arrive in time.\n")
-        except _NoRoom:
-            return _refused(503, "There is no room for further large requests. The request can be retried.\n")
-        if body is None:
-            return _too_large(limit)
-        return Request(
+        request = Request(
             method=scope["method"],
             path=scope["raw_path"].decode("latin-1") if "raw_path" in scope else scope["path"],
             query=scope["query_string"].decode("latin-1"),
             headers=headers,
-            body=body,
+            body=b"",
             peer=held.peer,
             secure=secure,
             gone=lambda: _left(receive),
         )
+        limit = body_limit(headers) if request.path == "/" else BODY_LIMIT
+        try:
+            async with asyncio.timeout(self._body_seconds):
+                body = await _whole(receive, limit, held, lambda: self._front.knows(request))
+        except TimeoutError:
+            return _refused(408, "The request's body did not arrive in time.\n")
+        except _NoRoom:
+            return _refused(503, "There is no room for further large requests. The request can be retried.\n")
+        except _Unknown:  # whose refusal needs no body
+            held.is_dropped = True
+            return request
+        if body is None:
+            return _too_large(limit)
+        request.body = body
+        return request
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         for prefix, handler in self._websockets:
@@ -189,11 +200,13 @@ class WireApplication:
 class _Held:
     """The memory that one request has of what there is for bodies; all of it is given back at the end."""
 
-    __slots__ = ("_bodies", "_size", "peer")
+    __slots__ = ("_bodies", "_size", "is_dropped", "peer")
 
     def __init__(self, bodies: Bodies, peer: str) -> None:
         self._bodies = bodies
         self._size = 0
+        self.is_dropped = False
+        """Whether the body was read for nothing, and perhaps not to its end."""
         self.peer = peer
         """Address of the client."""
 
@@ -236,8 +249,11 @@ def _too_large(limit: int) -> Response:
     return _refused(413, f"The body of this request may have {limit} bytes at most.\n")
 
 
-async def _whole(receive: Receive, limit: int, held: _Held) -> bytes | None:
-    """The body; None when it is over the limit. Raises _Gone, _NoRoom."""
+async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], Awaitable[bool]]) -> bytes | None:
+    """The body; None when it is over the limit. Raises _Gone, _NoRoom, _Unknown.
+
+    More than BODY_LIMIT is held for those alone who are `known`.
+    """
     message = await receive()
     if message["type"] == "http.disconnect":
         raise _Gone
@@ -247,7 +263,7 @@ async def _whole(receive: Receive, limit: int, held: _Held) -> bytes | None:
         return first if size <= limit else None
     held.take(size)
     parts = [first]
-    more = True
+    more, may_be_large, is_known = True, limit <= BODY_LIMIT, True
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -255,14 +271,19 @@ async def _whole(receive: Receive, limit: int, held: _Held) -> bytes | None:
         part = message.get("body", b"")
         size += len(part)
         more = message.get("more_body", False)
+        if size > BODY_LIMIT and not may_be_large:
+            may_be_large, is_known = True, await known()
+            limit = limit if is_known else BODY_LIMIT
         if size <= limit:
             held.take(len(part))
             parts.append(part)
         elif size > limit + _DRAINED:
-            return None
+            break
         else:
             parts.clear()
             held.free()
+    if not is_known:
+        raise _Unknown
     if size > limit:
         return None
     if size < _LARGE:

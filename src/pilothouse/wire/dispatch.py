@@ -97,6 +97,13 @@ class Dispatch:
         self._log = log.bind()
         self._logged = {level: self._log.is_enabled_for(level) for level in (INFO, DEBUG)}  # asked of every call
 
+    async def knows(self, request: Request) -> bool:
+        """Whether the access key of a request may sign; the signature itself is looked at when the body is there."""
+        try:
+            return await self._authenticator.knows(request)
+        except StorageUnavailable:  # a fault is no refusal
+            return True
+
     async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
         """The answer to one API call; an error is an answer too. Only cancellation leaves this function.
 

@@ -29,6 +29,10 @@ class Front:
         self._routes = dict(routes or {})
         self._prefixes = sorted((prefixes or {}).items(), key=lambda entry: -len(entry[0]))
 
+    async def knows(self, request: Request) -> bool:
+        """Whether an API call, whose body is still to come, names an access key that may sign."""
+        return await self._dispatch.knows(request)
+
     async def respond(self, request: Request) -> Response:
         """The response. A route that fails is a 500 with a line in the log; details never leave the server."""
         if request.path == "/" and (request.method == "POST" or "Action=" in request.query):

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from pilothouse.errors import (
     AccessDeniedException,
+    ApiError,
     IncompleteSignatureException,
     InvalidSignatureException,
     MissingAuthenticationTokenException,
@@ -303,6 +304,19 @@ class Authenticator:
         if self._used is not None:
             self._used(credential.principal, scope.service, scope.region)
         return credential.principal, credential.principal.region or scope.region
+
+    async def knows(self, request: Request) -> bool:
+        """Whether the access key is one that may sign now; nothing is verified."""
+        try:
+            signed = self._taken_from(request)
+            if signed is None:
+                return False
+            key_id = signed.scope.access_key_id
+            self._guesses.admit(request.peer, key_id, has_token=signed.session_token is not None)
+            await self._credentials.find(key_id, signed.session_token)
+        except ApiError:
+            return False
+        return True
 
     async def still(self, request: Request) -> Principal:
         """The caller of a request that was verified earlier, if its credentials still hold; its date counts no more.
