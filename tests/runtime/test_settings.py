@@ -38,9 +38,24 @@ def test_capability_settings_have_variables(tmp_path: Path) -> None:
     assert settings.names == ("a", "b")
 
 
+def test_limits_take_parts_of_seconds(tmp_path: Path) -> None:
+    (tmp_path / "pilothouse.toml").write_text("[limits]\nhead_seconds = 2.5\nbody_seconds = 9\n")
+    limits = load(tmp_path, environment={"PILOTHOUSE_LIMITS_STALL_SECONDS": "0.5"}).limits
+    assert (limits.head_seconds, limits.body_seconds, limits.stall_seconds, limits.idle_seconds) == (2.5, 9, 0.5, 75)
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
-    [("htpp = 1", "htpp"), ("http = 1", "http"), ("[nodes]\nx = 1", "'x'"), ("a = [", "pilothouse.toml")],
+    [
+        ("[limits]\nhead_seconds = 0", "head_seconds"),
+        ("[limits]\nconnections = -1", "connections"),
+        ('[limits]\nbody_seconds = "9"', "number"),
+        ("[limits]\nbody_seconds = nan", "number"),
+        ("htpp = 1", "htpp"),
+        ("http = 1", "http"),
+        ("[nodes]\nx = 1", "'x'"),
+        ("a = [", "pilothouse.toml"),
+    ],
 )
 def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "pilothouse.toml").write_text(text)
@@ -53,6 +68,8 @@ def test_mistakes_in_the_environment_are_named(tmp_path: Path) -> None:
         load(tmp_path, environment={"PILOTHOUSE_NODES_TOKEN_SECONDS": "soon"})
     with pytest.raises(SettingsInvalid, match="PILOTHOUSE_DEV"):
         load(tmp_path, environment={"PILOTHOUSE_DEV": "maybe"})
+    with pytest.raises(SettingsInvalid, match="PILOTHOUSE_LIMITS_HEAD_SECONDS"):
+        load(tmp_path, environment={"PILOTHOUSE_LIMITS_HEAD_SECONDS": "inf"})
 
 
 def test_addresses() -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.errors import ThrottlingException
+from pilothouse.runtime.metrics import render
+from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import LimitSettings
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.front import Front
@@ -26,15 +28,28 @@ from tests.wire.test_server import self_signed
 
 LARGE = 24 << 20
 MOST = 4
-LIMITS = LimitSettings(connections_per_address=MOST, head_seconds=0.6, stall_seconds=0.6)
+LIMITS = LimitSettings(connections_per_address=MOST, head_seconds=0.6, body_seconds=2, stall_seconds=0.6)
 GOOD = b"POST / HTTP/1.1\r\nHost: x\r\nX-Good: yes\r\nContent-Length: 0\r\n\r\n"
+OK = b"HTTP/1.1 200 OK"
+TOO_LARGE = b"HTTP/1.1 413 Request Entity Too Large"
+HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 100
 BAD = GOOD.replace(b"X-Good", b"X-Other")
 
 
 class Door:
     """Knows good callers by a header; answers with as much as is asked for."""
 
+    told: tuple[str, bool] = "", False
+    size = 0
+
+    async def knows(self, request: Request) -> bool:
+        return "x-known" in request.headers
+
     async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
+        self.size = len(request.body)
+        if "x-tell" in request.headers:
+            self.told = request.peer, request.secure
+            return Response(200, {}, b"")
         signed = "x-good" in request.headers
         status = 200 if signed or "x-unsigned" in request.headers else 403
         return Response(status, {}, b"x" * int(request.headers.get("x-size", "2")), signed=signed)
@@ -43,8 +58,8 @@ class Door:
 class Ports:
     """The two listeners, and the clients that are still to be closed."""
 
-    def __init__(self, plain: int, secure: int) -> None:
-        self.plain, self.secure = plain, secure
+    def __init__(self, plain: int, secure: int, door: Door) -> None:
+        self.plain, self.secure, self.door = plain, secure, door
         self.clients: list[Client] = []
 
     async def connected(self, address: str = "127.0.0.1", *, secure: bool = False, **more: Any) -> "Client":
@@ -55,18 +70,20 @@ class Ports:
 
 
 @pytest.fixture
-async def ports(tmp_path: Path) -> AsyncIterator[Ports]:
+async def ports(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
+    """A server with small limits, or those of the parameter; 127.0.0.9 is a trusted proxy."""
+    limits, proxies, door = getattr(request, "param", LIMITS), Proxies(["127.0.0.9/32"]), Door()
     listeners = [Listener("127.0.0.1", 0), Listener("127.0.0.1", 0, tls_context(*self_signed(tmp_path)))]
     stopping: asyncio.Event = asyncio.Event()
     started: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    application = WireApplication(Front(Door()))  # type: ignore[arg-type]
+    application = WireApplication(Front(door), None, limits, proxies)  # type: ignore[arg-type]
     task = asyncio.create_task(
         serve(
-            application, listeners, stopping=stopping, started=started.set_result, limits=LIMITS,
+            application, listeners, stopping=stopping, started=started.set_result, limits=limits, proxies=proxies,
         )
     )  # fmt: skip
     plain, secure = await started
-    opened = Ports(plain[1], secure[1])
+    opened = Ports(plain[1], secure[1], door)
     yield opened
     for client in opened.clients:
         await client.close()
@@ -156,13 +173,139 @@ async def test_large_bodies_show_as_small_ones_do(ports: Ports) -> None:
         assert await (await ports.connected()).ask(request) == b"HTTP/1.1 200 OK"
 
 
-async def test_who_does_not_begin_tls_is_cut_off_and_counts_for_nobody(ports: Ports, tmp_path: Path) -> None:
-    silent = [await ports.connected("127.0.0.2", secure=True) for _ in range(MOST * 3)]
+async def test_who_does_not_begin_tls_counts_for_its_address_and_is_cut_off(ports: Ports, tmp_path: Path) -> None:
+    silent = [await ports.connected("127.0.0.2", secure=True) for _ in range(MOST)]
+    silent[0].writer.write(HELLO[:30])
+    assert await (await ports.connected("127.0.0.2", secure=True)).is_closed()
     trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
     good = await ports.connected(ssl=trusting, secure=True)
     assert await good.ask(GOOD) == b"HTTP/1.1 200 OK"
     for client in silent:
         assert await client.is_closed()
+
+
+async def test_tls_that_comes_in_small_pieces_is_taken(ports: Ports, tmp_path: Path) -> None:
+    coming, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = ssl.create_default_context(cafile=str(tmp_path / "cert.pem")).wrap_bio(
+        coming, going, server_hostname="127.0.0.1"
+    )
+    client = await ports.connected(secure=True)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = going.read()
+    for at in range(0, len(hello), 100):
+        client.writer.write(hello[at : at + 100])
+        await client.writer.drain()
+        await asyncio.sleep(0.01)
+    while True:
+        coming.write(await asyncio.wait_for(client.reader.read(1 << 16), 20))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+            break
+    assert tls.version() == "TLSv1.3"
+
+
+@pytest.mark.parametrize("said", [GOOD, HELLO[:40], b"\x16\x03\x01\xff\xff" + b"x" * 300])
+async def test_what_is_no_tls_ends_without_harm(ports: Ports, said: bytes) -> None:
+    client = await ports.connected(secure=True)
+    client.writer.write(said)
+    client.writer.write_eof()
+    assert await client.is_closed() or True  # an alert, or nothing
+
+
+@pytest.mark.parametrize("ports", [replace(LIMITS, connections=6)], indirect=True)
+async def test_when_all_places_are_taken_the_crowd_makes_room_and_who_is_known_stays(ports: Ports) -> None:
+    known = [await ports.connected("127.0.0.2") for _ in range(2)]
+    for client in known:
+        assert await client.ask(GOOD) == b"HTTP/1.1 200 OK"
+    crowd = [await ports.connected("127.0.0.3") for _ in range(MOST)]
+    assert await crowd[0].ask(BAD) == b"HTTP/1.1 403 Forbidden"
+    other = await ports.connected("127.0.0.4")
+    assert await other.ask(GOOD) == b"HTTP/1.1 200 OK"
+    assert await crowd[-1].is_closed()
+    for client in (*known, other):
+        assert await client.ask(GOOD) == b"HTTP/1.1 200 OK"
+    assert await crowd[0].ask(BAD) == b"HTTP/1.1 403 Forbidden"
+
+
+@pytest.mark.parametrize("ports", [replace(LIMITS, connections=3)], indirect=True)
+async def test_when_all_are_known_the_newest_is_refused(ports: Ports) -> None:
+    known = [await ports.connected() for _ in range(3)]
+    for client in known:
+        assert await client.ask(GOOD) == b"HTTP/1.1 200 OK"
+    assert await (await ports.connected("127.0.0.2")).is_closed()
+    assert await known[0].ask(GOOD) == b"HTTP/1.1 200 OK"
+
+
+async def test_a_trusted_proxy_speaks_for_its_clients_and_nobody_else_does(ports: Ports) -> None:
+    ask = GOOD.replace(b"X-Good", b"X-Tell: 1\r\nX-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\nX-Other")
+    assert await (await ports.connected("127.0.0.9")).ask(ask) == b"HTTP/1.1 200 OK"
+    assert ports.door.told == ("203.0.113.7", True)
+    assert await (await ports.connected("127.0.0.8")).ask(ask) == b"HTTP/1.1 200 OK"
+    assert ports.door.told == ("127.0.0.8", False)
+    kept = [await ports.connected("127.0.0.9") for _ in range(MOST * 2)]
+    for client in kept:
+        assert await client.ask(BAD) == b"HTTP/1.1 403 Forbidden"
+    ask = ask.replace(b"POST / ", b"POST /?x=1 ").replace(b"203.0.113.7", b"198.51.100.1, 203.0.113.8")
+    assert await kept[0].ask(ask) == OK  # not the short way
+    assert ports.door.told == ("203.0.113.8", True)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_large_bodies_are_held_for_known_callers_alone(ports: Ports, known: bool) -> None:
+    body = b"x" * (3 << 20)
+    more = b"X-Amz-Target: AmazonSSM.PutParameter\r\n" + (b"X-Known: 1\r\n" if known else b"")
+    request = GOOD.replace(b"X-Good", more + b"X-Good").replace(b"Length: 0", b"Length: %d" % len(body)) + body
+    assert await (await ports.connected()).ask(request) == b"HTTP/1.1 200 OK"
+    assert ports.door.size == (len(body) if known else 0)
+
+
+@pytest.mark.parametrize("ports", [replace(LIMITS, body_mib=2)], indirect=True)
+async def test_bodies_under_way_have_so_much_memory(ports: Ports) -> None:
+    begun = GOOD.replace(b"Length: 0", b"Length: 500001") + b"x" * 500_000
+    first = await ports.connected("127.0.0.2")
+    first.writer.write(begun)
+    await first.writer.drain()
+    for _ in range(100):  # until the server has taken it
+        if await (await ports.connected("127.0.0.2")).ask(begun + b"x") == b"HTTP/1.1 503 Service Unavailable":
+            break
+    else:
+        raise AssertionError("an address had more than its part")
+    assert await (await ports.connected("127.0.0.3")).ask(begun + b"x") == OK
+    assert await first.ask(b"x") == OK
+    assert await (await ports.connected("127.0.0.2")).ask(begun + b"x") == OK
+
+
+async def counted(ports: Ports) -> Callable[[], dict[str, float]]:
+    """A function that tells by how much which counters of refusals have grown since."""
+
+    def now() -> dict[str, float]:
+        lines = [line for line in render().decode().splitlines() if line.startswith("pilothouse_") and "_total" in line]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+    before = now()
+    return lambda: {name: value - before.get(name, 0) for name, value in now().items() if value > before.get(name, 0)}
+
+
+async def test_refusals_are_counted(ports: Ports) -> None:
+    grown = await counted(ports)
+    length = GOOD.replace(b"Length: 0", b"Length: %d")
+    assert await (await ports.connected()).ask(length % (2 << 20) + b"x" * (2 << 20)) == TOO_LARGE
+    packed = GOOD.replace(b"X-Good", b"Content-Encoding: gzip\r\nX-Good")
+    assert await (await ports.connected()).ask(packed) == b"HTTP/1.1 415 Unsupported Media Type"
+    long = GOOD.replace(b"yes", b"y" * 70_000)
+    assert await (await ports.connected()).ask(long) == b"HTTP/1.1 431 Request Header Fields Too Large"
+    assert await (await ports.connected()).ask(length % 10) == b"HTTP/1.1 408 Request Timeout"
+    idle = await ports.connected()
+    assert await idle.is_closed()
+    for _ in range(MOST + 1):
+        last = await ports.connected("127.0.0.5")
+    assert await last.is_closed()
+    assert grown() == {
+        **{f'pilothouse_requests_refused_total{{status="{status}"}}': 1 for status in (408, 413, 415, 431)},
+        'pilothouse_connections_dropped_total{reason="head"}': 1,
+        'pilothouse_connections_refused_total{limit="address"}': 1,
+    }
 
 
 @pytest.mark.parametrize("close", [b"", b"Connection: close\r\n"])

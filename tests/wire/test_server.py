@@ -142,6 +142,9 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
         raise RuntimeError("secret details")
 
     class NoCalls:
+        async def knows(self, request: Request) -> bool:
+            return True
+
         async def respond(self, request: Request) -> Response:
             return await told(request)
 

@@ -233,8 +233,7 @@ def _from_text(kind: Any, text: str, variable: str) -> Any:
 
 
 def _checked(kind: Any, value: Any, name: str, file: str) -> Any:
-    if kind is float and _NUMBER.fullmatch(str(value)):
-        return value
-    if type(value) is not kind:
+    fits = type(value) in (int, float) and _NUMBER.fullmatch(str(value)) if kind is float else type(value) is kind
+    if not fits:
         raise SettingsInvalid(f"{file}: {name} must be a {_KINDS.get(kind, kind.__name__)}")
     return value

@@ -216,11 +216,12 @@ class _Held:
     def __exit__(self, *_: object) -> None:
         self.free()
 
-    def take(self, size: int) -> None:
-        """So many bytes more. Raises _NoRoom."""
+    def has_taken(self, size: int) -> bool:
+        """So many bytes more, if there is room."""
         if not self._bodies.take(self.peer, size):
-            raise _NoRoom
+            return False
         self._size += size
+        return True
 
     def free(self) -> None:
         """The body is dropped."""
@@ -252,7 +253,8 @@ def _too_large(limit: int) -> Response:
 async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], Awaitable[bool]]) -> bytes | None:
     """The body; None when it is over the limit. Raises _Gone, _NoRoom, _Unknown.
 
-    More than BODY_LIMIT is held for those alone who are `known`.
+    More than BODY_LIMIT is held for those alone who are `known`. What is not to be held is read all the same, within
+    reason: a client that still writes would see a reset instead of the answer.
     """
     message = await receive()
     if message["type"] == "http.disconnect":
@@ -261,9 +263,9 @@ async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], 
     size = len(first)
     if not message.get("more_body"):
         return first if size <= limit else None
-    held.take(size)
     parts = [first]
-    more, may_be_large, is_known = True, limit <= BODY_LIMIT, True
+    refusal = None if held.has_taken(size) else _NoRoom
+    more, may_be_large = True, limit <= BODY_LIMIT
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -272,18 +274,18 @@ async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], 
         size += len(part)
         more = message.get("more_body", False)
         if size > BODY_LIMIT and not may_be_large:
-            may_be_large, is_known = True, await known()
-            limit = limit if is_known else BODY_LIMIT
-        if size <= limit:
-            held.take(len(part))
+            may_be_large = True
+            refusal = refusal or (None if await known() else _Unknown)
+        if size <= limit and refusal is None:
+            refusal = None if held.has_taken(len(part)) else _NoRoom
             parts.append(part)
         elif size > limit + _DRAINED:
             break
         else:
             parts.clear()
             held.free()
-    if not is_known:
-        raise _Unknown
+    if refusal is not None:
+        raise refusal
     if size > limit:
         return None
     if size < _LARGE:
