@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.errors import ThrottlingException
 from pilothouse.runtime.metrics import render
 from pilothouse.runtime.peers import Proxies
-from pilothouse.runtime.settings import LimitSettings
+from pilothouse.runtime.settings import LimitSettings, Settings
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response
@@ -383,16 +384,9 @@ def test_nodes_are_counted_apart() -> None:
 
 @pytest.fixture
 def settings_of_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shares count from eight calls on."""
-    monkeypatch.setattr(
-        "tests.conftest.Settings", lambda **given: replace(_settings(**given), limits=LimitSettings(in_flight=8))
-    )
-
-
-def _settings(**given: Any) -> Any:
-    from pilothouse.runtime.settings import Settings
-
-    return Settings(**given)
+    """Shares count from eight calls on; an address may sign badly ten times in a minute."""
+    limits = LimitSettings(in_flight=8, failures_per_minute=10)
+    monkeypatch.setattr("tests.conftest.Settings", lambda **given: Settings(**{**given, "limits": limits}))
 
 
 async def _hold(server: Server, held: asyncio.Event, go_on: asyncio.Event) -> None:
@@ -430,3 +424,29 @@ def test_who_has_many_calls_in_work_leaves_room_for_others(aws: Aws, server: Ser
 
 async def _waited(event: asyncio.Event) -> None:
     await asyncio.wait_for(event.wait(), 20)
+
+
+def _code(ask: Callable[[], Any]) -> str:
+    with pytest.raises(ClientError) as refused:
+        ask()
+    return str(refused.value.response["Error"]["Code"])
+
+
+@pytest.mark.usefixtures("settings_of_server")
+def test_an_address_signs_badly_so_often_and_its_good_neighbours_go_on(aws: Aws, server: Server) -> None:
+    good, new = User(aws, "good"), User(aws, "new")
+    for user in (good, new):
+        user.may(allow("ssm:DescribeParameters"))
+    good("ssm").describe_parameters()
+    stranger = {"access_key": "AKIANOBODYNOBODYNOBO", "secret": "guessed"}
+    codes = [_code(aws("ssm", **stranger).describe_parameters) for _ in range(11)]
+    assert codes == ["UnrecognizedClientException"] * 10 + ["ThrottlingException"]
+    assert _code(aws("sts", **stranger).get_caller_identity) == "Throttling"
+    assert _code(new("ssm").describe_parameters) == "ThrottlingException"
+    good("ssm").describe_parameters()
+    made = aws("sts").get_session_token()["Credentials"]
+    session = {"access_key": made["AccessKeyId"], "secret": made["SecretAccessKey"], "token": made["SessionToken"]}
+    aws("ssm", **session).describe_parameters()
+    server.advance(seconds=60)
+    new("ssm").describe_parameters()
+    assert _code(aws("ssm", **stranger).describe_parameters) == "UnrecognizedClientException"
