@@ -172,6 +172,7 @@ class _LimitedHttp(DirectHttp):
 
     def send_400_response(self, msg: str) -> None:
         if not self._too_large:
+            REQUESTS_REFUSED.labels("400").inc()
             super().send_400_response(msg)
             return
         REQUESTS_REFUSED.labels("431").inc()

@@ -13,6 +13,7 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from pilothouse.capabilities.access.login_model import PasswordPolicyViolationException
 from pilothouse.errors import ThrottlingException
+from pilothouse.runtime.metrics import THROTTLED
 
 _HASHER: Final = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
 _AT_ONCE: Final = 2
@@ -31,6 +32,7 @@ T = TypeVar("T")
 async def _worked(function: Callable[..., T], *given: str) -> T:
     """Raises ThrottlingException while too many wait."""
     if len(_waiting) >= _MOST_WAITING:
+        THROTTLED.labels("passwords").inc()
         raise ThrottlingException("Rate exceeded")
     place = object()
     _waiting.add(place)
