@@ -1,7 +1,6 @@
 """Ties everything together: the only file that lists the capabilities, and nobody imports it but the CLI and tests."""
 
 import asyncio
-import ipaddress
 import signal
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -50,7 +49,7 @@ from pilothouse.runtime.clock import Clock, SystemClock
 from pilothouse.runtime.descriptors import room_for
 from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
-from pilothouse.runtime.listening import split_address, write_listening
+from pilothouse.runtime.listening import listeners_of, write_listening
 from pilothouse.runtime.outbound import Outbound
 from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import Settings, SettingsInvalid, load
@@ -424,9 +423,8 @@ def _json(status: int, members: Mapping[str, str]) -> Response:
 
 async def run(settings: Settings) -> None:
     """Serve the installation on its two listeners until SIGTERM or SIGINT. Raises StartFailed."""
-    http_at, https_at = _addresses(settings)
+    http_at, https_at, proxies = _asked_for(settings)
     context = _given_context(settings)
-    proxies = _proxies(settings)
     limits = replace(settings.limits, connections=room_for(settings.limits.connections))
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -466,25 +464,12 @@ def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
     return f"{first}{hint}"
 
 
-def _addresses(settings: Settings) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Of the plain listener, loopback only, and of the TLS listener. Raises StartFailed."""
+def _asked_for(settings: Settings) -> tuple[tuple[str, int], tuple[str, int], Proxies]:
+    """Addresses of the plain listener and of the TLS listener, and whom to believe. Raises StartFailed."""
     try:
-        http, https = split_address(settings.http), split_address(settings.https)
+        return *listeners_of(settings.http, settings.https, dev=settings.dev), Proxies(settings.trusted_proxies)
     except ValueError as error:
         raise StartFailed(str(error)) from error
-    if not _is_loopback(http[0]):
-        raise StartFailed(f"the plain listener is for loopback only, {settings.http} is not; nodes use --https")
-    if settings.dev and not _is_loopback(https[0]):
-        raise StartFailed(f"--dev is for loopback listeners only; add --https 127.0.0.1:{https[1]}")
-    return http, https
-
-
-def _proxies(settings: Settings) -> Proxies:
-    """Raises StartFailed."""
-    try:
-        return Proxies(settings.trusted_proxies)
-    except ValueError as error:
-        raise StartFailed(f"trusted_proxies: {error}") from error
 
 
 def _given_context(settings: Settings) -> ssl.SSLContext | None:
@@ -502,10 +487,3 @@ def _context(chain: Path, key: Path) -> ssl.SSLContext:
         return tls_context(chain, key)
     except (OSError, ValueError) as error:
         raise StartFailed(f"the certificate {chain} with the key {key} cannot be used: {error}") from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -1,5 +1,6 @@
 """Where the running server listens: written at start for the commands beside it."""
 
+import ipaddress
 import json
 from pathlib import Path
 
@@ -15,6 +16,23 @@ def split_address(address: str) -> tuple[str, int]:
     if not colon or not port.isdigit() or int(port) > 65_535:
         raise ValueError(f"{address!r} is not HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def listeners_of(http: str, https: str, *, dev: bool) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Where to listen plainly, on loopback only, and with TLS. Raises ValueError with a sentence for the user."""
+    plain, secure = split_address(http), split_address(https)
+    if not _is_loopback(plain[0]):
+        raise ValueError(f"the plain listener is for loopback only, {http} is not; nodes use --https")
+    if dev and not _is_loopback(secure[0]):
+        raise ValueError(f"--dev is for loopback listeners only; add --https 127.0.0.1:{secure[1]}")
+    return plain, secure
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def client_url(scheme: str, address: str) -> str:

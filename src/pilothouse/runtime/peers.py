@@ -32,8 +32,11 @@ class Proxies:
     """The reverse proxies that are believed. What anybody else writes into the same headers says nothing."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        """`texts`: networks such as `10.1.0.0/16`. Raises ValueError."""
-        self._networks = networks(texts)
+        """`texts`: networks such as `10.1.0.0/16`. Raises ValueError with a sentence for the user."""
+        try:
+            self._networks = networks(texts)
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from error
         self._known = lru_cache(maxsize=4096)(self._looked_up)
 
     def __contains__(self, address: str) -> bool:

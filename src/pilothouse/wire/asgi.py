@@ -264,7 +264,7 @@ async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], 
     if not message.get("more_body"):
         return first if size <= limit else None
     parts = [first]
-    refusal = None if held.has_taken(size) else _NoRoom
+    refusal: type[Exception] | None = None if held.has_taken(size) else _NoRoom
     more, may_be_large = True, limit <= BODY_LIMIT
     while more:
         message = await receive()
