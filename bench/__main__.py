@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bench import beside, fan_out, get_parameter, parameters, peers, policies, postgresql, scale
+from bench import beside, fan_out, get_parameter, parameters, peers, policies, postgresql, scale, turns
 from bench.tables import show
 
 
@@ -28,6 +28,7 @@ def main() -> None:
     elif chosen.flood:
         results["GetParameter alone and beside a flood of all kinds"] = beside.measure(rounds, seconds)
         results["GetParameter alone and beside one kind"] = beside.measure(rounds, seconds, kinds=True)
+        results["Turns of the server's event loop beside a flood"] = turns.measure(seconds)
     elif chosen.parameters:
         _parameters(results, rounds, seconds)
     else:
