@@ -1,6 +1,7 @@
 """GetParameter by well-behaved callers, alone and beside a flood: how much longer do they wait?"""
 
 import contextlib
+import json
 import signal
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 from bench.get_parameter import client, signed
 from bench.load import Rate, drive
-from bench.processes import Measured, pilothouse
+from bench.processes import pilothouse
 
 CONNECTIONS = 16
 _SETTLES = 2.0
@@ -24,16 +25,22 @@ KINDS = (
 
 
 @contextlib.contextmanager
-def flooded(server: Measured, *kinds: str) -> Iterator[None]:
-    """The flood runs within the block; of all kinds if none is named."""
-    command = [sys.executable, "-m", "bench.flood", str(server.port), str(server.tls_port), *kinds]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def flooded(port: int, tls_port: int, *kinds: str) -> Iterator[dict[str, float]]:
+    """The flood runs within the block, of all kinds if none is named; then it says how often it did something."""
+    began, said = time.perf_counter(), {"times": 0.0}
+    command = [sys.executable, "-m", "bench.flood", str(port), str(tls_port)]
+    processes = [
+        subprocess.Popen([*command, kind], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for kind in kinds or KINDS
+    ]
     try:
         time.sleep(_SETTLES)
-        yield
+        yield said
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        for process in processes:
+            said["times"] += sum(json.loads(process.communicate(timeout=20)[0] or b"{}").values())
+        said["times"] /= time.perf_counter() - began
 
 
 def measure(rounds: int, seconds: float, *, kinds: bool = False, database: str = "") -> dict[str, float]:
@@ -53,13 +60,17 @@ def measure(rounds: int, seconds: float, *, kinds: bool = False, database: str =
                 raise SystemExit(f"GetParameter failed {found.failures} times of {found.answers}")
             return found
 
-        for kind in KINDS if kinds else ((),):
+        for kind in KINDS if kinds else ("",):
             pairs: list[tuple[Rate, Rate]] = []
+            did = []
             for _ in range(rounds):
                 alone = called()
-                with flooded(server, *([kind] if isinstance(kind, str) else [])):
+                with flooded(server.port, server.tls_port, *([kind] if kind else [])) as flood:
                     pairs.append((alone, called()))
-            figures |= _figures(pairs, f"{kind}: " if isinstance(kind, str) else "")
+                did.append(flood["times"])
+            prefix = f"{kind}: " if kind else ""
+            figures |= _figures(pairs, prefix)
+            figures[f"{prefix}refused or cut off, per second"] = statistics.median(did)
         figures["resident MiB"] = server.resident_mib()
     return figures
 

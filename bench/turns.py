@@ -5,9 +5,8 @@ same on a busy machine.
 """
 
 import asyncio
+import contextlib
 import gc
-import signal
-import sys
 import tempfile
 from pathlib import Path
 from time import monotonic, thread_time
@@ -16,7 +15,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from bench.beside import KINDS
+from bench.beside import KINDS, flooded
 from pilothouse.app import opened_application
 from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.runtime.clock import SystemClock
@@ -25,32 +24,24 @@ from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.server import Listener, serve, tls_context
 
 
-async def _beside(port: int, tls_port: int, kinds: tuple[str, ...], seconds: float) -> list[float]:
-    """CPU seconds of each turn, ascending, beside a flood of these kinds (none: all)."""
-    ports, silent = (str(port), str(tls_port)), asyncio.subprocess.DEVNULL
-    flood = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.flood", *ports, *kinds, stdout=silent, stderr=silent
-    )
-    try:
-        await asyncio.sleep(2)
-        turns = []
-        end, last = monotonic() + seconds, thread_time()
-        while monotonic() < end:
-            await asyncio.sleep(0)
-            now = thread_time()
-            turns.append(now - last)
-            last = now
-        return sorted(turns)
-    finally:
-        flood.send_signal(signal.SIGTERM)
-        await flood.wait()
+async def _turns(seconds: float) -> list[float]:
+    """CPU seconds of each turn, ascending."""
+    turns = []
+    end, last = monotonic() + seconds, thread_time()
+    while monotonic() < end:
+        await asyncio.sleep(0)
+        now = thread_time()
+        turns.append(now - last)
+        last = now
+    return sorted(turns)
 
 
 async def _measured(seconds: float, data: Path) -> dict[str, float]:
+    loop = asyncio.get_running_loop()
     settings = Settings(data=data)
     figures: dict[str, float] = {}
     stopping = asyncio.Event()
-    bound: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    bound: asyncio.Future[Any] = loop.create_future()
     async with opened_application(settings) as application, asyncio.TaskGroup() as group:
         secure = tls_context(*ensure_certificates(data, (), SystemClock().now()))
         listeners = [Listener("127.0.0.1", 0), Listener("127.0.0.1", 0, secure)]
@@ -58,7 +49,11 @@ async def _measured(seconds: float, data: Path) -> dict[str, float]:
         group.create_task(serve(wire, listeners, stopping=stopping, started=bound.set_result))
         (_, port), (_, tls_port) = await bound
         for kind in (*KINDS, ""):
-            turns = await _beside(port, tls_port, (kind,) if kind else (), seconds)
+            with contextlib.ExitStack() as stack:
+                flood = flooded(port, tls_port, *([kind] if kind else []))
+                await loop.run_in_executor(None, stack.enter_context, flood)
+                turns = await _turns(seconds)
+                await loop.run_in_executor(None, stack.close)
             name = kind or "all kinds"
             figures[f"{name}: longest turn, ms of CPU"] = turns[-1] * 1000
             figures[f"{name}: share of time in turns over 2 ms"] = sum(each for each in turns if each > 0.002) / seconds
