@@ -96,3 +96,20 @@ def test_what_json_can_say_is_read(members: dict[str, object]) -> None:
 def test_a_hostile_body_is_read_in_one_pass(body: bytes) -> None:
     with pytest.raises(SerializationException):
         decode(body)
+
+
+_TEXT = st.text(st.sampled_from('a:"\\é{'), max_size=5)
+_VALUES = st.recursive(_TEXT | st.integers(), lambda inner: st.lists(inner, max_size=4), max_leaves=8)
+
+
+@given(st.lists(st.tuples(_TEXT, _VALUES), max_size=6), st.booleans())
+def test_a_name_that_stands_twice_is_seen_whatever_the_strings_hold(
+    items: list[tuple[str, object]], escaped: bool
+) -> None:
+    members = ",".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in items)
+    body = "{" + (members.replace(":", "\\u003a").replace('"\\u003a ', '": ') if escaped else members) + "}"
+    if len({name for name, _ in items}) == len(items):
+        decode(body.encode())
+    else:
+        with pytest.raises(SerializationException, match="twice"):
+            decode(body.encode())

@@ -5,10 +5,12 @@ writes runs from its handler to its serialised answer in one transaction, which 
 durable before the answer leaves. Every outcome is counted, timed and logged here, once, and never with request members.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from inspect import isawaitable
 from logging import DEBUG, INFO
 from time import perf_counter
@@ -45,6 +47,9 @@ Authorise = Callable[[Call, Operation, Shape], Awaitable[None] | None]
 INVOCATION_ID = "amz-sdk-invocation-id"
 _JSON, _QUERY = Json11(), Query()
 _MAX_INVOCATION_ID = 256
+_LARGE = 64 << 10
+"""Bytes of a body that is parsed beside the event loop, which may take longer than hundreds of calls; one at a time."""
+_PARSING = ThreadPoolExecutor(1, "parsing")
 _MAX_TARGET = 128
 
 
@@ -151,10 +156,11 @@ class Dispatch:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")
         way.model = model
         call = way.call = self._call(request, way, region)
-        if operation is not None and operation.relaxed:
-            shape, call.beyond = model.parse_beyond(way.protocol.members(model, request), operation.relaxed)
+        parsed = partial(_parsed, model, operation, way.protocol, request)
+        if len(request.body) > _LARGE:
+            shape, call.beyond = await get_running_loop().run_in_executor(_PARSING, parsed)
         else:
-            shape = model.parse(way.protocol.members(model, request))
+            shape, call.beyond = parsed()
         way.shape = shape
         if operation is None:
             raise _not_here(way)
@@ -281,6 +287,16 @@ class Dispatch:
             code=code,
             milliseconds=round(seconds * 1000, 3),
         )
+
+
+def _parsed(
+    model: OperationModel, operation: Operation | None, protocol: WireProtocol, request: Request
+) -> tuple[Shape, ApiError | None]:
+    """What the request says, and of a relaxed operation what is beyond the model. Any thread may do it."""
+    members = protocol.members(model, request)
+    if operation is not None and operation.relaxed:
+        return model.parse_beyond(members, operation.relaxed)
+    return model.parse(members), None
 
 
 def _unavailable() -> ServiceUnavailable:
