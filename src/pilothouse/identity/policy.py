@@ -43,7 +43,8 @@ _DEPTH: Final = 12
 _NOT_JSON: Final = "This policy contains invalid Json"
 """What IAM says of trust policies; of others it says that their syntax is wrong."""
 _VERSIONS: Final = ("2012-10-17", "2008-10-17")
-_ACTION: Final = re.compile(r"\*|\*:\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
+_VENDOR: Final = re.compile(r"[A-Za-z0-9.-]+")
+_ACTION: Final = re.compile(r"[A-Za-z0-9._*?-]+")
 _RESOURCE: Final = re.compile(r"arn:([^:]*):([^:]*):([^:]*):([^:]*):(.+)", re.DOTALL)
 _PARTITION: Final = re.compile(r"aws[a-z-]*|\*")
 _ELEMENTS: Final = frozenset(
@@ -366,10 +367,7 @@ def _compiled(document: object, number: int, kind: PolicyKind, *, variables: boo
     if actions is None:
         raise MalformedPolicy("Policy statement must contain actions.")
     for action in actions:
-        if not _ACTION.fullmatch(action):
-            raise MalformedPolicy(
-                "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.", f"Action: {action}"
-            )
+        _check_action(action)
     principals, not_principals = _principals(document, kind)
     resources, not_resources = _either(document, "Resource", "Policy statement must contain resources.")
     if kind == "trust" and resources is not None:
@@ -388,6 +386,20 @@ def _compiled(document: object, number: int, kind: PolicyKind, *, variables: boo
         not_principals=not_principals,
         conditions=tuple(compile_conditions(document.get("Condition", {}), variables=variables)),
     )
+
+
+def _check_action(action: str) -> None:
+    if action in ("*", "*:*"):
+        return
+    vendor, _, name = action.partition(":")
+    if ":" in name:
+        raise MalformedPolicy("Actions/Condition can contain only one colon.", f"Action: {action}")
+    if not vendor or not _ACTION.fullmatch(name):
+        raise MalformedPolicy(
+            "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.", f"Action: {action}"
+        )
+    if not _VENDOR.fullmatch(vendor):
+        raise MalformedPolicy(f"Vendor {vendor} is not valid", f"Action: {action}")
 
 
 def _either(document: dict[str, Any], element: str, missing: str) -> tuple[list[str] | None, bool]:

@@ -90,7 +90,7 @@ class OperationModel:
         if not violations.count:
             return shape, None
         refusal = violations.error(self.name)
-        if violations.count == 1 and " less than or equal to " in violations.texts[0]:
+        if violations.count == 1 and violations.texts and " less than or equal to " in violations.texts[0]:
             for member, limit in most.items():
                 if f" at '{lower_camel(member)}' failed " in violations.texts[0] and shape[member] <= limit:
                     return shape, refusal

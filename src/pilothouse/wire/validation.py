@@ -34,6 +34,20 @@ WITH_FULL_STOP = frozenset(
     }
 )
 """(operation, path) whose single violation ends in a full stop in what is known of the real service."""
+_NAME = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+_IN_WORDS = {
+    "pathType": "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+    "policyPathType": "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+    "pathPrefixType": "It must begin with the / character and contain only alphanumeric characters and/or /"
+    " characters.",
+    "roleNameType": _NAME,
+    "userNameType": _NAME,
+    "existingUserNameType": _NAME,
+    "groupNameType": _NAME,
+    "policyNameType": _NAME,
+    "instanceProfileNameType": _NAME,
+}
+"""Shapes of IAM whose pattern it tells in words, and alone, after all that it tells as others do."""
 _LEAST_LENGTHS = {"PSParameterValue": 1}
 """Shapes that the real service does not take empty, though their model allows it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,22 +56,30 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Violations:
     """What a request breaks, in AWS's words."""
 
-    __slots__ = ("count", "texts")
+    __slots__ = ("count", "texts", "words")
 
     def __init__(self) -> None:
         self.count = 0
         self.texts: list[str] = []
+        self.words: list[str] = []
+        """Sentences of IAM; the first is the whole answer where there are no texts."""
 
     def add(self, path: str, shown: str, constraint: str) -> None:
         """One more violation; `shown` is `Value 'x'`, `Value null` or, for what must not be repeated, `Value`."""
         self.count += 1
-        if self.count <= MAX_LISTED:
+        if constraint in _IN_WORDS.values():
+            constraint = _IN_WORDS["pathPrefixType"] if path == "pathPrefix" else constraint
+            self.words.append(f"The specified value for {path} is invalid. {constraint}")
+        elif self.count <= MAX_LISTED:
             self.texts.append(f"{shown} at '{path}' failed to satisfy constraint: {constraint}")
 
     def error(self, operation: str = "") -> ValidationException:
         """All of them in one text, counted in front."""
-        errors = "error" if self.count == 1 else "errors"
-        text = f"{self.count} validation {errors} detected: {'; '.join(self.texts)}"
+        if self.words and not self.texts:
+            return ValidationException(self.words[0])
+        count = self.count - len(self.words)
+        errors = "error" if count == 1 else "errors"
+        text = f"{count} validation {errors} detected: {'; '.join(self.texts)}"
         if (
             self.count == 1
             and " Member must have " in text
@@ -235,6 +257,7 @@ def scalar_checks(name: str, shape: ShapeModel) -> list[Check]:
         checks.append(Check(lambda value: len(value) >= least, text))
     if shape.pattern is not None:
         text = f"Member must satisfy regular expression pattern: {printed_pattern(name, shape.pattern)}"
+        text = _IN_WORDS.get(name, text)
         checks.append(Check(full_match(shape.pattern), text))
     if shape.enum is not None and name not in LEFT_TO_OPERATIONS:
         values = frozenset(shape.enum)

@@ -19,7 +19,7 @@ from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.provided import all_provided
 from pilothouse.capabilities.access.role_store import RoleStore
-from pilothouse.capabilities.access.roles import told_role
+from pilothouse.capabilities.access.roles import told_role, told_use
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.storage import Transaction
 
@@ -97,6 +97,7 @@ async def _told_role(tx: Transaction, role: Role) -> Shape:
     profiles = await ProfileStore(tx, role.account_id).of(role)
     told = told_role(role, await RoleStore(tx, role.account_id).tags(role))
     told = {name: value for name, value in told.items() if name not in ("Description", "MaxSessionDuration")}
+    told |= await told_use(RoleStore(tx, role.account_id), role)
     return told | {"InstanceProfileList": [await told_profile(tx, each) for each in profiles]}
 
 

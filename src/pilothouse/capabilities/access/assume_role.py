@@ -4,7 +4,7 @@ from typing import Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.model import InvalidParameterValue, Role
+from pilothouse.capabilities.access.model import InvalidParameterValue, Role, is_arn
 from pilothouse.capabilities.access.second_factor import prove
 from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
 from pilothouse.errors import AccessDeniedException, ValidationException
@@ -28,6 +28,8 @@ async def assume_role(call: Call, request: Shape) -> Shape:
     ValidationException, MalformedPolicyDocumentException.
     """
     refuse_not_yet(request, _NOT_YET)
+    if not is_arn(request["RoleArn"]):
+        raise ValidationException(f"{request['RoleArn']} is invalid")
     narrowing = narrowing_of(request)
     given, transitive = _tags(call, request)
     source_identity = _source_identity(call, request)

@@ -5,7 +5,7 @@ from typing import Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.bounds import attachable, boundary_of_owner
 from pilothouse.capabilities.access.managed import found_policy, policy_resource
-from pilothouse.capabilities.access.model import LimitExceededException, NoSuchEntityException
+from pilothouse.capabilities.access.model import LimitExceededException, NoSuchEntityException, is_arn
 from pilothouse.capabilities.access.owners import (
     GROUP,
     OWNERS,
@@ -20,6 +20,7 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import PAGE, page, paged, position
 from pilothouse.capabilities.access.policy_store import PolicyStore, Use
+from pilothouse.errors import ValidationException
 
 _HELD: Final = 10
 """Policies that one user, role or group may have attached."""
@@ -112,6 +113,8 @@ async def list_entities_for_policy(call: Call, request: Shape) -> Shape:
 
 
 async def _attach(call: Call, request: Shape, kind: OwnerKind) -> Shape:
+    if not is_arn(request["PolicyArn"]):
+        raise ValidationException("Invalid ARN:  Could not be parsed!")
     async with call.transaction() as tx:
         owner = await locked(tx, kind, call.account_id, request[kind.member])
         store = PolicyStore(tx, call.account_id)

@@ -6,7 +6,6 @@ Operations on access keys without a user name are about the caller's own, root's
 from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.bounds import bound, boundary_of_request, leave_policies, told_boundary
 from pilothouse.capabilities.access.group_store import GroupStore
 from pilothouse.capabilities.access.login_store import LoginStore, MfaStore
@@ -31,7 +30,7 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import position
 from pilothouse.capabilities.access.policy_store import PolicyStore
-from pilothouse.capabilities.access.tagged import told_tags
+from pilothouse.capabilities.access.tagged import tags_of, told_tags
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
@@ -43,7 +42,7 @@ _MOST_KEYS: Final = 2
 @operation("iam", "CreateUser", writes=True, resources=new_resource(USER), conditions=boundary_of_request)
 async def create_user(call: Call, request: Shape) -> Shape:
     """A user who may do nothing yet. Names differ by more than case."""
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     async with call.transaction() as tx:
         await must_have_room(tx, USER, call.account_id, request["UserName"])
         made = User(

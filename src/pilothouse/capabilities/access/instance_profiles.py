@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     InstanceProfile,
@@ -27,7 +26,7 @@ from pilothouse.capabilities.access.pages import PAGE, page, position
 from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.roles import told_role
-from pilothouse.capabilities.access.tagged import told_tags
+from pilothouse.capabilities.access.tagged import tags_of, told_tags
 from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
@@ -47,7 +46,7 @@ profile_resource: Final = resource_of(PROFILE)
 @operation("iam", "CreateInstanceProfile", writes=True, resources=new_resource(PROFILE))
 async def create_instance_profile(call: Call, request: Shape) -> Shape:
     """A profile without a role yet."""
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     async with call.transaction() as tx:
         await must_have_room(tx, PROFILE, call.account_id, request["InstanceProfileName"])
         made = InstanceProfile(

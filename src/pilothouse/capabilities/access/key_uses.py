@@ -1,7 +1,7 @@
-"""When access keys were last used: noted in memory as requests come, and written behind, seldom.
+"""When access keys and roles were last used: noted in memory as requests come, and written behind, seldom.
 
-A use is written at most once in a quarter of an hour for each key; what a process noted and had not written when it was
-killed is lost.
+A use is written at most once in a quarter of an hour for each key or role; what a process noted and had not written
+when it was killed is lost.
 """
 
 from datetime import timedelta
@@ -27,14 +27,12 @@ class KeyUses:
         self._waiting: dict[str, KeyUse] = {}
 
     def note(self, principal: Principal, service: str, region: str) -> None:
-        """A request with a good signature. Called for each one, so it only looks a key up, mostly."""
+        """A request with a good signature. Called for each one, so it only looks a key or role up, mostly."""
         key = principal.access_key_id
+        if principal.kind in ("session", "node"):
+            key = principal.user_id.partition(":")[0]  # the id of the role
         now = self._clock.millis()
-        if (
-            principal.kind not in ("root", "user")
-            or now - self._noted.get(key, -_EVERY_MS) < _EVERY_MS
-            or principal.temporary
-        ):
+        if now - self._noted.get(key, -_EVERY_MS) < _EVERY_MS or principal.temporary:
             return
         if len(self._noted) >= _MOST:
             self._noted.clear()

@@ -5,11 +5,11 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import (
     DeleteConflictException,
     EntityAlreadyExistsException,
     LimitExceededException,
+    MalformedPolicyDocumentException,
     ManagedPolicy,
     NoSuchEntityException,
     policy_arn,
@@ -17,13 +17,15 @@ from pilothouse.capabilities.access.model import (
 from pilothouse.capabilities.access.pages import checked_policy, paged, position
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.provided import OWNER, all_provided
-from pilothouse.capabilities.access.tagged import told_tags
+from pilothouse.capabilities.access.tagged import tags_of, told_tags
 from pilothouse.errors import AccessDeniedException
-from pilothouse.identity.policy import size
+from pilothouse.identity.policy import parse, size
 from pilothouse.runtime.clock import from_millis
 
 _MOST: Final = 1500
 _VERSIONS: Final = 5
+_VERSION: Final = "2012-10-17"
+"""Of the language; inline policies and trust policies may be of the older one."""
 _CHARACTERS: Final = 6144
 """Of a version, without white space."""
 
@@ -41,7 +43,7 @@ def _new_policy(call: Call, request: Shape) -> list[str]:
 async def create_policy(call: Call, request: Shape) -> Shape:
     """A policy with its first version, held by nobody yet."""
     document = _checked(request["PolicyDocument"])
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     now = call.clock.millis()
     async with call.transaction() as tx:
         await tx.lock("iam policies", call.account_id)
@@ -194,7 +196,10 @@ def _place(policy: ManagedPolicy) -> str:
 def _checked(document: str) -> str:
     if size(document) > _CHARACTERS:
         raise LimitExceededException(f"Cannot exceed quota for PolicySize: {_CHARACTERS}")
-    return checked_policy(document, "identity")
+    checked_policy(document, "identity")
+    if parse(document, kind="identity").version != _VERSION:
+        raise MalformedPolicyDocumentException(f"Policy document must be version {_VERSION} or greater.")
+    return document
 
 
 async def found_policy(store: PolicyStore, arn: str) -> ManagedPolicy:

@@ -8,7 +8,6 @@ from urllib.parse import quote
 import segno
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.iam import told_user
 from pilothouse.capabilities.access.login_model import (
     InvalidAuthenticationCodeException,
@@ -25,7 +24,7 @@ from pilothouse.capabilities.access.model import (
 )
 from pilothouse.capabilities.access.owners import USER, found, locked, user_resource
 from pilothouse.capabilities.access.pages import paged, position
-from pilothouse.capabilities.access.tagged import Tagged, told_tags
+from pilothouse.capabilities.access.tagged import Tagged, tags_of, told_tags
 from pilothouse.capabilities.access.totp import step_at, step_of_two
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.errors import ValidationException
@@ -51,7 +50,7 @@ def _new_device(call: Call, request: Shape) -> list[str]:
 @operation("iam", "CreateVirtualMFADevice", writes=True, resources=_new_device)
 async def create_virtual_mfa_device(call: Call, request: Shape) -> Shape:
     """A device that is nobody's yet. Its seed is shown this once, as text and as a picture to scan."""
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     serial = _new_device(call, request)[0]
     seed = call.ids.random_bytes(_SEED)
     async with call.transaction() as tx:

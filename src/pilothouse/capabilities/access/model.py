@@ -1,6 +1,7 @@
 """Accounts and access keys."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from pilothouse.errors import ApiError
 
@@ -49,6 +50,10 @@ class InvalidParameterValue(ApiError):
     """The tags of a session do not go with one another or with those of the caller's session."""
 
 
+ROLE_ID: Final = "AROA"
+"""What ids of roles begin with."""
+
+
 class AccountExists(Exception):
     """An account of that name is there already."""
 
@@ -64,6 +69,12 @@ class AccountKey:
     account_id: str
     access_key_id: str
     secret: str = field(repr=False)
+
+
+def is_arn(text: str) -> bool:
+    """Whether it has the six parts of an ARN, and of them those that no ARN is without."""
+    first, partition, service, _, _, resource = (text.split(":", 5) + [""] * 5)[:6]
+    return first == "arn" and bool(partition and service and resource)
 
 
 def root_arn(account_id: str) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from pilothouse.call import Call, House
 from pilothouse.capabilities.access.held import held_by
-from pilothouse.capabilities.access.model import Role, role_arn
+from pilothouse.capabilities.access.model import ROLE_ID, Role, role_arn
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.errors import ValidationException
@@ -90,7 +90,7 @@ async def make_node_role(house: House, tx: Transaction, account_id: str, iam_rol
         account_id=account_id,
         name=name,
         path=_path(iam_role),
-        role_id=house.ids.unique_id("AROA"),
+        role_id=house.ids.unique_id(ROLE_ID),
         description="Made for managed nodes.",
         trust=_TRUST,
         max_session=_HOUR,

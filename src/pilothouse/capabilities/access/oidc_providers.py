@@ -5,7 +5,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.model import (
     EntityAlreadyExistsException,
     InvalidInputException,
@@ -15,7 +14,7 @@ from pilothouse.capabilities.access.model import (
     oidc_arn,
 )
 from pilothouse.capabilities.access.oidc_store import OidcStore
-from pilothouse.capabilities.access.tagged import told_tags
+from pilothouse.capabilities.access.tagged import tags_of, told_tags
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
 from pilothouse.runtime.outbound import OutboundFailed, check_url
@@ -43,7 +42,7 @@ async def create_open_id_connect_provider(call: Call, request: Shape) -> Shape:
     clients = list(dict.fromkeys(request.get("ClientIDList") or []))
     _check_clients(clients)
     thumbprints = _checked_thumbprints(request.get("ThumbprintList") or [])
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     async with call.transaction() as tx:
         store = OidcStore(tx, call.account_id)
         await store.lock()

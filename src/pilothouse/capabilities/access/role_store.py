@@ -78,6 +78,15 @@ class RoleStore:
         )
         await Tagged(self.tx, self.account_id, "role").put(role.role_id, given)
 
+    async def use(self, role: Role) -> tuple[int, str]:
+        """When and in which region it was used last, as far as that is written; 0 for never."""
+        row = await self.tx.row(
+            "select used_at, used_region from iam_role where account_id = :account_id and role_id = :role_id",
+            account_id=self.account_id,
+            role_id=role.role_id,
+        )
+        return (0, "") if row is None else (row["used_at"], row["used_region"])
+
     async def set_trust(self, role: Role, trust: str) -> None:
         await self.tx.execute(
             "update iam_role set trust = :trust where account_id = :account_id and role_id = :role_id",

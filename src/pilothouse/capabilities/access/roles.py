@@ -6,7 +6,6 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.bounds import (
     bound,
     boundary_of_owner,
@@ -15,6 +14,7 @@ from pilothouse.capabilities.access.bounds import (
     told_boundary,
 )
 from pilothouse.capabilities.access.model import (
+    ROLE_ID,
     DeleteConflictException,
     LimitExceededException,
     MalformedPolicyDocumentException,
@@ -34,7 +34,7 @@ from pilothouse.capabilities.access.pages import checked_policy
 from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.profile_store import ProfileStore
 from pilothouse.capabilities.access.role_store import RoleStore
-from pilothouse.capabilities.access.tagged import told_tags
+from pilothouse.capabilities.access.tagged import tags_of, told_tags
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.identity.policy import size
 from pilothouse.runtime.clock import from_millis
@@ -48,14 +48,14 @@ _HOUR: Final = 3600
 async def create_role(call: Call, request: Shape) -> Shape:
     """A role that may do nothing yet, and who may take it on."""
     trust = _checked_trust(request["AssumeRolePolicyDocument"])
-    given = tags.by_key(request.get("Tags") or [])
+    given = tags_of(request.get("Tags"))
     async with call.transaction() as tx:
         await must_have_room(tx, ROLE, call.account_id, request["RoleName"])
         made = Role(
             account_id=call.account_id,
             name=request["RoleName"],
             path=request.get("Path", "/"),
-            role_id=call.ids.unique_id("AROA"),
+            role_id=call.ids.unique_id(ROLE_ID),
             description=request.get("Description", ""),
             trust=trust,
             max_session=request.get("MaxSessionDuration", _HOUR),
@@ -63,7 +63,9 @@ async def create_role(call: Call, request: Shape) -> Shape:
         )
         await RoleStore(tx, call.account_id).add(made, given)
         boundary = await bound(tx, made, request.get("PermissionsBoundary"))
-    return {"Role": told_role(made, given) | boundary}
+    told = told_role(made, given) | boundary
+    del told["MaxSessionDuration"]  # which the service tells of roles that are there
+    return {"Role": told}
 
 
 @operation("iam", "GetRole", resources=role_resource, conditions=boundary_of_owner)
@@ -72,7 +74,7 @@ async def get_role(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         store = RoleStore(tx, call.account_id)
         role = await found(tx, ROLE, call.account_id, request["RoleName"])
-        told = told_role(role, await store.tags(role))
+        told = told_role(role, await store.tags(role)) | await told_use(store, role)
         return {"Role": told | told_boundary(await PolicyStore(tx, call.account_id).boundary(role.role_id))}
 
 
@@ -146,6 +148,12 @@ def _checked_trust(document: str) -> str:
                     f"AssumeRole policy may only specify STS AssumeRole actions. Statement {number}: Action: {action}"
                 )
     return document
+
+
+async def told_use(store: RoleStore, role: Role) -> Shape:
+    """The member of a role about its last use: empty for one that nobody used."""
+    at, region = await store.use(role)
+    return {"RoleLastUsed": {"LastUsedDate": from_millis(at), "Region": region} if at else {}}
 
 
 def told_role(role: Role, given: dict[str, str]) -> Shape:

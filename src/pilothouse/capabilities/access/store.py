@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.model import (
+    ROLE_ID,
     AccountExists,
     AccountKey,
     KeyUse,
@@ -54,8 +55,17 @@ class AccessStore:
         return KeyUse(at=row["used_at"], service=row["used_service"], region=row["used_region"])
 
     async def keep_uses(self, uses: Mapping[str, KeyUse]) -> None:
-        """Store the uses of keys, unless a later one is there."""
+        """Store the uses of keys, and of roles by their ids, unless a later one is there."""
         for access_key_id, use in sorted(uses.items()):
+            if access_key_id.startswith(ROLE_ID):
+                await self._tx.execute(
+                    "update iam_role set used_at = :at, used_region = :region"
+                    " where role_id = :role_id and used_at < :at",
+                    role_id=access_key_id,
+                    at=use.at,
+                    region=use.region,
+                )
+                continue
             await self._tx.execute(
                 "update access_key set used_at = :at, used_service = :service, used_region = :region"
                 " where access_key_id = :access_key_id and used_at < :at",

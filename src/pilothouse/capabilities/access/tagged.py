@@ -1,11 +1,12 @@
 """Tags of one kind of things that IAM keeps, by their ids. IAM knows no regions."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pilothouse.call import Shape
 from pilothouse.capabilities import tags
+from pilothouse.capabilities.access.model import InvalidInputException
 from pilothouse.storage import Transaction
 
 _EVERYWHERE: Final = "aws-global"
@@ -32,6 +33,14 @@ class Tagged:
 
     async def remove_all(self, unique_id: str) -> None:
         await tags.remove_all(self.tx, self.account_id, _EVERYWHERE, f"iam:{self.kind}", unique_id)
+
+
+def tags_of(given: Sequence[Mapping[str, str]] | None) -> dict[str, str]:
+    """A request's `Tags`, whose keys differ by more than case. Raises InvalidInputException, ValidationException."""
+    keys = {tag["Key"].lower() for tag in given or ()}
+    if len(keys) < len(given or ()):
+        raise InvalidInputException("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    return tags.by_key(given or ())
 
 
 def told_tags(given: Mapping[str, str]) -> Shape:

@@ -4,12 +4,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import tags
 from pilothouse.capabilities.access.instance_profiles import PROFILE, profile_resource
 from pilothouse.capabilities.access.login_store import MfaStore
 from pilothouse.capabilities.access.managed import found_policy, own_policy, policy_resource
 from pilothouse.capabilities.access.mfa_devices import device_resource, found_device
-from pilothouse.capabilities.access.model import InvalidInputException, LimitExceededException
+from pilothouse.capabilities.access.model import LimitExceededException
 from pilothouse.capabilities.access.oidc_providers import found_provider, locked_provider, provider_resource
 from pilothouse.capabilities.access.owners import (
     ROLE,
@@ -23,7 +22,7 @@ from pilothouse.capabilities.access.owners import (
 )
 from pilothouse.capabilities.access.pages import PAGE, page, position
 from pilothouse.capabilities.access.policy_store import PolicyStore
-from pilothouse.capabilities.access.tagged import Tagged
+from pilothouse.capabilities.access.tagged import Tagged, tags_of
 from pilothouse.storage import Transaction
 
 _MOST: Final = 50
@@ -170,9 +169,7 @@ async def list_open_id_connect_provider_tags(call: Call, request: Shape) -> Shap
 
 
 async def _tag(call: Call, request: Shape, find: _Find, kind: str) -> Shape:
-    added = tags.by_key(request["Tags"])
-    if len({key.lower() for key in added}) < len(added):
-        raise InvalidInputException("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    added = tags_of(request["Tags"])
     async with call.transaction() as tx:
         unique_id = await find(call, tx, request, f"iam:Tag{kind.capitalize()}")
         await _remove(tx, call.account_id, kind, unique_id, list(added))
