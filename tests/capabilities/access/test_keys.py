@@ -12,7 +12,7 @@ from tests.capabilities.access.policies import User, allow, error
 from tests.conftest import Aws, Server
 
 
-def _eventually(look: Callable[[], Any]) -> Any:
+def eventually(look: Callable[[], Any]) -> Any:
     """What background work brings about."""
     for _ in range(400):
         found = look()
@@ -39,7 +39,7 @@ def test_the_last_use_of_a_key_is_told(aws: Aws, server: Server) -> None:
         return lambda: last()["ServiceName"] == service
 
     server.advance(minutes=2)
-    _eventually(told_of("sts"))
+    eventually(told_of("sts"))
     told = last()
     assert used_at - timedelta(minutes=1) < told.pop("LastUsedDate") < used_at + timedelta(minutes=1)
     assert told == {"ServiceName": "sts", "Region": "eu-west-1"}
@@ -48,7 +48,7 @@ def test_the_last_use_of_a_key_is_told(aws: Aws, server: Server) -> None:
     assert last()["ServiceName"] == "sts"
     error(user("ssm").describe_parameters)
     server.advance(minutes=2)
-    _eventually(told_of("ssm"))
+    eventually(told_of("ssm"))
     assert last()["LastUsedDate"] > used_at + timedelta(minutes=15)
 
 
@@ -62,7 +62,7 @@ def test_a_wrong_signature_is_no_use_and_others_keys_are_not_told(aws: Aws, serv
     def use_of(user: User) -> Any:
         return iam.get_access_key_last_used(AccessKeyId=user.key["AccessKeyId"])["AccessKeyLastUsed"]
 
-    _eventually(lambda: use_of(other)["ServiceName"] == "sts")
+    eventually(lambda: use_of(other)["ServiceName"] == "sts")
     assert use_of(user)["ServiceName"] == "N/A"
     theirs = server.run(access.create_account(server.application.house, "theirs"))
     for unknown in (theirs.access_key_id, "AKIAAAAAAAAAAAAAAAAA"):
