@@ -1,6 +1,7 @@
 """The control channel: tokens, replacement, deregistration, and what a hostile or broken node may send."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,8 +9,13 @@ from tests.capabilities.commands.conftest import Fleet, Node, Until
 from tests.conftest import Aws, Server
 from tests.gateway.scripted_agent import InProcess, Refused, Script, report
 
+from pilothouse.capabilities import access, nodes
+from pilothouse.gateway.edge import Edge
 from pilothouse.gateway.frames import Frame, decode, encode
+from pilothouse.identity.principals import Principal
+from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.http import Request
+from pilothouse.wire.sigv4 import Authenticator
 
 HOLDING = Script(replies=[report("InProgress")])
 
@@ -182,3 +188,26 @@ def test_a_repeated_reply_is_receipted_again_and_changes_nothing(
     assert status(aws, command_id, node) == "Failed"
     (command,) = aws("ssm").list_commands(CommandId=command_id)["Commands"]
     assert (command["CompletedCount"], command["ErrorCount"]) == (1, 1)
+
+
+def test_a_database_that_fails_while_a_channel_opens_leaves_no_dead_channel(server: Server, fleet: Fleet) -> None:
+    node, house = fleet.node(online=False), server.application.house
+
+    async def fails(node_ids: Sequence[str]) -> set[str]:
+        raise StorageUnavailable("gone")
+
+    async def no_key(node_id: str, text: bytes, signature: bytes) -> Principal:
+        raise AssertionError(node_id)
+
+    async def channels_left() -> int:
+        authenticator = Authenticator(access.AccessCredentials(house, nodes.Rights(house).of), house.clock, no_key)
+
+        async def authenticate(request: Request) -> tuple[Principal, str]:
+            return await authenticator.principal(request, "ssmmessages")
+
+        edge = Edge(house, {}, authenticate, fails, "another")
+        channel = await InProcess.open(edge, node.who, await InProcess.create(edge, node.who))
+        assert await channel.receive() is None
+        return len(edge.channels)
+
+    assert server.run(channels_left()) == 0

@@ -187,9 +187,9 @@ class ControlChannels:
     async def _converse(self, channel: Channel, receive: Receive) -> None:
         """Receiving and sending live and die together."""
         self._channels.enter(channel)
-        await self._close_those_that_may_not([channel])  # it may have been deregistered since it showed its token
-        log.info("control_channel.opened", node_id=channel.node_id)
         try:
+            await self._look_once_more(channel)
+            log.info("control_channel.opened", node_id=channel.node_id)
             async with asyncio.TaskGroup() as both:
                 channel.owned_by(both)
                 self._offer(channel)
@@ -208,6 +208,14 @@ class ControlChannels:
         if channel.extensions:
             offers = {name: {"version": each.version, **each.offer} for name, each in channel.extensions.items()}
             channel.put(EXTENSIONS, write({"schemaVersion": 1, **offers}), self._house)
+
+    async def _look_once_more(self, channel: Channel) -> None:
+        """It may have been deregistered since it showed its token; where that cannot be seen, it comes again."""
+        try:
+            await self._close_those_that_may_not([channel])
+        except StorageUnavailable as error:
+            log.warning("control_channel.storage_unavailable", node_id=channel.node_id, error=str(error))
+            channel.close("the server cannot read its database")
 
     async def _left(self, channel: Channel) -> None:
         """Take the channel out of the table. Should that fail, the process's next beat does it."""

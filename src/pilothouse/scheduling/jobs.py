@@ -43,9 +43,16 @@ async def _last(house: House, work: Lasting) -> None:
 async def _survived(house: House, work: Job | Lasting) -> None:
     try:
         await work.run(house)
-    except StorageUnavailable as error:
+    except Exception as error:
         JOB_FAILURES.labels(work.name).inc()
-        log.warning("job.storage_unavailable", job=work.name, error=str(error))
-    except Exception:
-        JOB_FAILURES.labels(work.name).inc()
-        log.exception("job.failed", job=work.name)
+        if _is_storage(error):
+            log.warning("job.storage_unavailable", job=work.name, error=str(error))
+        else:
+            log.exception("job.failed", job=work.name)
+
+
+def _is_storage(error: Exception) -> bool:
+    """Whether the database alone is to blame, also where several tasks of a job met it."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(StorageUnavailable)[1] is None
+    return isinstance(error, StorageUnavailable)

@@ -287,7 +287,7 @@ class _Reading(PostgresqlTransaction):
 async def _acquired(pool: Any) -> Any:
     try:
         return await pool.acquire(timeout=_ACQUIRE_SECONDS)
-    except _AWAY as error:
+    except (*_AWAY, asyncpg.PostgresError) as error:  # whatever a server says that does not let one in
         raise _translated(error) from error
 
 
