@@ -47,7 +47,11 @@ def _refusals(iam: Any) -> list[tuple[Callable[..., Any], dict[str, Any], str]]:
             "Invalid ARN:  Could not be parsed!",
         ),
         *(
-            (call, {**given, "Tags": twice}, "Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+            (
+                call,
+                {**given, "Tags": twice},
+                "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+            )
             for call, given in (
                 (iam.create_user, {"UserName": "a"}),
                 (iam.create_role, {"RoleName": "a", "AssumeRolePolicyDocument": _TRUST}),
@@ -65,7 +69,12 @@ def test_texts_of_refusals(aws: Aws) -> None:
         assert (refused["Code"], refused["Message"]) == (
             "InvalidInput" if text.startswith("Duplicate") else "ValidationError", text,
         )  # fmt: skip
-    for arn in ("nothing-valid-in-here", "arn::b:::something/test-role", "arn:a::::something/role", "arn:a:a::aaaaaaaaaa:"):
+    for arn in (
+        "nothing-valid-in-here",
+        "arn::b:::something/test-role",
+        "arn:a::::something/role",
+        "arn:a:a::aaaaaaaaaa:",
+    ):
         refused = error(sts.assume_role, RoleArn=arn, RoleSessionName="s1")
         assert (refused["Code"], refused["Message"]) == ("ValidationError", f"{arn} is invalid")
 
