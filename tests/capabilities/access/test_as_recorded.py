@@ -105,6 +105,15 @@ def test_managed_policies_are_of_the_newer_language(aws: Aws) -> None:
     iam.put_user_policy(UserName=user.name, PolicyName="old", PolicyDocument=old)
 
 
+def test_what_is_told_of_a_policy_and_where(aws: Aws) -> None:
+    iam = aws("iam")
+    made = iam.create_policy(PolicyName="p", PolicyDocument=_POLICY, Description="d")["Policy"]
+    got = iam.get_policy(PolicyArn=made["Arn"])["Policy"]
+    (listed,) = iam.list_policies(Scope="Local")["Policies"]
+    assert made == listed
+    assert got == made | {"Description": "d", "Tags": []}
+
+
 @pytest.mark.usefixtures("same_clock")
 def test_when_a_role_was_used(aws: Aws, server: Server) -> None:
     iam, user = aws("iam"), User(aws, "ann")
