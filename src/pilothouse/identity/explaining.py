@@ -174,7 +174,11 @@ def _texts(node: Any) -> Iterator[str]:
 
 
 def _places(document: str) -> list[tuple[Position, Position]]:
-    """Where each statement stands in the text, its braces included. The document is known to be well formed."""
+    """Where each statement stands in the text. The document is known to be well formed.
+
+    A place begins where IAM's does: behind the brace of the only statement, the bracket of the list, or the statement
+    before. It ends behind the statement's brace.
+    """
     decoder = json.JSONDecoder()
     at = _skip(document, document.index("{") + 1)
     while True:
@@ -185,12 +189,14 @@ def _places(document: str) -> list[tuple[Position, Position]]:
         _, at = decoder.raw_decode(document, at)
         at = _skip(document, _skip(document, at) + 1)
     if document[at] == "{":
-        return [_place(document, at, decoder.raw_decode(document, at)[1])]
+        return [_place(document, at + 1, decoder.raw_decode(document, at)[1])]
     found = []
-    at = _skip(document, at + 1)
+    start = at + 1
+    at = _skip(document, start)
     while document[at] != "]":
         _, end = decoder.raw_decode(document, at)
-        found.append(_place(document, at, end))
+        found.append(_place(document, start, end))
+        start = end
         at = _skip(document, end)
         if document[at] == ",":
             at = _skip(document, at + 1)

@@ -46,19 +46,26 @@ def test_a_custom_policy_allows_denies_or_says_nothing(aws: Aws) -> None:
     assert [each["EvalActionName"] for each in found] == actions
     assert decisions(found) == ["allowed", "explicitDeny", "implicitDeny"]
     (allowing,) = found[0]["MatchedStatements"]
-    assert (allowing["SourcePolicyId"], allowing["SourcePolicyType"]) == ("PolicyInputList.1", "none")
+    assert (allowing["SourcePolicyId"], allowing["SourcePolicyType"]) == ("PolicyInputList.1", "IAM Policy")
     assert found[2]["MatchedStatements"] == []
 
 
 def test_matched_statements_say_where_they_stand(aws: Aws) -> None:
     policy = document(statement("Allow", "kms:*"), statement("Allow", "ssm:*"), indent=2)
-    (found,) = simulate(aws, [policy], ["ssm:GetParameter"])
-    (matched,) = found["MatchedStatements"]
+    first, second = (
+        found["MatchedStatements"][0] for found in simulate(aws, [policy], ["kms:Decrypt", "ssm:GetParameter"])
+    )
     lines = policy.split("\n")
-    start, end = matched["StartPosition"], matched["EndPosition"]
-    assert lines[start["Line"] - 1][start["Column"] - 1] == "{"
+    start, end = first["StartPosition"], first["EndPosition"]
+    assert lines[start["Line"] - 1][start["Column"] - 2] == "["
     assert lines[end["Line"] - 1][end["Column"] - 2] == "}"
-    assert '"ssm:*"' in "\n".join(lines[start["Line"] - 1 : end["Line"]])
+    assert '"kms:*"' in "\n".join(lines[start["Line"] - 1 : end["Line"]])
+    assert second["StartPosition"] == end
+    alone = json.dumps({"Version": "2012-10-17", "Statement": statement("Allow", "ssm:*")})  # as a recording has it
+    (matched,) = simulate(aws, [alone], ["ssm:GetParameter"])[0]["MatchedStatements"]
+    assert (matched["StartPosition"], matched["EndPosition"]) == (
+        {"Line": 1, "Column": 41}, {"Line": 1, "Column": len(alone)},
+    )  # fmt: skip
 
 
 def test_the_strictest_of_several_resources_counts_and_each_is_told(aws: Aws) -> None:
@@ -130,11 +137,11 @@ def test_the_policies_of_a_user_a_group_and_a_role(aws: Aws) -> None:
         ]
         return found["EvalDecision"], [(m["SourcePolicyId"], m["SourcePolicyType"]) for m in found["MatchedStatements"]]
 
-    assert decided(user, "ssm:GetParameter") == ("allowed", [("group", "group")])
-    assert decided(group, "ssm:GetParameter") == ("allowed", [("group", "group")])
-    assert decided(user, "iam:GetUser", ResourceArns=[user]) == ("allowed", [("own", "user")])
+    assert decided(user, "ssm:GetParameter") == ("allowed", [("group_ops_group", "IAM Policy")])
+    assert decided(group, "ssm:GetParameter") == ("allowed", [("group_ops_group", "IAM Policy")])
+    assert decided(user, "iam:GetUser", ResourceArns=[user]) == ("allowed", [("user_ada_own", "IAM Policy")])
     assert decided(user, "iam:GetUser", ResourceArns=[f"{user}x"]) == ("implicitDeny", [])
-    core = ("AmazonSSMManagedInstanceCore", "aws-managed")
+    core = ("AmazonSSMManagedInstanceCore", "IAM Policy")
     assert decided(role, "ssm:UpdateInstanceInformation") == ("allowed", [core])
     deny = document(statement("Deny", "ssm:*"))
     assert decided(user, "ssm:GetParameter", PolicyInputList=[deny])[0] == "explicitDeny"

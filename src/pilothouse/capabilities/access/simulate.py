@@ -313,17 +313,13 @@ def _on_resource(sources: Sequence[Source], on: _On, ask: Ask, owner: str) -> tu
 
 def _matched(found: StatementFinding) -> Shape:
     source = found.source
-    if source.kind == "resource":
-        kind = "resource"
-    elif source.arn:
-        kind = "aws-managed" if source.arn.startswith("arn:aws:iam::aws:") else "user-managed"
-    elif source.owner:
-        kind = source.owner.split(":", 5)[5].partition("/")[0]
-    else:
-        kind = "none"
+    name = source.name
+    if source.kind != "resource" and source.owner and not source.arn:  # one that stands in its user, group or role
+        kind, _, path = source.owner.split(":", 5)[5].partition("/")
+        name = f"{kind}_{path.rpartition('/')[2]}_{name}"
     return {
-        "SourcePolicyId": source.name,
-        "SourcePolicyType": kind,
+        "SourcePolicyId": name,
+        "SourcePolicyType": "resource" if source.kind == "resource" else "IAM Policy",
         "StartPosition": {"Line": found.start[0], "Column": found.start[1]},
         "EndPosition": {"Line": found.end[0], "Column": found.end[1]},
     }
