@@ -76,7 +76,8 @@ async def get_policy(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         store = PolicyStore(tx, call.account_id)
         policy = await found_policy(store, request["PolicyArn"])
-        tagged = {"Tags": []} | told_tags(await store.tags(policy))  # which of all reads this one never leaves out
+        tagged: Shape = {"Tags": []}  # which of all reads this one never leaves out
+        tagged |= told_tags(await store.tags(policy))
         return {"Policy": await told_policy(store, policy) | tagged}
 
 
