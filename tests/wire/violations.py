@@ -144,6 +144,12 @@ def minimal_request(service: str, operation: str) -> dict[str, Any]:
 
 # ---- violations ----
 
+IN_WORDS = {
+    *("pathType", "pathPrefixType", "policyPathType", "roleNameType", "userNameType", "existingUserNameType"),
+    *("groupNameType", "policyNameType", "instanceProfileNameType"),
+}
+"""Shapes of IAM, which tells their patterns in words."""
+
 
 def violations(service: str, operation: str) -> Iterator[Violation]:
     """Every constraint that the operation's input has, broken one at a time."""
@@ -191,6 +197,8 @@ def _of_member(
     else:
         for kind, value, text in broken_scalars(shape):
             wanted = f"at '{path}' failed to satisfy constraint: {text}"
+            if kind == "pattern" and shape.name in IN_WORDS and operation != "GetFederationToken":  # which is STS's
+                wanted = f"The specified value for {path} is invalid. It must "
             yield Violation(operation, kind, path, build(value), "ValidationException", wanted)
 
 

@@ -16,7 +16,7 @@ import msgspec
 from pilothouse.errors import ApiError, ValidationException
 from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
-from pilothouse.wire.validation import InputCompiler, Violations, lower_camel
+from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
 
 PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail")
 """The services whose public models we answer by."""
@@ -129,7 +129,7 @@ class ServiceModel:
         for file in files:
             for operation, entry in file.operations.items():
                 self.operations[operation] = OperationModel(self, operation, entry)
-        self.inputs = InputCompiler(self.shapes)
+        self.inputs = InputCompiler(self.shapes, IN_WORDS if name == "iam" else {})
         self.answers = AnswerCompiler(self.shapes)
 
     @property

@@ -35,7 +35,7 @@ WITH_FULL_STOP = frozenset(
 )
 """(operation, path) whose single violation ends in a full stop in what is known of the real service."""
 _NAME = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
-_IN_WORDS = {
+IN_WORDS = {
     "pathType": "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
     "policyPathType": "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
     "pathPrefixType": "It must begin with the / character and contain only alphanumeric characters and/or /"
@@ -47,7 +47,7 @@ _IN_WORDS = {
     "policyNameType": _NAME,
     "instanceProfileNameType": _NAME,
 }
-"""Shapes of IAM whose pattern it tells in words, and alone, after all that it tells as others do."""
+"""Shapes of IAM whose patterns it tells in words, and alone, after all that it tells as others do."""
 _LEAST_LENGTHS = {"PSParameterValue": 1}
 """Shapes that the real service does not take empty, though their model allows it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,8 +67,8 @@ class Violations:
     def add(self, path: str, shown: str, constraint: str) -> None:
         """One more violation; `shown` is `Value 'x'`, `Value null` or, for what must not be repeated, `Value`."""
         self.count += 1
-        if constraint in _IN_WORDS.values():
-            constraint = _IN_WORDS["pathPrefixType"] if path == "pathPrefix" else constraint
+        if constraint in IN_WORDS.values():
+            constraint = IN_WORDS["pathPrefixType"] if path == "pathPrefix" else constraint
             self.words.append(f"The specified value for {path} is invalid. {constraint}")
         elif self.count <= MAX_LISTED:
             self.texts.append(f"{shown} at '{path}' failed to satisfy constraint: {constraint}")
@@ -257,7 +257,6 @@ def scalar_checks(name: str, shape: ShapeModel) -> list[Check]:
         checks.append(Check(lambda value: len(value) >= least, text))
     if shape.pattern is not None:
         text = f"Member must satisfy regular expression pattern: {printed_pattern(name, shape.pattern)}"
-        text = _IN_WORDS.get(name, text)
         checks.append(Check(full_match(shape.pattern), text))
     if shape.enum is not None and name not in LEFT_TO_OPERATIONS:
         values = frozenset(shape.enum)
@@ -267,10 +266,11 @@ def scalar_checks(name: str, shape: ShapeModel) -> list[Check]:
 
 
 class InputCompiler:
-    """Compiles the input shapes of one service, each once."""
+    """Compiles the input shapes of one service, each once. `in_words`: shapes with the words for their patterns."""
 
-    def __init__(self, shapes: Mapping[str, ShapeModel]) -> None:
+    def __init__(self, shapes: Mapping[str, ShapeModel], in_words: Mapping[str, str]) -> None:
         self._shapes = shapes
+        self._in_words = in_words
         self._readers: dict[str, Reader] = {}
 
     def reader(self, name: str) -> Reader:
@@ -287,7 +287,10 @@ class InputCompiler:
         elif shape.type == "map":
             made = self._map(name, shape)
         else:
-            made = _scalar(_CONVERTERS[shape.type], scalar_checks(name, shape), self.echoes(name))
+            checks = scalar_checks(name, shape)
+            if name in self._in_words:
+                checks[-1] = checks[-1]._replace(text=self._in_words[name])
+            made = _scalar(_CONVERTERS[shape.type], checks, self.echoes(name))
         self._readers[name] = made
         return made
 
