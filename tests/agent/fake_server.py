@@ -95,6 +95,8 @@ class FakeServer:
     """The Authorization that a path wants."""
     documents: dict[str, str] = field(default_factory=dict)
     """Content by name, or by name:version."""
+    packages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Content and AttachmentsContent, by name or by name:version name."""
     objects: Objects = field(default_factory=Objects)
     logs: LogGroups = field(default_factory=LogGroups)
     live: LiveStreams | None = None
@@ -350,7 +352,9 @@ class FakeServer:
         }
 
     async def _op_GetDocument(self, request: dict[str, Any], _signer: str) -> dict[str, Any]:  # noqa: N802
-        name = ":".join(request[member] for member in ("Name", "DocumentVersion") if member in request)
+        name = ":".join(request[member] for member in ("Name", "DocumentVersion", "VersionName") if member in request)
+        if name in self.packages:
+            return {"Name": request["Name"], "DocumentType": "Package", "Status": "Active", **self.packages[name]}
         if name not in self.documents or request["DocumentFormat"] != "JSON":
             raise Refused(400, "InvalidDocument", "The specified document does not exist.")
         return {"Name": request["Name"], "Content": self.documents[name], "DocumentFormat": "JSON"}

@@ -100,10 +100,17 @@ def _download() -> Plugin:
     return download_content
 
 
+def _package() -> Plugin:
+    from pilothouse_agent.plugins.configure_package import configure_package
+
+    return configure_package
+
+
 _PLUGINS: Mapping[str, Callable[[], Plugin]] = {
     "aws:runShellScript": _shell_script,
     "aws:runPowerShellScript": _power_shell_script,
     "aws:runDocument": _document,
+    "aws:configurePackage": _package,
     "aws:downloadContent": _download,
 }
 
