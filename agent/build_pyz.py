@@ -4,7 +4,7 @@ The file runs under any CPython 3.11 or later on Linux with glibc, x86-64 and ar
 compiled dependencies of both machines are inside. They are the versions and hashes of
 requirements.lock, fetched by name through pip. shiv and pex make files for one machine, hence this.
 
-Layout: `__main__.py` (agent/pyz_main.py), `digest`, and the trees `common/`, `x86_64/`, `aarch64/`,
+Layout: `__main__.py` (agent/pyz_main.py), `digest`, `version`, and the trees `common/`, `x86_64/`, `aarch64/`,
 of which the first run unpacks two. The same sources give the same bytes.
 """
 
@@ -50,10 +50,15 @@ def main() -> int:
 
 def build(out: Path, lock: Path, scratch: Path) -> None:
     """Raises CannotBuild."""
-    pins = {name: _pin(lock, name) for name in ("cffi", "cryptography", "websockets")}
+    pins = {name: _pin(lock, name) for name in ("cffi", "cryptography", "pyyaml", "websockets")}
     entries: dict[str, bytes] = dict(_agent())
     wheel = _download(pins["websockets"], scratch / "websockets", ["--platform", "any"], "py", "none", PYTHONS[0])
     entries |= {f"common/{name}": data for name, data in _content(wheel)}
+    platforms = [text for glibc in _GLIBC for text in ("--platform", f"{glibc}_{MACHINES[0]}")]
+    abi = f"cp{PYTHONS[0].replace('.', '')}"
+    wheel = _download(pins["pyyaml"], scratch / "pyyaml", platforms, "cp", abi, PYTHONS[0])
+    # reads YAML without its compiled half, which would be one for each machine and Python
+    entries |= {f"common/{name}": data for name, data in _content(wheel) if not name.endswith(".so")}
     for machine in MACHINES:
         platforms = [text for glibc in _GLIBC for text in ("--platform", f"{glibc}_{machine}")]
         wheel = _download(pins["cryptography"], scratch / machine, platforms, "cp", "abi3", PYTHONS[0])
@@ -66,7 +71,17 @@ def build(out: Path, lock: Path, scratch: Path) -> None:
             if not backend:
                 raise CannotBuild(f"{wheel.name} has no compiled backend")
             entries |= backend
+    entries["version"] = _version().encode()
     _write(out, entries)
+
+
+def _version() -> str:
+    """In the four-part form that the protocol uses; the server offers the file by it."""
+    text = (REPOSITORY / "src" / "pilothouse_agent" / "__init__.py").read_text()
+    found = re.search(r'^__version__ = "([0-9.]+)"$', text, re.MULTILINE)
+    if found is None:
+        raise CannotBuild("src/pilothouse_agent/__init__.py has no version")
+    return f"{found[1]}.0"
 
 
 def _pin(lock: Path, name: str) -> str:

@@ -174,7 +174,9 @@ def _run(options: argparse.Namespace) -> int:
     settings = Settings.from_environment()
     if options.allow_reboot:
         settings = replace(settings, allow_reboot=True)
-    asyncio.run(run(StateDirectory((options.state or default_state_root()).absolute()), settings))
+    if asyncio.run(run(StateDirectory((options.state or default_state_root()).absolute()), settings)):
+        sys.stderr.flush()
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 -- this very program, from a file that was updated
     return 0
 
 

@@ -8,9 +8,9 @@ import random
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pilothouse_agent import AGENT_VERSION, log
+from pilothouse_agent import AGENT_VERSION, log, trial
 from pilothouse_agent.commands import CommandRunner
 from pilothouse_agent.documents.plan import InvalidDocument
 from pilothouse_agent.documents.substitution import StoredParameter
@@ -57,20 +57,30 @@ class Parts:
     runner: CommandRunner
     polling: MessagePolling
     channel: ControlChannel
+    reached: asyncio.Event = field(default_factory=asyncio.Event)  # the server answered as it should
 
 
-async def run(state: StateDirectory, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Scripts go on under their supervisors; the next run takes them up.
+async def run(state: StateDirectory, settings: Settings) -> bool:
+    """Run until SIGTERM or SIGINT; whether the agent is to start anew from its file instead.
 
+    Scripts go on under their supervisors; the next run takes them up.
     Raises NotRegistered, AlreadyRunning, OSError or ssl.SSLError before anything is started.
     """
     registration = state.registration()
     files.make_private(state.root)
     lock = _take_lock(state)
     stop = asyncio.Event()
+    restart = asyncio.Event()
+    word = trial.word(state.root)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+
+    def start_anew() -> None:
+        restart.set()
+        stop.set()
+
+    loop.add_signal_handler(trial.RESTART, start_anew)
     log.event("agent.started", node_id=registration.instance_id, version=AGENT_VERSION, server=registration.url)
     try:
         async with asyncio.TaskGroup() as group:
@@ -83,6 +93,8 @@ async def run(state: StateDirectory, settings: Settings) -> None:
             group.create_task(parts.outputs.hold())
             group.create_task(parts.live.hold())
             group.create_task(_prune(parts))
+            if word is not None:
+                group.create_task(_show_life(parts, state, word))
             parts.runner.resume()
             gc.collect()
             gc.freeze()  # what lives as long as the agent need not be looked at again, nor copied by forks
@@ -93,6 +105,16 @@ async def run(state: StateDirectory, settings: Settings) -> None:
         log.event("agent.stopped", node_id=registration.instance_id)
     finally:
         os.close(lock)
+    return restart.is_set()
+
+
+async def _show_life(parts: Parts, state: StateDirectory, word: str) -> None:
+    """An agent that an update started says when it has reached the server."""
+    await parts.reached.wait()
+    while not parts.channel.is_open and not parts.polling.is_on:  # noqa: ASYNC110 -- seconds, and once
+        await asyncio.sleep(0.1)
+    trial.say(state.root, word)
+    log.event("agent.reached_server", version=AGENT_VERSION)
 
 
 def _take_lock(state: StateDirectory) -> int:
@@ -102,6 +124,8 @@ def _take_lock(state: StateDirectory) -> int:
     except BlockingIOError as error:
         os.close(lock)
         raise AlreadyRunning(f"Another agent runs with the state directory {state.root}.") from error
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, b"%d" % os.getpid(), 0)
     return lock
 
 
@@ -177,6 +201,7 @@ async def _report_health(parts: Parts) -> None:
                 await parts.api.call(SSM, "UpdateInstanceInformation", short)
                 first = False
             await parts.api.call(SSM, "UpdateInstanceInformation", {**short, **_full(parts)})
+            parts.reached.set()
         except (ApiError, Unreachable) as error:
             pause = backoff.next()
             log.event("health.failed", level="warning", reason=error, retry_seconds=pause)

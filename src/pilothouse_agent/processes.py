@@ -37,7 +37,7 @@ def _become_child(work: Callable[[], None], keep: Collection[int], quiet: bool) 
     code = 1
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1):
             signal.signal(number, signal.SIG_DFL)
         if quiet:
             null = os.open(os.devnull, os.O_RDWR)

@@ -29,6 +29,7 @@ class Settings:
     output_limit: int = 256 * 1024 * 1024  # bytes kept of each stream of a step
     download_limit: int = 4 * 1024 * 1024 * 1024  # bytes that one aws:downloadContent or package may bring
     github_url: str = "https://api.github.com"  # the API that sourceType GitHub asks
+    update_patience: float = 120.0  # an updated agent must have reached the server by then, else the old one returns
     kill_grace: float = 3.0  # between SIGTERM and SIGKILL at cancel and timeout
     allow_reboot: bool = False  # whether a script's exit 194 may reboot this machine
 

@@ -51,6 +51,8 @@ class Agent:
     environment: dict[str, str] = field(default_factory=lambda: dict(QUICK))
     instance_id: str = ""
     process: subprocess.Popen[bytes] | None = None
+    program: Path | None = None
+    """The single file that it runs from; None: the package."""
 
     @property
     def log(self) -> str:
@@ -91,10 +93,13 @@ class Agent:
     def start(self, *arguments: str) -> None:
         with (self.state.parent / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pilothouse_agent", "run", "--state", str(self.state), *arguments],
+                [*self._started_by(), "run", "--state", str(self.state), *arguments],
                 env=self._environment(),
                 stderr=log,
             )
+
+    def _started_by(self) -> list[str]:
+        return [sys.executable, *([str(self.program)] if self.program else ["-m", "pilothouse_agent"])]
 
     async def online(self) -> "Agent":
         self.start()

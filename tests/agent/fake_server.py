@@ -673,6 +673,11 @@ def make_certificates(directory: Path) -> None:
         (x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), False),
     ]
     server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    (directory / "ca.key").write_bytes(
+        ca_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
     (directory / "ca.pem").write_bytes(certificate(ca_name, ca_key.public_key(), ca_extensions))
     (directory / "server.pem").write_bytes(certificate(server_name, key.public_key(), server_extensions))
     (directory / "server.key").write_bytes(

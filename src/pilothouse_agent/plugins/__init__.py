@@ -106,8 +106,16 @@ def _package() -> Plugin:
     return configure_package
 
 
+def _update() -> Plugin:
+    from pilothouse_agent.plugins.update_agent import update_agent
+
+    return update_agent
+
+
 _PLUGINS: Mapping[str, Callable[[], Plugin]] = {
     "aws:runShellScript": _shell_script,
+    "aws:updateAgent": _update,
+    "aws:updateSsmAgent": _update,
     "aws:runPowerShellScript": _power_shell_script,
     "aws:runDocument": _document,
     "aws:configurePackage": _package,
