@@ -414,7 +414,8 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
     own: dict[str, RouteHandler] = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
     own |= {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
     routes = {**own, **streams.handlers()}
-    return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: downloads.download})
+    files = downloads.Downloads(house.settings.data).download
+    return Front(dispatch, routes, {control_channel.PATH: edge.control.create, downloads.PREFIX: files})
 
 
 def _json(status: int, members: Mapping[str, str]) -> Response:

@@ -34,6 +34,16 @@ def ensure_certificates(data: Path, names: tuple[str, ...], now: datetime) -> tu
     return chain, key
 
 
+def sign_as_authority(data: Path, text: bytes) -> bytes | None:
+    """The CA's ECDSA signature (SHA-256, DER) of a text; None where the data directory has no CA."""
+    key_file = data / "ca.key"
+    if not key_file.exists():
+        return None
+    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key.sign(text, ec.ECDSA(hashes.SHA256()))
+
+
 def days_left(chain: Path, now: datetime) -> int:
     """Whole days until the first certificate of the file ends."""
     return (x509.load_pem_x509_certificate(chain.read_bytes()).not_valid_after_utc - now).days
