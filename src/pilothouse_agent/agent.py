@@ -232,9 +232,12 @@ def _channel_name(parts: Parts) -> str:
 
 async def _prune(parts: Parts) -> None:
     while True:
-        removed = parts.commands.prune(parts.settings.output_keep, time.time())
-        if removed:
-            log.event("commands.pruned", count=removed)
+        try:
+            removed = parts.commands.prune(parts.settings.output_keep, time.time())
+            if removed:
+                log.event("commands.pruned", count=removed)
+        except OSError as error:
+            log.event("commands.not_pruned", level="error", reason=error)
         await asyncio.sleep(_PRUNE_INTERVAL)
 
 

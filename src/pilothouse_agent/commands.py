@@ -107,7 +107,7 @@ class CommandRunner:
             directory.create(job, made)
         except OSError as error:
             log.event("command.not_stored", level="error", command_id=command_id, reason=error)
-            return Acceptance(answer=Answer.BROKEN)
+            return Acceptance(answer=Answer.BROKEN, reason=f"the node cannot store the command: {error}")
         log.event("command.accepted", command_id=command_id, document=job.document_name, steps=len(made.steps))
         return Acceptance(answer=Answer.ACCEPTED, run=self._opened(directory, job, made))
 
@@ -179,13 +179,21 @@ class CommandRunner:
             target = None
         if cancel_id is None or target is None:
             return Answer.UNREADABLE
-        if self._commands.cancel_seen(cancel_id):
+        try:
+            seen = self._commands.cancel_seen(cancel_id)
+        except OSError as error:  # the disk is full: better to end the command twice than not at all
+            log.event("cancel.not_stored", level="error", command_id=target, reason=error)
+            seen = False
+        if seen:
             return Answer.DUPLICATE
         command = self._open.get(target)
         log.event("command.cancel", command_id=target, known=command is not None)
         if command is not None:
-            command.directory.mark_cancelled()
             command.cancelled.set()
+            try:
+                command.directory.mark_cancelled()
+            except OSError as error:
+                log.event("cancel.not_stored", level="error", command_id=target, reason=error)
             async with self._changed:
                 self._changed.notify_all()
         return Answer.ACCEPTED

@@ -2,6 +2,7 @@
 parameter values, script text, output or credentials.
 """
 
+import contextlib
 import json
 import re
 import sys
@@ -16,7 +17,8 @@ def event(name: str, /, level: str = "info", **fields: object) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
     parts = [stamp, level, name]
     parts += [f"{key}={_readable(value)}" for key, value in fields.items() if value is not None]
-    print(" ".join(parts), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a log that cannot be written must not end what it tells of
+        print(" ".join(parts), file=sys.stderr, flush=True)
 
 
 def _readable(value: object) -> str:

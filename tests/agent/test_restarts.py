@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,61 @@ async def test_killed_at_any_moment_each_command_runs_once(server: FakeServer, a
     for number, job in enumerate(jobs):  # what is called a success has run
         final = await server.final_reply(job)
         assert str(number) in seen or final.content["documentStatus"] == "Failed"
+
+
+async def test_a_node_whose_disk_takes_no_more_says_so_and_loses_no_result(
+    server: FakeServer, agent: Agent, tmp_path: Path
+) -> None:
+    """The full disk is played by a limit on the size of the agent's files, its log among them."""
+    await agent.online()
+    assert agent.process is not None
+    job = await server.run(agent.instance_id, [*slow(tmp_path), "exit 7"])
+    await exists(tmp_path / "times")
+    before = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    refused = await server.run(agent.instance_id, ["echo never"])
+    await server.until(lambda: len(server.acks) == 2)
+    assert (server.acks[1]["jobId"], server.acks[1]["statusCode"]) == (refused, "51499")
+    assert "the node cannot store the command" in server.acks[1]["errorMessage"]
+    (tmp_path / "go").touch()
+    assert only_step((await server.final_reply(job)).content)["code"] == 7
+
+    resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, before)  # somebody made room
+    again = shell_command(["echo at last"])
+    await server.send(agent.instance_id, again, command_id=refused.split(".")[2])
+    assert only_step((await server.final_reply(refused)).content)["standardOutput"] == "at last\n"
+
+
+async def test_work_of_the_agent_that_was_killed_is_done_again_and_scripts_are_not(
+    server: FakeServer, agent: Agent, tmp_path: Path
+) -> None:
+    """A stand-in for git notes each time it begins."""
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    wait = f"test -e {tmp_path}/go || {{ touch {tmp_path}/began; sleep 306; }}"
+    git.write_text(f'#!/bin/sh\necho began >> {tmp_path}/times\n{wait}\nfor tree; do :; done; mkdir "$tree"\n')
+    git.chmod(0o755)
+    agent.environment["PATH"] = f"{git.parent}:{os.environ['PATH']}"
+    await agent.online()
+    inputs = {"sourceType": "Git", "sourceInfo": {"repository": "https://git.invalid/x"}, "destinationPath": "here"}
+    content = steps_command([{"name": "fetch", "action": "aws:downloadContent", "inputs": inputs}])
+    job = await server.send(agent.instance_id, content)
+    await exists(tmp_path / "began")
+    agent.kill()
+    os.kill(int(agent.file(job, "steps/0/0/lock").read_text()), signal.SIGKILL)
+    await server.until(lambda: not server.is_online(agent.instance_id))
+    assert processes_of(job)  # the work goes on without anybody who would report it
+    (tmp_path / "go").touch()
+    await agent.online()
+    assert only_step((await server.final_reply(job)).content)["status"] == "Success"
+    assert (tmp_path / "times").read_text() == "began\nbegan\n"
+    assert not processes_of(job)
+
+    (tmp_path / "go").unlink()
+    (tmp_path / "began").unlink()
+    job = await server.send(agent.instance_id, content)  # and a cancel ends it with all that it started
+    await exists(tmp_path / "began")
+    await server.cancel(agent.instance_id, job)
+    result = only_step((await server.final_reply(job)).content)
+    assert (result["status"], result["code"]) == ("Cancelled", 137)
+    assert not processes_of(job)

@@ -152,7 +152,7 @@ class ControlChannel:
     async def _command(self, job_id: str, message_id: str, payload: str) -> None:
         acceptance = await self._runner.accept(job_id, payload, "mgs")
         try:
-            await self._acknowledge(job_id, message_id, acceptance.answer)
+            await self._acknowledge(job_id, message_id, acceptance.answer, acceptance.reason)
             if acceptance.run is not None:
                 await self._received(job_id, SEND_TOPIC)
         finally:
@@ -161,10 +161,12 @@ class ControlChannel:
         if acceptance.answer is Answer.UNREADABLE:
             self._runner.refuse(job_id, "mgs", acceptance.reason)
 
-    async def _acknowledge(self, job_id: str, message_id: str, answer: Answer) -> None:
+    async def _acknowledge(self, job_id: str, message_id: str, answer: Answer, reason: str = "") -> None:
         if answer is Answer.IN_HAND:
             return
         code, text = answer.value
+        if answer is Answer.BROKEN and reason:
+            text = reason[:500]
         log.event("job.answered", job_id=job_id, code=code)
         await self._send(
             "agent_job_ack",

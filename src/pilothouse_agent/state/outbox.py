@@ -56,6 +56,7 @@ class Outbox:
         self._waiting: dict[str, _Waiting] = {}
         self._work = asyncio.Event()
         self._ended: dict[str, Callable[[], None]] = {}
+        self._in_memory: dict[str, Reply] = {}
         for path in sorted(root.glob("*.json"), key=lambda entry: entry.stat().st_mtime_ns):
             self._waiting[path.stem] = _Waiting(path.stat().st_mtime_ns // 1_000_000)
 
@@ -64,7 +65,11 @@ class Outbox:
 
         Not synced: what a power failure takes is made again from the command's own files.
         """
-        files.write_json(self._path(reply.reply_id), asdict(reply), durable=False)
+        try:
+            files.write_json(self._path(reply.reply_id), asdict(reply), durable=False)
+        except OSError as error:  # the disk is full: this life of the agent sends it, the next makes it again
+            log.event("reply.not_stored", level="error", reply_id=reply.reply_id, reason=error)
+            self._in_memory[reply.reply_id] = reply
         self._waiting[reply.reply_id] = _Waiting(reply.created_at)
         if ended is not None:
             self._ended[reply.reply_id] = ended
@@ -74,10 +79,14 @@ class Outbox:
         """The server has it."""
         if self._waiting.pop(reply_id, None) is None:
             return
-        self._path(reply_id).unlink(missing_ok=True)
+        self._in_memory.pop(reply_id, None)
         ended = self._ended.pop(reply_id, None)
-        if ended is not None:
-            ended()
+        try:
+            self._path(reply_id).unlink(missing_ok=True)
+            if ended is not None:
+                ended()
+        except OSError as error:  # the next start of the agent sends it once more, with the same id
+            log.event("reply.not_forgotten", level="error", reply_id=reply_id, reason=error)
 
     def all_due(self) -> None:
         """A way to the server has opened: send everything again, at once."""
@@ -106,7 +115,8 @@ class Outbox:
             log.event("reply.dropped", level="error", reply_id=reply_id, reason="not acknowledged for too long")
             self.acknowledged(reply_id)
             return
-        stored = files.read_json(self._path(reply_id))
+        reply = self._in_memory.get(reply_id)
+        stored = asdict(reply) if reply else files.read_json(self._path(reply_id))
         if stored is None:
             log.event("reply.lost", level="error", reply_id=reply_id, reason="its file is missing or cut short")
             self.acknowledged(reply_id)
