@@ -97,6 +97,9 @@ class FakeServer:
     """Content by name, or by name:version."""
     packages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Content and AttachmentsContent, by name or by name:version name."""
+    inventory: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last item of each type."""
+    associations: list[str] = field(default_factory=list)
     objects: Objects = field(default_factory=Objects)
     logs: LogGroups = field(default_factory=LogGroups)
     live: LiveStreams | None = None
@@ -358,6 +361,21 @@ class FakeServer:
         if name not in self.documents or request["DocumentFormat"] != "JSON":
             raise Refused(400, "InvalidDocument", "The specified document does not exist.")
         return {"Name": request["Name"], "Content": self.documents[name], "DocumentFormat": "JSON"}
+
+    async def _op_PutInventory(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
+        if request["InstanceId"] != signer:
+            self._complain("an inventory of another node")
+        for item in request["Items"]:
+            kind = item["TypeName"]
+            if "Content" not in item and self.inventory.get(kind, {}).get("ContentHash") != item["ContentHash"]:
+                raise Refused(400, "ItemContentMismatchException")
+            self.inventory[kind] = {**self.inventory.get(kind, {}), **item}
+        return {}
+
+    async def _op_ListInstanceAssociations(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
+        if request["InstanceId"] != signer:
+            self._complain("associations of another node")
+        return {"Associations": [{"AssociationId": one} for one in self.associations]}
 
     async def _op_GetMessages(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
         def mine() -> list[dict[str, Any]]:

@@ -112,11 +112,25 @@ def _update() -> Plugin:
     return update_agent
 
 
+def _inventory() -> Plugin:
+    from pilothouse_agent.plugins.inventory import software_inventory
+
+    return software_inventory
+
+
+def _associations() -> Plugin:
+    from pilothouse_agent.plugins.refresh_association import refresh_association
+
+    return refresh_association
+
+
 _PLUGINS: Mapping[str, Callable[[], Plugin]] = {
     "aws:runShellScript": _shell_script,
+    "aws:softwareInventory": _inventory,
     "aws:updateAgent": _update,
     "aws:updateSsmAgent": _update,
     "aws:runPowerShellScript": _power_shell_script,
+    "aws:refreshAssociation": _associations,
     "aws:runDocument": _document,
     "aws:configurePackage": _package,
     "aws:downloadContent": _download,

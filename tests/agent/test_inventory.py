@@ -1,0 +1,188 @@
+"""aws:softwareInventory and aws:refreshAssociation on a real agent process, and what the gatherers make of texts."""
+
+import base64
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pilothouse_agent.plugins.inventory.applications import of_dpkg, of_rpm, of_snap
+from pilothouse_agent.plugins.inventory.files import BadFilter, custom, files
+from pilothouse_agent.plugins.inventory.hardware import (
+    detailed_information,
+    network,
+    of_if_inet6,
+    of_lscpu,
+    of_resolv_conf,
+    of_routes,
+)
+from pilothouse_agent.plugins.inventory.services import of_show
+from tests.agent.conftest import Agent
+from tests.agent.fake_server import FakeServer
+from tests.agent.test_run_document import results
+
+DPKG = (
+    "bash\x1fMatthias Klose <doko@debian.org>\x1f5.2.15-2+b7\x1fshells\x1famd64\x1fhttp://example.org/bash\x1f"
+    "GNU Bourne Again SHell\x1finstalled\x1eold\x1fX\x1f1\x1futils\x1fall\x1f\x1fgone\x1fconfig-files\x1e"
+)
+RPM = (
+    "bash\x1fRed Hat, Inc.\x1f5.1.8\x1f9.el9\x1f(none)\x1f1700000000\x1fUnspecified\x1faarch64\x1fhttps://example.org\x1f"
+    "The GNU Bourne \"Again\" shell\nsecond line\x1fbash-5.1.8-9.el9.src.rpm\x1e"
+)  # fmt: skip
+
+
+def inventory(**inputs: str) -> dict[str, Any]:
+    return {"action": "aws:softwareInventory", "inputs": inputs}
+
+
+async def test_inventory_is_sent_and_repeated_without_its_content(
+    server: FakeServer, agent: Agent, tmp_path: Path
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, text in (("dpkg-query", DPKG), ("rpm", RPM)):
+        (tmp_path / name).write_text(text)
+        (programs / name).write_text(f"#!/bin/sh\ncat {tmp_path}/{name}\n")
+        (programs / name).chmod(0o755)
+    agent.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/a.conf").write_text("x" * 10)
+    (tmp_path / "etc/b.txt").write_text("no")
+    (tmp_path / "custom").mkdir()
+    rack = {"TypeName": "Custom:Rack", "SchemaVersion": "1.0", "Content": {"Room": "A", "Shelf": "7"}}
+    (tmp_path / "custom/rack.json").write_text(json.dumps(rack))
+    (tmp_path / "custom/bad.json").write_text(json.dumps({**rack, "TypeName": "AWS:Application"}))
+    asked = inventory(
+        applications="Enabled",
+        awsComponents="Enabled",
+        networkConfig="Enabled",
+        instanceDetailedInformation="Enabled",
+        windowsUpdates="Enabled",
+        files=json.dumps([{"Path": f"{tmp_path}/etc", "Pattern": ["*.conf"], "Recursive": False}]),
+        customInventory="Enabled",
+        customInventoryDirectory=str(tmp_path / "custom"),
+    )
+    await agent.online()
+    seen = await results(server, agent, asked, asked, inventory(applications="Disabled"))
+    assert [step["status"] for step in seen.values()] == ["Success"] * 3
+    assert "collected inventory data has been uploaded" in seen["step0"]["standardOutput"]
+    assert "AWS:Application: 2 entries" in seen["step0"]["standardOutput"]
+    assert "bad.json: TypeName must begin with Custom:" in seen["step0"]["standardError"]
+    assert "there is no inventory data to upload" in seen["step2"]["standardOutput"]
+    first, second = [call.body["Items"] for call in server.calls if call.operation == "PutInventory"]
+    kinds = {item["TypeName"]: item for item in first}
+    assert set(kinds) == {
+        "AWS:Application", "AWS:AWSComponent", "AWS:Network", "AWS:InstanceDetailedInformation", "AWS:File",
+        "Custom:Rack",
+    }  # fmt: skip
+    assert [(one["Name"], one["Architecture"]) for one in kinds["AWS:Application"]["Content"]] == [
+        ("bash", "arm64"), ("bash", "x86_64"),
+    ]  # fmt: skip
+    assert kinds["AWS:File"]["Content"][0]["Name"] == "a.conf"
+    assert kinds["AWS:File"]["Content"][0]["Size"] == "10"
+    assert kinds["Custom:Rack"]["Content"] == [{"Room": "A", "Shelf": "7"}]
+    text = json.dumps(kinds["AWS:File"]["Content"], separators=(",", ":")).encode()
+    assert kinds["AWS:File"]["ContentHash"] == base64.b64encode(hashlib.md5(text).digest()).decode()
+    assert all("Content" not in item for item in second)
+
+    server.inventory.clear()  # the server has forgotten: it is sent in full again
+    seen = await results(server, agent, asked)
+    assert seen["step0"]["status"] == "Success"
+    assert server.inventory["AWS:Application"]["Content"] == kinds["AWS:Application"]["Content"]
+
+
+async def test_an_inventory_that_is_refused_fails_the_step(server: FakeServer, agent: Agent) -> None:
+    await agent.online()
+    seen = await results(
+        server,
+        agent,
+        inventory(files="[{}]"),
+        inventory(files='[{"Path": "/usr", "Pattern": ["*"], "Recursive": true, "DirScanLimit": 3}]'),
+        {"action": "aws:refreshAssociation", "inputs": {}},
+        {"action": "aws:refreshAssociation", "inputs": {"associationIds": ["11111111-1111-1111-1111-111111111111"]}},
+    )
+    assert [step["status"] for step in seen.values()] == ["Failed", "Failed", "Success", "Failed"]
+    assert "needs Path and Pattern" in seen["step0"]["standardError"]
+    assert "Limit Exceeded" in seen["step1"]["standardError"]
+    assert "no associations of this node" in seen["step2"]["standardOutput"]
+    assert "this node has no association 11111111" in seen["step3"]["standardError"]
+    server.associations = ["22222222-2222-2222-2222-222222222222"]
+    seen = await results(server, agent, {"action": "aws:refreshAssociation", "inputs": {}})
+    assert "cannot run associations yet: 22222222" in seen["step0"]["standardError"]
+
+
+def test_packages() -> None:
+    assert of_dpkg(DPKG) == [
+        {
+            "Name": "bash", "Publisher": "Matthias Klose <doko@debian.org>", "Version": "5.2.15-2+b7",
+            "ApplicationType": "shells", "Architecture": "x86_64", "URL": "http://example.org/bash",
+            "Summary": "GNU Bourne Again SHell", "PackageId": "bash_5.2.15-2+b7_amd64.deb",
+        }
+    ]  # fmt: skip
+    assert of_rpm(RPM) == [
+        {
+            "Name": "bash", "Publisher": "Red Hat, Inc.", "Version": "5.1.8", "Release": "9.el9",
+            "InstalledTime": "2023-11-14T22:13:20Z", "ApplicationType": "Unspecified", "Architecture": "arm64",
+            "URL": "https://example.org", "Summary": 'The GNU Bourne "Again" shell',
+            "PackageId": "bash-5.1.8-9.el9.src.rpm",
+        }
+    ]  # fmt: skip
+    heading = "Name  Version    Rev   Tracking  Publisher   Notes\n"
+    assert of_snap(f"{heading}core  16-2.43.3  8689  stable    canonical*  core\nshort line\n") == [
+        {
+            "Name": "core", "Publisher": "canonical*", "Version": "16-2.43.3", "ApplicationType": "admin",
+            "Architecture": "", "PackageId": "pkg:snap/canonical*/core@16-2.43.3",
+        }
+    ]  # fmt: skip
+
+
+@given(st.text(alphabet="a\x1f\x1e\n(no e)1", max_size=120))
+def test_any_text_of_a_package_manager_is_read(text: str) -> None:
+    for entry in [*of_dpkg(text), *of_rpm(text), *of_snap(text)]:
+        assert all(isinstance(value, str) and "\n" not in value for value in entry.values())
+
+
+def test_the_machine() -> None:
+    text = (
+        "Architecture:        x86_64\nCPU(s):              4\nThread(s) per core:  2\nCore(s) per socket:  2\n"
+        "Socket(s):           1\nModel name:          Some(R) CPU @ 2.40GHz\nCPU MHz:             2400.072\n"
+    )
+    assert of_lscpu(text, "6.1.0") == {
+        "CPUModel": "Some(R) CPU @ 2.40GHz", "CPUSpeedMHz": "2400", "CPUs": "4", "CPUSockets": "1", "CPUCores": "2",
+        "CPUHyperThreadEnabled": "true", "OSServicePack": "", "KernelVersion": "6.1.0",
+    }  # fmt: skip
+    routes = (
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        "eth0 00000000 0100A8C0 0003 0 0 0 00000000 0 0 0\neth0 0000A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    )
+    assert of_routes(routes) == {"eth0": "192.168.0.1"}
+    sixes = (
+        "fe80000000000000021122fffe334455 02 40 20 80 eth0\n20010db8000000000000000000000001 02 40 00 80 eth0\n"
+        "00000000000000000000000000000001 01 80 10 80 lo\n"
+    )
+    assert of_if_inet6(sixes) == {"eth0": "2001:db8::1", "lo": "::1"}
+    assert of_resolv_conf("# x\nnameserver 192.0.2.1\nsearch a\nnameserver 2001:db8::53\n") == [
+        "192.0.2.1", "2001:db8::53",
+    ]  # fmt: skip
+    assert all(entry["Name"] != "lo" for entry in network())
+    assert all(entry["KernelVersion"] == os.uname().release for entry in detailed_information())
+    shown = "Id=a.service\nDescription=A thing\nActiveState=active\nType=simple\nUnitFileState=enabled\n\nId=x.socket\n"
+    (service,) = of_show(shown)
+    assert (service["Name"], service["Status"], service["StartType"]) == ("a", "Running", "enabled")
+
+
+def test_files_and_custom_types_keep_their_limits(tmp_path: Path) -> None:
+    for number in range(501):
+        (tmp_path / f"{number}.x").touch()
+    with pytest.raises(BadFilter, match="File Count Limit"):
+        files(json.dumps([{"Path": str(tmp_path), "Pattern": ["*"], "Recursive": False}]))
+    assert len(files(json.dumps([{"Path": str(tmp_path), "Pattern": ["1*.x", "2*.x"]}]))) == 222
+    (tmp_path / "no.json").write_text("{")
+    wide = {str(number): "x" for number in range(51)}
+    (tmp_path / "wide.json").write_text(json.dumps({"TypeName": "Custom:W", "SchemaVersion": "1.0", "Content": wide}))
+    assert custom(tmp_path) == {}
