@@ -21,13 +21,13 @@ from pilothouse_agent.plugins.inventory.hardware import (
     of_resolv_conf,
     of_routes,
 )
-from pilothouse_agent.plugins.inventory.services import of_show
+from pilothouse_agent.plugins.inventory.systemd import of_show
 from tests.agent.conftest import Agent
 from tests.agent.fake_server import FakeServer
 from tests.agent.test_run_document import results
 
 DPKG = (
-    "bash\x1fMatthias Klose <doko@debian.org>\x1f5.2.15-2+b7\x1fshells\x1famd64\x1fhttp://example.org/bash\x1f"
+    "bash\x1fA Maintainer <maintainer@example.org>\x1f5.2.15-2+b7\x1fshells\x1famd64\x1fhttp://example.org/bash\x1f"
     "GNU Bourne Again SHell\x1finstalled\x1eold\x1fX\x1f1\x1futils\x1fall\x1f\x1fgone\x1fconfig-files\x1e"
 )
 RPM = (
@@ -119,7 +119,7 @@ async def test_an_inventory_that_is_refused_fails_the_step(server: FakeServer, a
 def test_packages() -> None:
     assert of_dpkg(DPKG) == [
         {
-            "Name": "bash", "Publisher": "Matthias Klose <doko@debian.org>", "Version": "5.2.15-2+b7",
+            "Name": "bash", "Publisher": "A Maintainer <maintainer@example.org>", "Version": "5.2.15-2+b7",
             "ApplicationType": "shells", "Architecture": "x86_64", "URL": "http://example.org/bash",
             "Summary": "GNU Bourne Again SHell", "PackageId": "bash_5.2.15-2+b7_amd64.deb",
         }

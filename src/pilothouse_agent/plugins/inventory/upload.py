@@ -15,7 +15,7 @@ from pilothouse_agent.plugins.inventory import Entry, Gatherer, is_enabled
 from pilothouse_agent.plugins.inventory.applications import applications, components
 from pilothouse_agent.plugins.inventory.files import BadFilter, custom, files
 from pilothouse_agent.plugins.inventory.hardware import detailed_information, network
-from pilothouse_agent.plugins.inventory.services import services
+from pilothouse_agent.plugins.inventory.systemd import services
 from pilothouse_agent.plugins.supervisor import WorkFailed
 from pilothouse_agent.state import files as state_files
 
