@@ -201,7 +201,7 @@ def test_events_keep_their_limits_and_lose_nothing(parts: list[bytes]) -> None:
     texts: list[str] = []
     offset = 0
     while True:
-        found, taken = events_of(data[offset : offset + 256 * 1024], last=offset + 256 * 1024 >= len(data))
+        found, taken = events_of(data[offset : offset + 48 * 1024], last=offset + 48 * 1024 >= len(data))
         if not found:
             break
         assert len(found) <= MOST_EVENTS
@@ -210,6 +210,6 @@ def test_events_keep_their_limits_and_lose_nothing(parts: list[bytes]) -> None:
         texts += found
         offset += taken
     assert offset == len(data)
-    if all(len(line) < 80_000 for line in data.split(b"\n")):
+    if all(len(line) < 40_000 for line in data.split(b"\n")):
         lines = data.split(b"\n")[: None if data and not data.endswith(b"\n") else -1]
         assert texts == [line.removesuffix(b"\r").decode("utf-8", "replace") or " " for line in lines]

@@ -17,8 +17,8 @@ MOST_OF_EVENT = 262_144
 OVERHEAD = 26
 """Bytes that count for each event besides its text."""
 
-_READ = 256 * 1024
-_LINE = 80 * 1024
+_READ = 48 * 1024
+_LINE = 40 * 1024
 """A longer line becomes several events; a byte may grow to three when it is no text."""
 
 Call = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
