@@ -1,6 +1,7 @@
 """What survives: restarts of the server, of the agent, of neither; replies that nobody acknowledged."""
 
 import asyncio
+import json
 import os
 import random
 import resource
@@ -240,7 +241,14 @@ async def test_killed_at_any_moment_each_command_runs_once(server: FakeServer, a
     jobs: dict[str, dict[str, Any]] = {}
     await agent.online()
     for number in range(12):
-        content = shell_command([f"echo {number} >> {times}", "sleep 0.05"])
+        lines = [f"echo {number} >> {times}", "sleep 0.05"]
+        content = shell_command(lines)
+        if number % 2:  # the same inside another document, and with its output sent elsewhere
+            script = {"name": "script", "action": "aws:runShellScript", "inputs": {"runCommand": lines}}
+            server.documents[f"Inner{number}"] = json.dumps({"schemaVersion": "2.2", "mainSteps": [script]})
+            inputs = {"documentType": "SSMDocument", "documentPath": f"Inner{number}"}
+            content = steps_command([{"name": "outer", "action": "aws:runDocument", "inputs": inputs}])
+            content |= {"OutputS3BucketName": "out", "CloudWatchOutputEnabled": "true"}
         jobs[await server.send(agent.instance_id, content)] = content
         await asyncio.sleep(moments.uniform(0, 0.06))
         agent.kill()

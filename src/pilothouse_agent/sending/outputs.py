@@ -22,6 +22,7 @@ from pilothouse_agent.state.commands import Job
 
 _FOLLOW = 1.0  # seconds between looks at a stream that goes to a log
 _SLOW_FOLLOW = 30.0  # and between looks when the log did not take it
+_LONGEST_PAUSE = 3600.0  # between tries that all fail: a bucket that is not there, say
 _PATIENCE = 300.0  # seconds that another try may take
 _SLOWEST = 512 * 1024  # bytes per second: a longer output gets more time
 
@@ -113,15 +114,19 @@ class Outputs:
             target = load(path.parent)
             if target is not None and target.notes is not None:
                 self._left.add(path.parent)
+        pause = self._settings.output_retry
         while True:
+            before = len(self._left)
             for directory in sorted(self._left):
                 target = load(directory)
                 if target is None or await self._send_all(target, _PATIENCE):
                     self._left.discard(directory)
+            pause = self._settings.output_retry if len(self._left) < before else min(pause * 2, _LONGEST_PAUSE)
             self._work.clear()
             if not self._left:
                 await self._work.wait()
-            await asyncio.sleep(self._settings.output_retry)
+                pause = self._settings.output_retry
+            await asyncio.sleep(pause)
 
 
 class Following:
