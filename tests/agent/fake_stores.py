@@ -15,12 +15,15 @@ class Objects:
     stored: dict[tuple[str, str], bytes] = field(default_factory=dict)
     failures: int = 0
     """So many requests are answered with 503 first."""
+    refused: bool = False
     page: int = 2
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         if self.failures:
             self.failures -= 1
             return 503, "application/xml", b"<Error><Code>SlowDown</Code><Message>Not now.</Message></Error>"
+        if self.refused:
+            return 403, "application/xml", b"<Error><Code>AccessDenied</Code><Message>Not you.</Message></Error>"
         path, _, query = target.partition("?")
         bucket, _, key = unquote(path).lstrip("/").partition("/")
         if method == "PUT":

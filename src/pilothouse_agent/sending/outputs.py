@@ -27,6 +27,10 @@ _PATIENCE = 300.0  # seconds that another try may take
 _SLOWEST = 512 * 1024  # bytes per second: a longer output gets more time
 
 
+class NotTaken(Exception):
+    """The object store did not take an output; the text says why."""
+
+
 class Outputs:
     """All outputs that are under way, or wait for a better time."""
 
@@ -93,9 +97,11 @@ class Outputs:
                 if target.log_group:
                     target = await self._logs.send(target)
                 if target.wants_upload:
-                    await processes.in_child(lambda: self._upload(target))
+                    refusal = await processes.in_child(lambda: self._upload(target))
+                    if refusal:
+                        raise NotTaken(refusal.decode())
                     target = target.changed(uploaded=True)
-        except (ApiError, Unreachable, OSError, processes.ChildFailed, TimeoutError) as error:
+        except (ApiError, Unreachable, OSError, processes.ChildFailed, NotTaken) as error:
             reason = error if str(error) else "it took too long"
             log.event("output.not_sent", level="warning", run=target.directory, reason=reason)
             return False
@@ -103,9 +109,13 @@ class Outputs:
         return True
 
     def _upload(self, target: Target) -> bytes:
+        """In a child: why the object store did not take it, or nothing."""
         from pilothouse_agent.sending.objects import upload
 
-        upload(self._node, target, self._settings.output_limit)
+        try:
+            upload(self._node, target, self._settings.output_limit)
+        except (ApiError, Unreachable, OSError) as error:
+            return str(error).encode() or b"it broke off"
         return b""
 
     async def hold(self) -> None:
