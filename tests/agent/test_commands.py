@@ -284,13 +284,15 @@ async def test_steps_this_agent_cannot_do(server: FakeServer, agent: Agent) -> N
         {"name": "text", "inputs": {"runCommand": "echo not a list"}},
         {"name": "nowhere", "lines": ["true"], "inputs": {"workingDirectory": "/does/not/exist"}},
         {"name": "reboot", "lines": ["exit 194"]},
+        {"name": "zero", "lines": ["true"], "inputs": {"environment": {"X": "a\0b"}}},
+        {"name": "half", "lines": ["echo '\ud800'"], "inputs": {"environment": {"X": "\ud800"}}},
     ]
     job = await server.send(agent.instance_id, steps_command(steps))
     await server.final_reply(job)
     seen = {name: step for reply in server.replies_of(job) for name, step in reply.steps.items()}
     assert {name: step["status"] for name, step in seen.items()} == {
         "modules": "Skipped", "docker": "Failed", "nonsense": "Failed", "text": "Failed", "nowhere": "Failed",
-        "reboot": "Failed",
+        "reboot": "Failed", "zero": "Failed", "half": "Success",
     }  # fmt: skip
     assert "not supported by this agent" in seen["docker"]["standardError"]
     assert "/does/not/exist does not exist" in seen["nowhere"]["standardError"]

@@ -120,6 +120,21 @@ async def test_defaults_values_and_odd_names() -> None:
     assert Plan.from_json(json.loads(json.dumps(planned.to_json()))) == planned
 
 
+@given(st.text(max_size=60))
+async def test_what_reaches_a_script_by_environment_is_no_part_of_it(value: str) -> None:
+    lines = ["echo {{ p }} {{p}}", "{{ p }}", "$SSM_p"]
+    document = steps(
+        {"name": "a", "action": "aws:runShellScript", "inputs": {"runCommand": lines, "workingDirectory": "{{ p }}"}},
+        {"name": "b", "action": "aws:runPowerShellScript", "inputs": {"runCommand": ["echo {{ p }}"]}},
+        parameters={"p": {"type": "String", "interpolationType": "ENV_VAR"}},
+    )
+    planned = await made(document, {"p": value})
+    assert planned.steps[0].runs[0]["runCommand"] == ["echo ${SSM_p} ${SSM_p}", "${SSM_p}", "$SSM_p"]
+    assert planned.steps[0].runs[0]["workingDirectory"] == value
+    assert planned.steps[1].runs[0]["runCommand"] == ["echo ${env:SSM_p}"]
+    assert [step.environment for step in planned.steps] == [{"SSM_p": value}] * 2
+
+
 async def test_lists_of_properties_are_runs_of_one_step() -> None:
     properties = [{"id": "0", "runCommand": ["a"]}, {"id": "1", "runCommand": ["b"]}]
     document = {"schemaVersion": "1.2", "runtimeConfig": {"aws:runShellScript": {"properties": properties}}}

@@ -5,6 +5,7 @@ on where it was. Its steps write to the streams of the outer one.
 """
 
 import asyncio
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -92,6 +93,8 @@ async def _from_server(run: Run, path: str) -> Any:
 
 async def _from_disk(path: Path) -> Any:
     def content() -> bytes:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
         with path.open("rb") as file:
             return file.read(text.MOST_BYTES + 1)
 

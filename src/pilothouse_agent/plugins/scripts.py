@@ -30,12 +30,12 @@ async def _run_script(run: Run, shell: Callable[[Path, str], list[str]]) -> RunR
         stored = await run_to_end(run, lambda: _script(run, shell))
     except Refused as error:
         return refused(f"failed to run commands: {error}")
-    return outcome_of(stored, run, _exit_status)
+    return outcome_of(stored, run, _exit_status, "script")
 
 
 def _shell(directory: Path, text: str) -> list[str]:
     path = directory / "_script.sh"
-    files.write(path, text.encode("utf-8", "surrogateescape"), mode=0o700, durable=False)
+    files.write(path, text.encode("utf-8", "replace"), mode=0o700, durable=False)
     return ["sh", "-c", shlex.quote(str(path))]
 
 
@@ -44,7 +44,7 @@ def _power_shell(directory: Path, text: str) -> list[str]:
     if program is None:
         raise Refused("PowerShell (pwsh) is not installed on this node")
     path = directory / "_script.ps1"
-    files.write(path, _MARK_OF_UTF8 + text.encode("utf-8", "surrogateescape"), mode=0o700, durable=False)
+    files.write(path, _MARK_OF_UTF8 + text.encode("utf-8", "replace"), mode=0o700, durable=False)
     return [program, "-NoLogo", "-NonInteractive", "-File", str(path)]
 
 
@@ -59,10 +59,13 @@ def _script(run: Run, shell: Callable[[Path, str], list[str]]) -> supervisor.Scr
     extra = run.inputs.get("environment") or {}
     if not isinstance(extra, dict):
         raise Refused("environment must be an object of texts")
+    given = _texts({**run.environment, **extra})
+    if any("=" in name or not name or "\0" in name + value for name, value in given.items()):
+        raise Refused("environment holds a name or a value that no environment variable can have")
     return supervisor.Script(
         argv=shell(run.directory, "\n".join([*lines, ""])),
         working_directory=str(directory),
-        environment={**os.environ, **run.environment, **_texts(extra)},
+        environment={**os.environ, **given},
     )
 
 
@@ -73,7 +76,14 @@ def working_directory(run: Run) -> Path:
 
 
 def _texts(values: dict[Any, Any]) -> dict[str, str]:
-    return {str(name): value if isinstance(value, str) else str(value) for name, value in values.items()}
+    """As text that can be encoded: half a surrogate pair becomes a question mark."""
+    return {
+        _clean(str(name)): _clean(value if isinstance(value, str) else str(value)) for name, value in values.items()
+    }
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _exit_status(code: int) -> tuple[str, int, str]:

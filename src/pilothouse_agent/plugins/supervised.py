@@ -37,7 +37,9 @@ def timeout_of(given: object) -> int:
     return seconds if 5 <= seconds <= 172_800 else _DEFAULT_TIMEOUT
 
 
-async def run_to_end(run: Run, prepare: Callable[[], supervisor.Task], *, repeatable: bool = False) -> Stored:
+async def run_to_end(
+    run: Run, prepare: Callable[[], supervisor.Task], *, repeatable: bool = False, cancellable: bool = True
+) -> Stored:
     """The stored result of the run, which is started by what prepare returns unless it was started before.
 
     Raises Refused. A cancelled task (the agent stops) leaves run and supervisor alone.
@@ -48,7 +50,7 @@ async def run_to_end(run: Run, prepare: Callable[[], supervisor.Task], *, repeat
             if not supervisor.may_have_started(run.directory):
                 files.make_private(run.directory)
                 supervisor.start(run.directory, run.streams, prepare(), _limits(run))
-            await _until_over(run)
+            await _until_over(run, cancellable=cancellable)
             stored = files.read_json(run.directory / "result.json")
         if stored is not None:
             return stored
@@ -68,12 +70,16 @@ def _limits(run: Run) -> supervisor.Limits:
     )
 
 
-async def _until_over(run: Run) -> None:
-    """Wait for the supervisor's end; pass a cancel on to it."""
+async def _until_over(run: Run, *, cancellable: bool) -> None:
+    """Wait for the supervisor's end; pass a cancel on to it, but for what must come to its own end."""
     pid = supervisor.find(run.directory)
     if pid is None:
         return
     log.event("script.watched", command_id=run.command_id, run=run.directory.parent.name, supervisor=pid)
+    if not cancellable:
+        await processes.ended(pid)
+        processes.reap(pid)
+        return
     async with asyncio.TaskGroup() as group:
         canceller = group.create_task(_pass_cancel_on(run, pid))
         await processes.ended(pid)
@@ -117,20 +123,22 @@ def refused(reason: object) -> RunResult:
     return RunResult(status="Failed", code=1, started_at=now, ended_at=now, error_note=str(reason))
 
 
-def outcome_of(stored: Stored, run: Run, exited: Callable[[int], tuple[str, int, str]]) -> RunResult:
-    """The result as the server gets it; exited tells status, code and note of an exit code."""
+def outcome_of(
+    stored: Stored, run: Run, exited: Callable[[int], tuple[str, int, str]], what: str = "step"
+) -> RunResult:
+    """The result as the server gets it; exited tells status, code and note of an exit code, what says what ran."""
     outcome, code = stored["outcome"], int(stored["code"])
     status, reported, note = "Failed", code or 1, ""
     if outcome == "exited":
         status, reported, note = exited(code)
     elif outcome == "timed out":
         timeout = timeout_of(run.inputs.get("timeoutSeconds"))
-        status, reported, note = "TimedOut", KILLED, f"the script ran longer than {timeout} seconds and was ended"
+        status, reported, note = "TimedOut", KILLED, f"the {what} ran longer than {timeout} seconds and was ended"
     elif outcome == "cancelled":
-        status, reported, note = "Cancelled", KILLED, "the command was cancelled and the script was ended"
+        status, reported, note = "Cancelled", KILLED, f"the command was cancelled and the {what} was ended"
     elif outcome == "lost":
         note = (
-            "the script was interrupted: the machine restarted or the process that watched it was killed; "
+            f"the {what} was interrupted: the machine restarted or the process that watched it was killed; "
             "it may have run in part and is not repeated"
         )
         if run.cancelled.is_set():

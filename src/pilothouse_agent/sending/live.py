@@ -102,12 +102,14 @@ class LiveOutput:
 
     def acknowledged(self, members: dict[str, Any]) -> None:
         """The server has everything before the offset, or asks to be sent it anew from there."""
-        job_id, step, run, name = (members.get(member) for member in ("jobId", "step", "run", "stream"))
-        stream = self._streams.get((job_id, step, run, name))  # type: ignore[arg-type]
-        offset = members.get("offset")
-        if stream is None or not isinstance(offset, int) or offset < 0:
+        job_id, step, name = (str(members.get(member)) for member in ("jobId", "step", "stream"))
+        run, offset = members.get("run"), members.get("offset")
+        if not isinstance(run, int) or not isinstance(offset, int) or offset < 0:
             return
-        key = (str(job_id), str(step), int(run or 0), str(name))
+        key = (job_id, step, run, name)
+        stream = self._streams.get(key)
+        if stream is None:
+            return
         if members.get("stop") is True or (members.get("end") is True and stream.note is not None):
             del self._streams[key]
             return

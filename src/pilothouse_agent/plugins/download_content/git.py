@@ -21,6 +21,7 @@ from pilothouse_agent.plugins.download_content.secret_values import resolve, ser
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _SCP_STYLE = re.compile(r"(?![-])[A-Za-z0-9._~-]+@(?![-])[A-Za-z0-9._-]+:(?![-]).+\Z")
+_SECRET_IN_URL = re.compile(r"://[^/@\s]+@")
 _SCHEMES = frozenset({"https", "http", "ssh", "git", "file"})
 _HARDENED = {
     "core.hooksPath": "/dev/null",
@@ -154,7 +155,7 @@ def _git(command: list[str], environment: dict[str, str], what: str) -> None:
     )
     if done.returncode == 0:
         return
-    said = done.stderr.decode("utf-8", "replace").strip()[-2_000:]
+    said = _SECRET_IN_URL.sub("://", done.stderr.decode("utf-8", "replace")).strip()[-2_000:]
     if "Host key verification failed" in said:
         said = (
             "Unknown host key. Please add remote host key known_hosts file or set SourceInfo "

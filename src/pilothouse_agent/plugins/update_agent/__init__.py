@@ -34,7 +34,8 @@ class Order:
 async def update_agent(run: Run) -> RunResult:
     """Update, or join an update that this life of the agent came out of."""
     try:
-        stored = await run_to_end(run, lambda: _work(run), repeatable=True)
+        # a cancel does not reach it: between the new agent and the way back nobody may be left alone
+        stored = await run_to_end(run, lambda: _work(run), repeatable=True, cancellable=False)
     except Refused as error:
         return refused(error)
     return outcome_of(stored, run, lambda code: ("Success", 0, "") if code == 0 else ("Failed", 1, ""))
