@@ -105,6 +105,9 @@ class LiveStreams:
     silent: bool = False
     """Take everything and acknowledge nothing."""
     stop: bool = False
+    lose: set[int] = field(default_factory=set)
+    """Numbers of messages that get lost, counted from 1."""
+    messages: int = 0
     came: dict[tuple[str, str, int, str], bytearray] = field(default_factory=dict)
     ended: set[tuple[str, str, int, str]] = field(default_factory=set)
     bytes_received: int = 0
@@ -115,6 +118,9 @@ class LiveStreams:
         return {"version": 1, "chunk": self.chunk, "window": self.window}
 
     def answers(self, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        self.messages += 1
+        if self.messages in self.lose:
+            return
         key = (message["jobId"], message["step"], message["run"], message["stream"])
         data = base64.b64decode(message["data"], validate=True)
         known = self.came.setdefault(key, bytearray())

@@ -164,6 +164,16 @@ async def test_output_goes_on_after_the_connection_and_the_agent_were_lost(
     assert live.wrong == []
 
 
+async def test_what_the_server_missed_is_sent_again(server: FakeServer, agent: Agent) -> None:
+    server.live = LiveStreams(lose={4, 9, 10, 17})
+    await agent.online()
+    job = await server.run(agent.instance_id, ["head -c 20000 /dev/zero | tr '\\0' o"])
+    await server.final_reply(job)
+    await server.until(lambda: server.live is not None and len(server.live.ended) == 2, "the end of both streams", 30)
+    assert server.live.text("stdout") == "o" * 20_000
+    assert server.live.wrong == []
+
+
 async def test_a_server_that_is_silent_gets_no_more_than_its_window_and_one_that_stops_nothing(
     server: FakeServer, agent: Agent
 ) -> None:

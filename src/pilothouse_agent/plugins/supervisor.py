@@ -138,10 +138,10 @@ def start(directory: Path, streams: Path, task: Task, limits: Limits) -> int:
 
     The lock file is durable before anything runs. Raises FileExistsError if the run may have started.
     """
+    (directory / "reserve").write_bytes(os.urandom(_RESERVE))  # no room: then nothing was started
     lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (directory / "reserve").write_bytes(os.urandom(_RESERVE))
         files.sync_directory(directory)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _TAKEN)  # a cancel may come before the child's first line
         try:

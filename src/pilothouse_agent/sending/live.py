@@ -44,6 +44,7 @@ class _Stream:
     greeted: bool = False  # this connection asked where to go on
     welcome: bool = False  # and the server answered
     end_sent: bool = False
+    repeated: int = -1  # the offset from which it was sent anew because the server missed something
     asked: float = field(default_factory=time.monotonic)
 
 
@@ -116,6 +117,11 @@ class LiveOutput:
         if offset > stream.sent or offset < stream.acknowledged or not stream.welcome:
             stream.sent = offset  # it has more than was sent on this channel, or less than it once had
             stream.end_sent = False
+        elif offset == stream.acknowledged < stream.sent and stream.repeated != offset:
+            stream.sent = stream.repeated = (
+                offset  # it missed this one: once more from here, not for every message since
+            )
+            stream.end_sent = False
         stream.acknowledged = offset
         stream.welcome = True
         stream.asked = time.monotonic()
@@ -127,7 +133,7 @@ class LiveOutput:
             self._work.clear()
             try:
                 for key, stream in list(self._streams.items()):
-                    await self._advance(key, stream)
+                    await self._advance_or_give_up(key, stream)
             except Unreachable:
                 self.closed()  # the channel notices by itself, and opens again
             idle = self._send is None or not self._streams
@@ -136,6 +142,13 @@ class LiveOutput:
                     await self._work.wait()
             except TimeoutError:
                 continue
+
+    async def _advance_or_give_up(self, key: Key, stream: _Stream) -> None:
+        try:
+            await self._advance(key, stream)
+        except OSError as error:  # its file went, say: then there is nothing to show
+            log.event("live.given_up", level="warning", job_id=key[0], stream=key[3], reason=error)
+            self._streams.pop(key, None)
 
     async def _advance(self, key: Key, stream: _Stream) -> None:
         """Send as much as the window has room for."""

@@ -83,7 +83,11 @@ class Outputs:
 
     async def _ended(self, target: Target, notes: tuple[str, str]) -> None:
         """Send what is left, for as long as a reply may wait."""
-        target = target.changed(notes=notes)
+        try:
+            target = target.changed(notes=notes)
+        except OSError as error:  # the disk is full: the reply goes out all the same
+            log.event("output.not_sent", level="error", run=target.directory, reason=error)
+            return
         directory = Path(target.directory)
         size = sum(Content(directory / name, self._settings.output_limit, None).length for name in STREAMS)
         if not await self._send_all(target, self._settings.output_patience + size / _SLOWEST):
@@ -101,11 +105,11 @@ class Outputs:
                     if refusal:
                         raise NotTaken(refusal.decode())
                     target = target.changed(uploaded=True)
+            target.done()
         except (ApiError, Unreachable, OSError, processes.ChildFailed, NotTaken) as error:
             reason = error if str(error) else "it took too long"
             log.event("output.not_sent", level="warning", run=target.directory, reason=reason)
             return False
-        target.done()
         return True
 
     def _upload(self, target: Target) -> bytes:
