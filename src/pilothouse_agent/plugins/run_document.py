@@ -7,7 +7,6 @@ on where it was. Its steps write to the streams of the outer one.
 import asyncio
 import errno
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from pilothouse_agent import log, processes
 from pilothouse_agent.documents import text
 from pilothouse_agent.documents.plan import InvalidDocument, Plan, plan
+from pilothouse_agent.documents.reference import request_for
 from pilothouse_agent.link.api import ApiError
 from pilothouse_agent.link.https import Unreachable
 from pilothouse_agent.plugins import Run, RunResult
@@ -24,7 +24,6 @@ from pilothouse_agent.times import now_ms
 
 _MOST_DEPTH = 3
 _PAUSES = (1.0, 2.0, 4.0)  # between tries to reach the server, seconds
-_NAME = re.compile(r"(?P<name>arn:[^/]+/[^:]+|[^:]+)(?::(?P<version>[^:]+))?\Z")
 _CODES = {"Success": 0, "TimedOut": KILLED, "Cancelled": KILLED}
 
 
@@ -71,12 +70,9 @@ async def _prepare(run: Run) -> Plan | None:
 
 
 async def _from_server(run: Run, path: str) -> Any:
-    found = _NAME.match(path)
-    if found is None:
+    request = request_for(path)
+    if request is None:
         raise Refused(f"{path} is no name of a document")
-    request = {"Name": found["name"], "DocumentFormat": "JSON"}
-    if found["version"]:
-        request["DocumentVersion"] = found["version"]
     for pause in (*_PAUSES, None):
         try:
             answer = await run.node.call("GetDocument", request)

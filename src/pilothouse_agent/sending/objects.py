@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pilothouse_agent.link.blocking import Server
 from pilothouse_agent.plugins import Node
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.sending.targets import STREAMS, Content, Target
 
 _KIND = "text/plain"
@@ -11,13 +11,7 @@ _KIND = "text/plain"
 
 def upload(node: Node, target: Target, limit: int) -> None:
     """Both streams, those that are not empty, with the agent's notes. Raises ApiError, Unreachable, OSError."""
-    server = Server(
-        host=node.host,
-        port=node.port,
-        ca_file=node.ca_file,
-        region=node.region,
-        credentials_file=node.credentials_file,
-    )
+    server = server_of(node)
     for name, note in zip(STREAMS, target.notes or ("", ""), strict=True):
         path = Path(target.directory) / name
         content = Content(path, limit, note)

@@ -13,8 +13,8 @@ from typing import Any
 from pilothouse_agent.plugins.configure_package import Order
 from pilothouse_agent.plugins.configure_package.manifest import Chosen, Platform, choose, platform_here
 from pilothouse_agent.plugins.configure_package.repository import Action, Repository, State
-from pilothouse_agent.plugins.download_content.secret_values import server_of
 from pilothouse_agent.plugins.download_content.web import check_url, open_url
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _REBOOT = 194

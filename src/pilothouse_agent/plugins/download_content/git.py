@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from pilothouse_agent.plugins.download_content import Order, is_true, text_of
 from pilothouse_agent.plugins.download_content.checkout import Checkout, checkout_of
 from pilothouse_agent.plugins.download_content.places import Place
-from pilothouse_agent.plugins.download_content.secret_values import resolve, server_of
+from pilothouse_agent.plugins.download_content.secret_values import resolve
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _SCP_STYLE = re.compile(r"(?![-])[A-Za-z0-9._~-]+@(?![-])[A-Za-z0-9._-]+:(?![-]).+\Z")

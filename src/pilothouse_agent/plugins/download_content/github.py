@@ -8,8 +8,9 @@ from urllib.parse import quote
 from pilothouse_agent.plugins.download_content import Order, file_place, text_of
 from pilothouse_agent.plugins.download_content.checkout import Checkout, checkout_of
 from pilothouse_agent.plugins.download_content.places import Parts, Place, parts_of
-from pilothouse_agent.plugins.download_content.secret_values import resolve, server_of
+from pilothouse_agent.plugins.download_content.secret_values import resolve
 from pilothouse_agent.plugins.download_content.web import check_url, open_url
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _MOST_LISTED = 8 * 1024 * 1024

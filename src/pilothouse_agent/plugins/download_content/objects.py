@@ -8,7 +8,7 @@ from pilothouse_agent.link.api import ApiError
 from pilothouse_agent.plugins import Node
 from pilothouse_agent.plugins.download_content import Order, file_place, text_of
 from pilothouse_agent.plugins.download_content.places import Place, parts_of
-from pilothouse_agent.plugins.download_content.secret_values import server_of
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _AMAZON = re.compile(r"(?:(?P<bucket>.+)\.)?s3[.-](?:(?:dualstack\.)?[a-z0-9-]+\.)?amazonaws\.com(?:\.cn)?\Z")

@@ -3,21 +3,9 @@
 import re
 
 from pilothouse_agent.link.blocking import Server
-from pilothouse_agent.plugins import Node
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _REFERENCE = re.compile(r"\{\{\s*ssm-secure:([^\s{}]+)\s*\}\}\Z")
-
-
-def server_of(node: Node) -> Server:
-    """The node's server, for a child of the agent."""
-    return Server(
-        host=node.host,
-        port=node.port,
-        ca_file=node.ca_file,
-        region=node.region,
-        credentials_file=node.credentials_file,
-    )
 
 
 def resolve(server: Server, text: str) -> str:

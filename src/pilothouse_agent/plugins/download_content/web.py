@@ -14,7 +14,8 @@ from pilothouse_agent.link.https import Unreachable
 from pilothouse_agent.plugins import Node
 from pilothouse_agent.plugins.download_content import Order, file_place, is_true, text_of
 from pilothouse_agent.plugins.download_content.places import Place, Unsafe, parts_of
-from pilothouse_agent.plugins.download_content.secret_values import resolve, server_of
+from pilothouse_agent.plugins.download_content.secret_values import resolve
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _METHODS = ("None", "Basic", "Digest")

@@ -10,12 +10,12 @@ from typing import Any
 
 from pilothouse_agent.link.api import ApiError
 from pilothouse_agent.plugins import Run
-from pilothouse_agent.plugins.download_content.secret_values import server_of
 from pilothouse_agent.plugins.inventory import Entry, Gatherer, is_enabled
 from pilothouse_agent.plugins.inventory.applications import applications, components
 from pilothouse_agent.plugins.inventory.files import BadFilter, custom, files
 from pilothouse_agent.plugins.inventory.hardware import detailed_information, network
 from pilothouse_agent.plugins.inventory.systemd import services
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 from pilothouse_agent.state import files as state_files
 

@@ -26,7 +26,7 @@ from pilothouse_agent import AGENT_VERSION, trial
 from pilothouse_agent.link.api import ApiError
 from pilothouse_agent.link.blocking import Server
 from pilothouse_agent.link.https import Unreachable
-from pilothouse_agent.plugins.download_content.secret_values import server_of
+from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
 from pilothouse_agent.plugins.update_agent import Order
 from pilothouse_agent.plugins.update_agent.offer import Offer, fetch, order_of
