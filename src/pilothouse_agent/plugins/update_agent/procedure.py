@@ -27,7 +27,7 @@ from pilothouse_agent.link.api import ApiError
 from pilothouse_agent.link.blocking import Server
 from pilothouse_agent.link.https import Unreachable
 from pilothouse_agent.plugins.server import server_of
-from pilothouse_agent.plugins.supervisor import WorkFailed
+from pilothouse_agent.plugins.supervisor import RUN_MARK, WorkFailed
 from pilothouse_agent.plugins.update_agent import Order
 from pilothouse_agent.plugins.update_agent.offer import Offer, fetch, order_of
 from pilothouse_agent.state import files
@@ -146,10 +146,10 @@ def _try(order: Order, offer: Offer, home: Path) -> int:
         file=sys.stderr,
         flush=True,
     )
+    word = secrets.token_hex(16)
+    trial.begin(home.parent, word)  # first: whoever keeps the agent running may start the old one at once
     os.replace(_old(order.program), order.program)
     files.sync_directory(order.program.parent)
-    word = secrets.token_hex(16)
-    trial.begin(home.parent, word)
     _end_agent(order)
     came = _came_up(order, word)
     trial.end(home.parent)
@@ -204,9 +204,16 @@ def _came_up(order: Order, word: str) -> bool:
 
 def _start(order: Order) -> None:
     log = order.run.node.state / "update" / "agent.log"
+    environment = {name: value for name, value in os.environ.items() if name != RUN_MARK}  # it is no part of this run
     with log.open("ab") as file:
         subprocess.Popen(  # noqa: S603 -- the agent, as it was started before
-            order.argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True, cwd="/"
+            order.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            cwd="/",
+            env=environment,
         )
 
 
