@@ -54,6 +54,7 @@ def test_holds_both_machines_and_all_pythons(single_file: Path) -> None:
         for python in ("311", "312", "313"):
             assert f"{machine}/_cffi_backend.cpython-{python}-{machine}-linux-gnu.so" in names
     assert not [name for name in names if "pilothouse/" in name]
+    assert zipfile.ZipFile(single_file).read("version") == b"0.1.0.0"
 
 
 def test_says_its_version_and_unpacks_once(single_file: Path, home: Path) -> None:
@@ -87,9 +88,15 @@ async def test_registers_and_runs_a_command(single_file: Path, home: Path, serve
     )  # fmt: skip
     try:
         await server.online(instance_id)
-        job = await server.run(instance_id, ["echo from one file"])
+        (home / "inner.yaml").write_text(  # what reads YAML is in the file as well
+            "schemaVersion: '2.2'\nmainSteps:\n"
+            "- {name: say, action: aws:runShellScript, inputs: {runCommand: [echo from one file]}}\n"
+        )
+        inputs = {"documentType": "LocalPath", "documentPath": str(home / "inner.yaml")}
+        step = {"name": "outer", "action": "aws:runDocument", "inputs": inputs}
+        job = await server.send(instance_id, fake_server.steps_command([step]))
         final = await server.final_reply(job)
-        assert final.steps["aws:runShellScript"]["standardOutput"] == "from one file\n"
+        assert final.steps["outer"]["standardOutput"] == "from one file\n"
     finally:
         process.terminate()
         await process.wait()
