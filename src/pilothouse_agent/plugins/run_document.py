@@ -7,6 +7,7 @@ on where it was. Its steps write to the streams of the outer one.
 import asyncio
 import errno
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from pilothouse_agent.times import now_ms
 
 _MOST_DEPTH = 3
 _PAUSES = (1.0, 2.0, 4.0)  # between tries to reach the server, seconds
+_MOST_CPU = 20  # seconds for reading a text: YAML can be made to take very long
 _CODES = {"Success": 0, "TimedOut": KILLED, "Cancelled": KILLED}
 
 
@@ -111,6 +113,7 @@ async def _value(content: Callable[[], bytes], what: str) -> Any:
     """The text as a value. Read in a child: what reads YAML is not to stay in memory. Raises Refused."""
 
     def read() -> bytes:
+        resource.setrlimit(resource.RLIMIT_CPU, (_MOST_CPU, _MOST_CPU))
         try:
             return json.dumps({"value": text.read(content())}).encode()
         except text.Unreadable as error:
