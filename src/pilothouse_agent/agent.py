@@ -119,11 +119,15 @@ async def _show_life(parts: Parts, state: StateDirectory, word: str) -> None:
 
 def _take_lock(state: StateDirectory) -> int:
     lock = os.open(state.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(lock)
-        raise AlreadyRunning(f"Another agent runs with the state directory {state.root}.") from error
+    for last in (False, False, False, True):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as error:
+            if last:
+                os.close(lock)
+                raise AlreadyRunning(f"Another agent runs with the state directory {state.root}.") from error
+            time.sleep(0.1)  # an update that looks whether an agent runs holds it for an instant
     os.ftruncate(lock, 0)
     os.pwrite(lock, b"%d" % os.getpid(), 0)
     return lock

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse_agent.sending.logs import MOST_BYTES, MOST_EVENTS, MOST_OF_EVENT, OVERHEAD, events_of
+from pilothouse_agent.sending.targets import Content
 from tests.agent.conftest import Agent, only_step
 from tests.agent.fake_server import FakeServer, shell_command, steps_command
 from tests.agent.fake_stores import LiveStreams
@@ -230,3 +232,22 @@ def test_events_keep_their_limits_and_lose_nothing(parts: list[bytes]) -> None:
     if all(len(line) < 40_000 for line in data.split(b"\n")):
         lines = data.split(b"\n")[: None if data and not data.endswith(b"\n") else -1]
         assert texts == [line.removesuffix(b"\r").decode("utf-8", "replace") or " " for line in lines]
+
+
+@given(st.binary(max_size=60), st.integers(0, 70), st.none() | st.text(max_size=20), st.integers(1, 30))
+def test_a_stream_is_its_file_and_then_its_note(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, limit: int, note: str | None, size: int
+) -> None:
+    path = tmp_path_factory.mktemp("stream") / "stdout"
+    if data:
+        path.write_bytes(data)
+    kept = data[:limit]
+    gap = "\n" if kept and not kept.endswith(b"\n") else ""
+    whole = kept + (f"{gap}{note}".encode() if note else b"")
+    content = Content(path, limit, note)
+    assert (content.length, content.ended) == (len(whole), note is not None)
+    read = b""
+    while piece := content.read(len(read), size):
+        assert len(piece) <= size
+        read += piece
+    assert read == whole
