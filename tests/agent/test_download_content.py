@@ -1,9 +1,13 @@
 """aws:downloadContent on a real agent process, and the paths it may write to."""
 
 import base64
+import hashlib
+import http.server
 import json
 import os
+import re
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +300,52 @@ def test_options_of_git_are_no_arguments(value: str) -> None:
         assert text
         assert not text.startswith("-")
         assert not any(letter in text for letter in " ~^:?*[\\\n\0")
+
+
+class _Guarded(http.server.BaseHTTPRequestHandler):
+    """Wants digest authentication of me:secret; /moved leads to /file, /out to another scheme."""
+
+    def do_GET(self) -> None:
+        if self.path in ("/moved", "/out"):
+            self.send_response(302)
+            self.send_header("Location", "/file" if self.path == "/moved" else "file:///etc/passwd")
+            self.end_headers()
+            return
+        fields = dict(re.findall(r'(\w+)="?([^",]+)"?', self.headers.get("Authorization", "")))
+
+        def md5(text: str) -> str:
+            return hashlib.md5(text.encode()).hexdigest()
+
+        parts = [md5("me:here:secret"), *(fields.get(name, "") for name in ("nonce", "nc", "cnonce", "qop"))]
+        if fields.get("response") != md5(":".join([*parts, md5(f"GET:{self.path}")])):
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Digest realm="here", nonce="abc", qop="auth", algorithm=MD5')
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"content")
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+async def test_digests_and_redirects(server: FakeServer, agent: Agent) -> None:
+    await agent.online()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Guarded) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{web.server_port}"
+        asked = {"allowInsecureDownload": True, "authMethod": "Digest", "username": "me", "password": "secret"}
+        seen = await results(
+            server,
+            agent,
+            fetching("HTTP", {**asked, "url": f"{url}/moved"}, "got"),
+            {"lines": ["cat got"]},
+            fetching("HTTP", {**asked, "url": f"{url}/moved", "password": "wrong"}),
+            fetching("HTTP", {**asked, "url": f"{url}/out"}),
+        )
+        web.shutdown()
+    steps = list(seen.values())
+    assert (steps[0]["status"], steps[1]["standardOutput"]) == ("Success", "content")
+    assert "401" in failed(steps[2])
+    assert "is not allowed" in failed(steps[3])

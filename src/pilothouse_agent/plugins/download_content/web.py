@@ -40,7 +40,7 @@ def fetch(order: Order) -> None:
         headers["Authorization"] = "Basic " + base64.b64encode(":".join(who).encode()).decode()
     elif method == "Digest":
         known = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        known.add_password(None, url, *who)
+        known.add_password(None, "{0.scheme}://{0.netloc}/".format(urlsplit(url)), *who)  # that server, no other one
         handlers.append(urllib.request.HTTPDigestAuthHandler(known))
     directory, name = file_place(order, _name_in(url))
     with open_url(order.run.node, url, headers, insecure=insecure, handlers=handlers) as content:
