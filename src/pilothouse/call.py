@@ -49,6 +49,8 @@ class House:
     listeners: dict[str, list["Listener"]] = field(default_factory=dict)
     audit: "Audit | None" = None
     """Where calls are recorded; None for those that open the house without serving it."""
+    used_elsewhere: dict[str, list[str]] = field(default_factory=dict)
+    """By request id the ARNs of what a call in work used of another account without naming it, such as keys."""
     taggable: dict[str, "FindResource"] = field(default_factory=dict)
     tags_of: dict[str, "TagsOf"] = field(default_factory=dict)
     policies_on: dict[str, "PoliciesOn"] = field(default_factory=dict)
@@ -66,8 +68,8 @@ class Audit(Protocol):
     async def ready(self) -> None:
         """Return if such calls can be recorded now. Raises ServiceUnavailable, soon."""
 
-    def add(self, tx: Transaction, act: "Act") -> None:
-        """Record a change in the transaction of the change."""
+    async def add(self, tx: Transaction, act: "Act") -> None:
+        """Record a change in the transaction of the change. Raises StorageUnavailable."""
 
     async def keep(self, act: "Act") -> None:
         """Record a read or a refusal by itself, durably before the answer leaves. Raises StorageUnavailable."""
@@ -210,9 +212,9 @@ class Operation:
         return self.audited(request, answer)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Act:
-    """What an audit record is made of."""
+    """What an audit record is made of. Nobody changes it; a frozen one takes longer to make."""
 
     call: Call
     operation: Operation
@@ -224,6 +226,8 @@ class Act:
     error: ApiError | None = None
     resources: Sequence[str] = ()
     """ARNs."""
+    asked: Sequence[str] = ()
+    """Those of them that the request names."""
 
 
 def operation(

@@ -133,9 +133,9 @@ class Journal:
         self._number = 0
         self._descriptor: int | None = None
 
-    async def append(self, lines: Sequence[bytes]) -> None:
-        """Durable on return. Raises OSError; part of the lines may be there then."""
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines))
+    def append(self, lines: Sequence[bytes]) -> "asyncio.Future[None]":
+        """Add lines, each with its end. Done when the lines are durable; ends with OSError where they are not, part of them may be there then."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
 
     async def turn(self) -> list[Path]:
         """Begin a new file with the next line; the files before it, oldest first."""
@@ -153,7 +153,7 @@ class Journal:
             file = self._folder / f"{time.time_ns():020}-{self._name}-{self._number:08}.lines"
             self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
             sync_folder(self._folder)
-        data = memoryview(b"".join(line + b"\n" for line in lines))
+        data = memoryview(b"".join(lines))
         try:
             while data:
                 data = data[os.write(self._descriptor, data) :]

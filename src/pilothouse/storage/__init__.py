@@ -53,6 +53,12 @@ class Transaction(Protocol):
         with one is raised when it runs.
         """
 
+    async def fill(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], /) -> None:
+        """Add many rows in bulk; other work goes on meanwhile. The names are constants of a store.
+
+        Raises Conflict for a taken key.
+        """
+
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         """Run a statement once for each mapping."""
 

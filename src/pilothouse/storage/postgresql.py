@@ -123,6 +123,16 @@ class PostgresqlTransaction:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdigit() else 0
 
+    async def fill(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], /) -> None:
+        if self._waiting:
+            await self.send_waiting()
+        try:
+            await self._connection.copy_records_to_table(
+                table, records=rows, columns=columns, timeout=_STATEMENT_SECONDS
+            )
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
+
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         if self._waiting:
             await self.send_waiting()

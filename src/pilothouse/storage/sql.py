@@ -51,6 +51,13 @@ def numbered(sql: str) -> tuple[str, tuple[str, ...]]:
     return _PARAMETER.sub(put, sql), tuple(order)
 
 
+@lru_cache(maxsize=64)
+def filling(table: str, columns: tuple[str, ...], rows: int) -> str:
+    """The statement that adds so many rows, its values by their places: names are looked for one by one."""
+    one = f"({', '.join('?' * len(columns))})"
+    return f"insert into {table} ({', '.join(columns)}) values {', '.join([one] * rows)}"  # noqa: S608 - constants
+
+
 @lru_cache(maxsize=1024)
 def joined(statements: tuple[str, ...]) -> tuple[str, tuple[tuple[int, str], ...]]:
     """Statements that change rows as one, with `$n`; and for each number the statement's place and the name there."""

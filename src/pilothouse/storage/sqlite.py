@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import structlog
 
 from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
 from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
-from pilothouse.storage.sql import expand, split_statements
+from pilothouse.storage.sql import expand, filling, split_statements
 
 log = structlog.get_logger()
 
@@ -29,6 +30,8 @@ apsw.allow_missing_dict_bindings(False)
 
 _BUSY_MS = 10_000
 """How long another process (a CLI command beside the server) may hold the write lock before we give up."""
+_FILLED_AT_ONCE = 100
+"""Rows to a statement."""
 _TAKEN_KEY = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID}
 
 
@@ -37,9 +40,16 @@ class SqliteTransaction:
 
     serial = True
 
-    def __init__(self, connection: apsw.Connection, columns: dict[str, tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        columns: dict[str, tuple[str, ...]],
+        thread: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """`thread`: where statements run that take long; nothing else uses the connection meanwhile."""
         self._connection = connection
         self._columns = columns
+        self._thread = thread
         self._begun = True
         self.actions: list[Callable[[], None]] = []
 
@@ -87,6 +97,25 @@ class SqliteTransaction:
             self._connection.execute(sql, bound)
         except apsw.Error as error:
             raise _translated(error) from error
+
+    async def fill(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], /) -> None:
+        """On the thread that commits, which has nothing to do before this turn ends."""
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._fill, table, tuple(columns), rows)
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])  # the turn must not end before
+            raise
+        except apsw.Error as error:
+            raise _translated(error) from error
+
+    def _fill(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Many rows to a statement: SQLite runs without Python's lock, which each statement takes and gives back."""
+        whole = len(rows) - len(rows) % _FILLED_AT_ONCE
+        for start in range(0, whole, _FILLED_AT_ONCE):
+            together = list(chain.from_iterable(rows[start : start + _FILLED_AT_ONCE]))
+            self._connection.execute(filling(table, columns, _FILLED_AT_ONCE), together)
+        self._connection.executemany(filling(table, columns, 1), rows[whole:])
 
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
         try:
@@ -217,7 +246,7 @@ class SqliteDatabase:
         await self._turn.acquire()
         try:
             group = self._group or await self._open_group()
-            transaction = SqliteTransaction(self._writer, self._columns)
+            transaction = SqliteTransaction(self._writer, self._columns, self._thread)
             self._writer.execute("savepoint turn")
         except BaseException:
             self._turn.release()

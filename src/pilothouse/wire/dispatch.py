@@ -133,6 +133,8 @@ class Dispatch:
             internal = await self._refusal_kept(way, InternalServerError())
             code, response = internal.code, way.protocol.error(internal, way.request_id, way.model)
         self._record(way, code, perf_counter() - began)
+        if self._house.used_elsewhere:
+            self._house.used_elsewhere.pop(way.request_id, None)
         response.signed = way.principal is not None and way.principal.kind != "anonymous"
         return response
 
@@ -265,7 +267,7 @@ class Dispatch:
             answer = await operation.handler(call, shape)
             body = way.protocol.body(model, answer)
             if audit is not None:
-                audit.add(tx, _act(way, answer=answer))
+                await audit.add(tx, _act(way, answer=answer))
             if key is not None:
                 replays.keep(key, body, call.clock.millis())
         return body
@@ -319,6 +321,10 @@ def _not_here(way: _Way) -> ApiError:
 def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = None) -> Act:
     assert way.call is not None
     assert way.operation is not None
+    asked = way.about or []
+    resources = _resources(asked, list(dict.fromkeys(_arns(answer or {}))))
+    if elsewhere := way.call.house.used_elsewhere.get(way.request_id):
+        resources = list(dict.fromkeys([*resources, *elsewhere]))
     return Act(
         call=way.call,
         operation=way.operation,
@@ -326,7 +332,8 @@ def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = Non
         request=way.shape,
         answer=answer,
         error=error,
-        resources=_resources(way.about or [], list(dict.fromkeys(_arns(answer or {})))),
+        resources=resources,
+        asked=asked or resources,
     )
 
 
@@ -348,7 +355,7 @@ async def _about(call: Call, operation: Operation, request: Shape | None) -> lis
         return []
 
 
-_ARNS = frozenset({"ARN", "Arn", "KeyId", "PolicyArn", "RoleArn"})
+_ARNS = frozenset({"ARN", "Arn", "KeyId", "PolicyArn", "RoleArn", "SourceKeyId"})
 
 
 def _arns(answer: Shape) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -30,8 +30,7 @@ class InvalidEventCategoryException(ApiError):
     """A category that is not kept here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
+class Record(msgspec.Struct, kw_only=True):
     """One record of the trail. `body` is the CloudTrail event; the other fields are what it is looked up by."""
 
     event_id: str
@@ -44,15 +43,17 @@ class Record:
     access_key_id: str
     read_only: int
     names: str
-    """JSON list of the canonical names of the resources, which are looked up in a table of their own."""
+    """JSON list of the canonical names of the resources, which are looked up in a table of their own, and of their
+    types behind a slash, with which no canonical name begins."""
     body: str
     mac: bytes = b""
     seq: int | None = None
     link: bytes | None = None
 
     def sealed(self, key: bytes) -> "Record":
-        """With its MAC, over every field but those of the chain."""
-        return replace(self, mac=mac_of(key, self))
+        """Itself, with its MAC over every field but those of the chain."""
+        self.mac = mac_of(key, self)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,12 @@ class Chain:
         return hmac.digest(key, b"chain" + msgspec.msgpack.encode(said), "sha256")
 
 
+_packed = msgspec.msgpack.Encoder().encode
+
+
 def mac_of(key: bytes, record: Record) -> bytes:
     """The MAC that the record must have."""
-    fields = [
+    fields = (
         record.event_id,
         record.account_id,
         record.region,
@@ -85,8 +89,8 @@ def mac_of(key: bytes, record: Record) -> bytes:
         record.read_only,
         record.names,
         record.body,
-    ]
-    return hmac.digest(key, b"record" + msgspec.msgpack.encode(fields), "sha256")
+    )
+    return hmac.digest(key, b"record" + _packed(fields), "sha256")
 
 
 def link_of(key: bytes, before: bytes, seq: int, mac: bytes) -> bytes:

@@ -1,7 +1,9 @@
 """What a record says of a call, in the form of CloudTrail's events."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +17,7 @@ EVENT_VERSION: Final = "1.11"
 _MOST_BYTES: Final = 64 << 10
 """Of requestParameters and responseElements; larger ones are left out, as CloudTrail does above a limit."""
 _MOST_TEXT: Final = 1000
-_NO_TYPE: Final = "AWS::Pilothouse::Resource"
+NO_TYPE: Final = "AWS::Pilothouse::Resource"
 _TYPES: Final = {
     ("ssm", "parameter"): "AWS::SSM::Parameter",
     ("ssm", "document"): "AWS::SSM::Document",
@@ -31,55 +33,105 @@ _TYPES: Final = {
     ("iam", "policy"): "AWS::IAM::ManagedPolicy",
     ("iam", "instance-profile"): "AWS::IAM::InstanceProfile",
 }
-RESOURCE_TYPES: Final = frozenset(_TYPES.values()) | {_NO_TYPE}
+_ACCOUNT: Final = re.compile(r"\d{12}")
+_json: Final = msgspec.json.Encoder().encode
+RESOURCE_TYPES: Final = frozenset(_TYPES.values()) | {NO_TYPE}
 
 
-def record_of(act: Act, event_id: str) -> Record:
-    """The record of a call that was answered or refused, not yet sealed."""
+def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> Record:
+    """The record of a call that was answered or refused, not yet sealed.
+
+    `owner`: the record is for another account, which owns something that the call was about. It sees what is its own,
+    and of the caller the account. `shared` is the id that the records of all accounts have in common.
+    """
     call, operation = act.call, act.operation
+    who = call.principal
+    host = call.headers.get("host", "") if call.secure else ""
+    begins, goes_on, ends, read_only = _frame(
+        operation.service, operation.name, operation.writes, call.region, call.source_ip, call.user_agent[:_MOST_TEXT],
+        host[:_MOST_TEXT], owner or call.account_id, who.kind, who.account_id, who.arn, who.user_id, who.access_key_id,
+        who.name, who.role_arn,
+    )  # fmt: skip
+    arns = tuple(act.resources)
+    told = True
+    if owner:
+        arns, told = _of_owner(arns, owner), bool(act.asked) and all(_owner(arn) == owner for arn in act.asked)
+    resources, names = _resources(arns, call.account_id)
     hidden: set[str] = set()
-    source = f"{operation.service}.amazonaws.com"
-    event: dict[str, Any] = {
-        "eventVersion": EVENT_VERSION,
-        "userIdentity": identity_of(call.principal),
-        "eventTime": _time(act.at),
-        "eventSource": source,
-        "eventName": operation.name,
-        "awsRegion": call.region,
-        "sourceIPAddress": call.source_ip,
-        "userAgent": call.user_agent[:_MOST_TEXT],
-        "requestParameters": None if act.request is None else _fitting(shown(act.request, hidden)),
-        "responseElements": None,
-    }
-    if operation.writes and act.answer:
-        event["responseElements"] = _fitting(shown(act.answer, set()))
+    parameters = answer = b"null"
+    if act.request is not None and told:
+        parameters = _fitting(shown(act.request, hidden))
+    if operation.writes and act.answer and told:
+        answer = _fitting(shown(act.answer, set()))
+    error = b""
     if act.error is not None:
-        event["errorCode"] = act.error.code
-        event["errorMessage"] = _message(act, hidden)
-    event |= {
-        "requestID": call.request_id,
-        "eventID": event_id,
-        "readOnly": not operation.writes,
-        "resources": [_resource(arn, call.account_id) for arn in act.resources],
-        "eventType": "AwsApiCall",
-        "managementEvent": True,
-        "recipientAccountId": call.account_id,
-        "eventCategory": "Management",
-    }
-    if call.secure and call.headers.get("host"):
-        event["tlsDetails"] = {"clientProvidedHostHeader": call.headers["host"][:_MOST_TEXT]}
+        error = b',"errorCode":%s,"errorMessage":%s' % (_json(act.error.code), _json(_message(act, hidden)))
+    body = b"".join(
+        (begins, _time(act.at // 1000), goes_on, parameters, b',"responseElements":', answer, error, b',"requestID":"',
+         call.request_id.encode(), b'","eventID":"', event_id.encode(), read_only, resources,
+         b',"sharedEventID":"%s"' % shared.encode() if shared else b"", ends)
+    )  # fmt: skip
     return Record(
         event_id=event_id,
-        account_id=call.account_id,
+        account_id=owner or call.account_id,
         region=call.region,
         at=act.at,
-        event_source=source,
+        event_source=f"{operation.service}.amazonaws.com",
         event_name=operation.name,
-        username=username_of(call.principal),
-        access_key_id=call.principal.access_key_id,
+        username="" if owner else username_of(who),
+        access_key_id="" if owner else who.access_key_id,
         read_only=int(not operation.writes),
-        names=_text(names_of(act.resources)),
-        body=_text(event),
+        names=names,
+        body=body.decode(),
+    )
+
+
+def owners_of(act: Act) -> list[str]:
+    """The other accounts that own something that the call was about."""
+    own = act.call.account_id
+    for arn in act.resources:
+        if own not in arn:
+            break
+    else:
+        return []  # as nearly always
+    owners = dict.fromkeys(_owner(arn) for arn in act.resources)
+    return [each for each in owners if each != own and _ACCOUNT.fullmatch(each)]
+
+
+@lru_cache(maxsize=2048)
+def _frame(
+    service: str, name: str, writes: bool, region: str, source_ip: str, user_agent: str, host: str, recipient: str,
+    kind: str, account_id: str, arn: str, user_id: str, access_key_id: str, user_name: str, role_arn: str,
+) -> tuple[bytes, bytes, bytes, bytes]:  # fmt: skip
+    """What the records of a caller's calls have in common: up to the time, up to requestParameters, behind the
+    resources; and what stands between the event's id and the resources."""
+    if kind == "anonymous":
+        identity: dict[str, Any] = {"type": "Unknown"}
+    elif recipient != account_id:
+        identity = {"type": "AWSAccount", "principalId": user_id, "accountId": account_id}
+    else:
+        identity = _identity(kind, account_id, arn, user_id, access_key_id, user_name, role_arn)
+    head = _json({"eventVersion": EVENT_VERSION, "userIdentity": identity})
+    told = {
+        "eventSource": f"{service}.amazonaws.com",
+        "eventName": name,
+        "awsRegion": region,
+        "sourceIPAddress": source_ip,
+        "userAgent": user_agent,
+    }
+    tail: dict[str, Any] = {
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "recipientAccountId": recipient,
+        "eventCategory": "Management",
+    }
+    if host:
+        tail["tlsDetails"] = {"clientProvidedHostHeader": host}
+    return (
+        head[:-1] + b',"eventTime":"',
+        b'",' + _json(told)[1:-1] + b',"requestParameters":',
+        b"," + _json(tail)[1:],
+        b'","readOnly":%s,"resources":' % (b"false" if writes else b"true"),
     )
 
 
@@ -90,7 +142,7 @@ def record_of_operator(
     event = {
         "eventVersion": EVENT_VERSION,
         "userIdentity": {"type": "Operator", "userName": operator},
-        "eventTime": _time(at),
+        "eventTime": _time(at // 1000).decode(),
         "eventSource": "pilothouse",
         "eventName": name,
         "awsRegion": region,
@@ -114,31 +166,31 @@ def record_of_operator(
         access_key_id="",
         read_only=0,
         names="[]",
-        body=_text(event),
+        body=_json(event).decode(),
     )
 
 
-def identity_of(principal: Principal) -> dict[str, Any]:
+def _identity(
+    kind: str, account_id: str, arn: str, user_id: str, access_key_id: str, name: str, role_arn: str
+) -> dict[str, Any]:
     """`userIdentity` of a record."""
-    if principal.kind == "anonymous":
-        return {"type": "Unknown"}
     said: dict[str, Any] = {
-        "type": {"root": "Root", "user": "IAMUser"}.get(principal.kind, "AssumedRole"),
-        "principalId": principal.user_id,
-        "arn": principal.arn,
-        "accountId": principal.account_id,
-        "accessKeyId": principal.access_key_id,
+        "type": {"root": "Root", "user": "IAMUser"}.get(kind, "AssumedRole"),
+        "principalId": user_id,
+        "arn": arn,
+        "accountId": account_id,
+        "accessKeyId": access_key_id,
     }
-    if principal.kind == "user":
-        said["userName"] = principal.name
-    elif principal.role_arn:
+    if kind == "user":
+        said["userName"] = name
+    elif role_arn:
         said["sessionContext"] = {
             "sessionIssuer": {
                 "type": "Role",
-                "principalId": principal.user_id.partition(":")[0],
-                "arn": principal.role_arn,
-                "accountId": principal.role_arn.split(":")[4],
-                "userName": principal.role_arn.rpartition("/")[2],
+                "principalId": user_id.partition(":")[0],
+                "arn": role_arn,
+                "accountId": role_arn.split(":")[4],
+                "userName": role_arn.rpartition("/")[2],
             }
         }
     return said
@@ -159,25 +211,41 @@ def _message(act: Act, hidden: set[str]) -> str:
     return HIDDEN if quotes(message, hidden) else message[:_MOST_TEXT]
 
 
+@lru_cache(maxsize=4096)
+def _resources(arns: tuple[str, ...], account_id: str) -> tuple[bytes, str]:
+    """`resources` of a record, and what it is looked up by: a JSON list of names, and of types behind a slash."""
+    found = [_resource(arn, account_id) for arn in arns]
+    types = dict.fromkeys(f"/{each['type']}" for each in found)
+    return _json(found), _json([*names_of(arns), *types]).decode()
+
+
+def _of_owner(arns: Sequence[str], owner: str) -> tuple[str, ...]:
+    return tuple(arn for arn in arns if _owner(arn) == owner)
+
+
+def _owner(arn: str) -> str:
+    """The account in an ARN; empty where there is none."""
+    parts = arn.split(":", 5)
+    return parts[4] if len(parts) == 6 else ""
+
+
 def _resource(arn: str, account_id: str) -> dict[str, str]:
     parts = arn.split(":", 5)
     if len(parts) < 6:
-        return {"ARN": arn, "accountId": account_id, "type": _NO_TYPE}
+        return {"ARN": arn, "accountId": account_id, "type": NO_TYPE}
     kind = parts[5].partition("/")[0].partition(":")[0]
     return {
         "ARN": arn,
         "accountId": parts[4] or account_id,
-        "type": _TYPES.get((parts[2], kind), _NO_TYPE),
+        "type": _TYPES.get((parts[2], kind), NO_TYPE),
     }
 
 
-def _fitting(members: Any) -> Any:
-    return members if len(msgspec.json.encode(members)) <= _MOST_BYTES else {"omitted": True}
+def _fitting(members: Any) -> bytes:
+    text = _json(members)
+    return text if len(text) <= _MOST_BYTES else b'{"omitted":true}'
 
 
-def _text(value: Mapping[str, Any] | Sequence[str]) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _time(millis: int) -> str:
-    return datetime.fromtimestamp(millis // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+@lru_cache(maxsize=64)
+def _time(seconds: int) -> bytes:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()

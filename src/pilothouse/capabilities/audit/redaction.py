@@ -6,8 +6,11 @@ called, also one that does not exist yet, its value is replaced: a new member th
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from types import NoneType
 from typing import Any, Final
 
+_PLAIN: Final = (bool, int, float, NoneType)
 HIDDEN: Final = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 SHOWN: Final = frozenset(
@@ -211,7 +214,12 @@ WHOLE: Final = frozenset(
 def shown(value: Any, hidden: set[str], *, name: str = "", whole: bool = False) -> Any:
     """The value as it may stand in a record, with member names as CloudTrail writes them. `hidden` takes the texts that
     were replaced."""
-    if isinstance(value, bool | int | float) or value is None:
+    if isinstance(value, str):
+        if whole or name in SHOWN:
+            return value
+        hidden.add(value)
+        return HIDDEN
+    if isinstance(value, _PLAIN):
         return value
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -223,8 +231,6 @@ def shown(value: Any, hidden: set[str], *, name: str = "", whole: bool = False) 
         return {_lower(key): shown(part, hidden, name=key, whole=key in WHOLE) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [shown(part, hidden, name=name, whole=whole) for part in value]
-    if isinstance(value, str) and (whole or name in SHOWN):
-        return value
     return _replaced(value, hidden)
 
 
@@ -249,5 +255,6 @@ def _replaced(value: Any, hidden: set[str]) -> str:
     return HIDDEN
 
 
+@lru_cache(maxsize=4096)
 def _lower(name: str) -> str:
     return name[:1].lower() + name[1:]

@@ -2,20 +2,22 @@
 
 import hmac
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain as chained
+from operator import attrgetter
 
 import msgspec
 
 from pilothouse.capabilities.audit.model import Chain, Record
 from pilothouse.storage import Row, Transaction
 
-_INSERT = """insert into audit_record
-  (event_id, account_id, region, at, event_source, event_name, username, access_key_id, read_only, names, body, mac)
-  values (:event_id, :account_id, :region, :at, :event_source, :event_name, :username, :access_key_id, :read_only,
-    :names, :body, :mac)
-  on conflict (event_id) do nothing"""
-_INSERT_NAME = """insert into audit_name (account_id, region, name, at, event_id)
-  values (:account_id, :region, :name, :at, :event_id)
-  on conflict (account_id, region, name, at, event_id) do nothing"""
+_FIELDS = (
+    "event_id", "account_id", "region", "at", "event_source", "event_name", "username", "access_key_id", "read_only",
+    "names", "body", "mac", "seq", "link",
+)  # fmt: skip
+_NAME_FIELDS = ("account_id", "region", "name", "at", "event_id")
+_values_of = attrgetter(*_FIELDS)
+_list_of_texts = msgspec.json.Decoder(list[str]).decode
 _COLUMNS = """event_id, account_id, region, at, event_source, event_name, username, access_key_id, read_only, names,
   body, mac, seq, link"""
 
@@ -24,18 +26,34 @@ class ChainBroken(Exception):
     """The row that says where the trail begins and ends was altered."""
 
 
+@lru_cache(maxsize=64)
+def _insert(table: str, fields: tuple[str, ...], rows: int) -> tuple[str, tuple[str, ...]]:
+    """The statement that adds so many rows, and the names of its values in their order."""
+    names = [[f"{field}_{row}" for field in fields] for row in range(rows)]
+    values = ", ".join(f"({', '.join(f':{name}' for name in one)})" for one in names)
+    sql = f"insert into {table} ({', '.join(fields)}) values {values}"  # noqa: S608 - constants
+    return sql, tuple(name for one in names for name in one)
+
+
 def add(tx: Transaction, record: Record) -> None:
     """Write a record with the transaction that it is about."""
-    tx.later(_INSERT, **_values(record))
-    for name in _names(record):
-        tx.later(_INSERT_NAME, **name)
+    sql, names = _insert("audit_record", _FIELDS, 1)
+    tx.later(sql, **dict(zip(names, _values_of(record), strict=True)))
+    if rows := _names(record):
+        sql, names = _insert("audit_name", _NAME_FIELDS, len(rows))
+        tx.later(sql, **dict(zip(names, chained.from_iterable(rows), strict=True)))
 
 
 async def add_all(tx: Transaction, records: Sequence[Record]) -> None:
-    """Write many. One that is there already stays: its writer did not hear that it was written."""
-    await tx.many(_INSERT, [_values(each) for each in records])
-    if names := [name for each in records for name in _names(each)]:
-        await tx.many(_INSERT_NAME, names)
+    """Write many, in bulk and beside other work. Raises Conflict if one is there already."""
+    await tx.fill("audit_record", _FIELDS, [_values_of(each) for each in records])
+    await tx.fill("audit_name", _NAME_FIELDS, [row for each in records for row in _names(each)])
+
+
+async def present(tx: Transaction, event_ids: Sequence[str]) -> set[str]:
+    """Those of the event ids that there are records of."""
+    rows = await tx.rows("select event_id from audit_record where event_id in (:event_ids)", event_ids=list(event_ids))
+    return {row["event_id"] for row in rows}
 
 
 async def key(tx: Transaction) -> bytes | None:
@@ -236,29 +254,10 @@ async def release(tx: Transaction, holder: str) -> None:
     await tx.execute("update audit_sink set held_until = 0 where holder = :holder", holder=holder)
 
 
-def _values(record: Record) -> dict[str, object]:
-    return {
-        "event_id": record.event_id,
-        "account_id": record.account_id,
-        "region": record.region,
-        "at": record.at,
-        "event_source": record.event_source,
-        "event_name": record.event_name,
-        "username": record.username,
-        "access_key_id": record.access_key_id,
-        "read_only": record.read_only,
-        "names": record.names,
-        "body": record.body,
-        "mac": record.mac,
-    }
-
-
-def _names(record: Record) -> list[dict[str, object]]:
+def _names(record: Record) -> list[tuple[object, ...]]:
     return [
-        {"account_id": record.account_id, "region": record.region, "name": name, "at": record.at,
-         "event_id": record.event_id}
-        for name in msgspec.json.decode(record.names)
-    ]  # fmt: skip
+        (record.account_id, record.region, name, record.at, record.event_id) for name in _list_of_texts(record.names)
+    ]
 
 
 def _record(row: Row) -> Record:

@@ -7,7 +7,7 @@ all before it (`sealing`), so that from then on none can be changed, put in, or 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,12 +15,12 @@ import structlog
 
 from pilothouse.call import Act, House
 from pilothouse.capabilities.audit import store
-from pilothouse.capabilities.audit.model import Record
-from pilothouse.capabilities.audit.recording import record_of, record_of_operator
+from pilothouse.capabilities.audit.model import Chain, Record, link_of
+from pilothouse.capabilities.audit.recording import owners_of, record_of, record_of_operator
 from pilothouse.capabilities.audit.sinks import Delivery, sink_of
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.runtime.appending import Journal
-from pilothouse.storage import StorageUnavailable, Transaction
+from pilothouse.storage import Conflict, StorageUnavailable, Transaction
 
 log = structlog.get_logger()
 
@@ -31,7 +31,7 @@ JOURNAL = "audit-journal"
 SEALED = Sealed(table="audit_key", keys=("one",), column="sealed", context=lambda row: f"audit:key:{row['one']}")
 _CONTEXT = "audit:key:1"
 _KEY_BYTES = 32
-_BATCH = 500
+_BATCH = 200
 
 
 class Trail:
@@ -41,9 +41,12 @@ class Trail:
         self._house = house
         self.key = key
         self.delivery = delivery
+        self.committed: dict[str, str] = {}
+        """Account ids by the event ids of changes that this process committed, to be linked soon."""
         self._journal = Journal(house.settings.data / JOURNAL, house.ids.uuid()[:8])
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
-        self._turn = asyncio.Lock()
+        self._writing = False
         self._taking_up = asyncio.Lock()
         self._journaled = True
         """Whether there may be something in the journal; a former server may have left it."""
@@ -54,12 +57,15 @@ class Trail:
         if self.delivery is not None:
             await self.delivery.ready()
 
-    def add(self, tx: Transaction, act: Act) -> None:
-        """Write the record of a change in the transaction of the change."""
+    async def add(self, tx: Transaction, act: Act) -> None:
+        """Write the record of a change in the transaction of the change.
+
+        Where transactions come one after another it is linked there as well; elsewhere they would wait for each other.
+        Raises StorageUnavailable.
+        """
         if not act.call.account_id:
             return
-        store.add(tx, self._record(act))
-        tx.after_commit(self._wake)
+        await self._add(tx, self._records(act))
 
     async def keep(self, act: Act) -> None:
         """Write a record by itself; it is durable on return. Records that come together are written together.
@@ -68,11 +74,11 @@ class Trail:
         """
         if not act.call.account_id:
             return
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((_line(self._record(act)), kept))
-        async with self._turn:
-            if not kept.done():
-                await self._keep_waiting(kept)
+        kept = self._loop.create_future()
+        self._waiting.append((_lines(self._records(act)), kept))
+        if not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._write)  # with those of the other calls of this turn
         await kept
 
     async def take_up(self) -> None:
@@ -92,35 +98,74 @@ class Trail:
         """Let go of the journal."""
         self._journal.close()
 
+    async def _add(self, tx: Transaction, records: Sequence[Record]) -> None:
+        linked = tx.serial and await put_in_chain(tx, self.key, records)
+        for record in records:
+            store.add(tx, record)
+        if linked:
+            tx.after_commit(self._wake)
+        else:
+            tx.after_commit(lambda: self._committed(records))
+
     async def _take_up(self, file: Path) -> None:
-        records = _records(file)
+        records = _read(file)
         for start in range(0, len(records), _BATCH):
-            async with self._house.database.transaction() as tx:
-                await store.add_all(tx, records[start : start + _BATCH])
+            batch = records[start : start + _BATCH]
+            try:
+                await self._add_all(batch)
+            except Conflict:  # its writer did not hear that it was committed, or could not remove the file
+                await self._add_all(batch, known=True)
         _remove(file)
         self._wake()
 
-    async def _keep_waiting(self, own: asyncio.Future[None]) -> None:
-        """One for all: who comes first writes what waits. If its caller leaves meanwhile, the next one does."""
-        batch, self._waiting = self._waiting, []
-        try:
-            self._journaled = True
-            await self._journal.append([line for line, _ in batch])
-        except asyncio.CancelledError:
-            self._waiting[:0] = [each for each in batch if each[1] is not own]
-            raise
-        except OSError as error:
-            failed = StorageUnavailable(f"the audit journal cannot be written: {error.strerror}")
-            for _, kept in batch:
-                if not kept.done():
-                    kept.set_exception(failed)
-        else:
-            for _, kept in batch:
-                if not kept.done():
-                    kept.set_result(None)
+    async def _add_all(self, records: Sequence[Record], *, known: bool = False) -> None:
+        async with self._house.database.transaction() as tx:
+            await tx.lock("audit", "chain")
+            if known:
+                there = await store.present(tx, [each.event_id for each in records])
+                records = [each for each in records if each.event_id not in there]
+            await put_in_chain(tx, self.key, records)
+            await store.add_all(tx, records)
 
-    def _record(self, act: Act) -> Record:
-        return record_of(act, self._event_id(act.at)).sealed(self.key)
+    def _write(self) -> None:
+        """Give what waits to the journal, all at once. What comes meanwhile is written afterwards."""
+        batch, self._waiting = self._waiting, []
+        self._journaled = True
+        try:
+            work = self._journal.append([lines for lines, _ in batch])
+        except RuntimeError as error:  # it is closed: the server stops
+            self._written(batch, error)
+        else:
+            work.add_done_callback(lambda done: self._written(batch, done.exception()))
+
+    def _written(self, batch: Sequence[tuple[bytes, asyncio.Future[None]]], error: BaseException | None) -> None:
+        failed = None
+        if error is not None:
+            why = error.strerror if isinstance(error, OSError) else error
+            failed = StorageUnavailable(f"the audit journal cannot be written: {why}")
+        for _, kept in batch:
+            if kept.done():  # its caller left
+                continue
+            if failed is None:
+                kept.set_result(None)
+            else:
+                kept.set_exception(failed)
+        if self._waiting:
+            self._write()
+        else:
+            self._writing = False
+
+    def _records(self, act: Act) -> list[Record]:
+        """One for the caller's account, and for each other account of which something was used. Of a refusal the others
+        hear nothing: strangers could fill their trails."""
+        event_id = self._event_id(act.at)
+        others = owners_of(act) if act.error is None else ()
+        if not others:
+            return [record_of(act, event_id).sealed(self.key)]
+        shared = self._house.ids.uuid()
+        records = [record_of(act, event_id, shared=shared)]
+        records += [record_of(act, self._event_id(act.at), owner=each, shared=shared) for each in others]
+        return [each.sealed(self.key) for each in records]
 
     def _event_id(self, at: int) -> str:
         """Ids of one process follow the time (UUID version 7), so that the newest stand together in every index."""
@@ -128,29 +173,66 @@ class Trail:
         random = self._house.ids.uuid()
         return f"{at >> 16:08x}-{at & 0xFFFF:04x}-7{self._count:03x}{random[18:]}"
 
+    def _committed(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.committed[record.event_id] = record.account_id
+        self._wake()
+
     def _wake(self) -> None:
         self._house.bus.wake_here(WRITTEN, "")
 
 
+async def put_in_chain(tx: Transaction, key: bytes, records: Sequence[Record]) -> bool:
+    """Give the records the next places of the chain, before they are written; the caller holds the chain's lock.
+
+    False if the chain is broken: they are written without, for a record is worth more than its place.
+    """
+    if not records:
+        return True
+    try:
+        chain = await store.chain(tx, key)
+    except store.ChainBroken:
+        return False
+    seq, before = chain.last_seq, chain.last_link
+    for record in records:
+        seq += 1
+        before = link_of(key, before, seq, record.mac)
+        record.seq, record.link = seq, before
+    await store.put_chain(tx, key, Chain(chain.first_seq, chain.first_link, seq, before))
+    return True
+
+
+def _lines(records: Sequence[Record]) -> bytes:
+    """Of the journal: what is looked up by, as a JSON list, a tab, the event, and the end of the line."""
+    return b"".join([_line(each) for each in records])
+
+
 def _line(record: Record) -> bytes:
-    said = [
+    said = (
         record.event_id, record.account_id, record.region, record.at, record.event_source, record.event_name,
-        record.username, record.access_key_id, record.read_only, record.names, record.body, record.mac,
-    ]  # fmt: skip
-    return msgspec.json.encode(said)
+        record.username, record.access_key_id, record.read_only, record.names, record.mac,
+    )  # fmt: skip
+    return b"%s\t%s\n" % (_json(said), record.body.encode())  # neither JSON holds a tab or the end of a line itself
 
 
-def _records(file: Path) -> list[Record]:
+def _read(file: Path) -> list[Record]:
     """What a file of the journal holds. A torn end was never acknowledged; anything else that is damaged is told."""
     whole, _, _ = file.read_bytes().rpartition(b"\n")
     found = []
     for line in whole.split(b"\n") if whole else ():
+        said, _, body = line.partition(b"\t")
         try:
-            said = msgspec.json.decode(line, type=_Line)
-        except msgspec.MsgspecError:
+            event_id, account_id, region, at, source, name, username, key_id, read_only, names, mac = _line_of(said)
+            text = body.decode()
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             log.error("audit.journal_damaged", file=str(file))
             continue
-        found.append(Record(**msgspec.structs.asdict(said)))
+        found.append(
+            Record(
+                event_id=event_id, account_id=account_id, region=region, at=at, event_source=source, event_name=name,
+                username=username, access_key_id=key_id, read_only=read_only, names=names, body=text, mac=mac,
+            )
+        )  # fmt: skip
     return found
 
 
@@ -158,19 +240,8 @@ def _remove(file: Path) -> None:
     file.unlink()
 
 
-class _Line(msgspec.Struct, array_like=True):
-    event_id: str
-    account_id: str
-    region: str
-    at: int
-    event_source: str
-    event_name: str
-    username: str
-    access_key_id: str
-    read_only: int
-    names: str
-    body: str
-    mac: bytes
+_json = msgspec.json.Encoder().encode
+_line_of = msgspec.json.Decoder(tuple[str, str, str, int, str, str, str, str, int, str, bytes]).decode
 
 
 async def operator_acted(house: House, operator: str, account_id: str, name: str, said: Mapping[str, str]) -> None:
