@@ -56,6 +56,11 @@ class House:
     policies_on: dict[str, "PoliciesOn"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
 
+    def note_use(self, request_id: str, account_id: str, owner: str, arn: str) -> None:
+        """A call of `account_id` uses something; if another account owns it, that one's trail says so too."""
+        if owner != account_id and request_id:
+            self.used_elsewhere.setdefault(request_id, []).append(arn)
+
     async def tell(self, tx: Transaction, event: str, **facts: Any) -> None:
         """Tell the capabilities that listen for the event, inside the transaction that made it true."""
         for listener in self.listeners.get(event, ()):

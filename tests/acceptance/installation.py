@@ -89,6 +89,7 @@ class Installation:
         self._options = options
         self._agents: list[AgentProcess] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self._known: dict[tuple[str, ...], dict[str, str]] = {}
 
     @property
     def url(self) -> str:
@@ -141,11 +142,17 @@ class Installation:
         values: dict[str, str] = json.loads(text)
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "AWS_PAGER": "", **values}
 
+    def known(self, *options: str) -> dict[str, str]:
+        """The same, asked for once: each asking is a process, and stands in the trail."""
+        if options not in self._known:
+            self._known[options] = self.environment(*options)
+        return self._known[options]
+
     def cli(self, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         """The unmodified aws CLI."""
         return subprocess.run(
             [BIN / "aws", *words, "--output", "json"],
-            env=self.environment(*options), capture_output=True, text=True, timeout=120, check=False,
+            env=self.known(*options), capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
 
     def aws(self, *words: str, options: tuple[str, ...] = ()) -> Any:
@@ -156,7 +163,7 @@ class Installation:
 
     def boto(self, service: str, *, values: dict[str, str] | None = None, **config: Any) -> Any:
         """A boto3 client over a real connection; `values`: those of `environment`, if they are known already."""
-        values = values or self.environment()
+        values = values or self.known()
         return boto3.client(
             service,
             region_name=values["AWS_REGION"],

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pilothouse.app import StartFailed, opened_house
-from pilothouse.capabilities import access, audit
+from pilothouse.capabilities import access
 from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, operator, settings_of
 from pilothouse.crypto.master_key import MasterKeyUnusable
 
@@ -72,17 +72,10 @@ def _show(made: access.AccountKey, output: str) -> None:
 
 async def _create(directory: Path, name: str) -> access.AccountKey:
     async with opened_house(settings_of(directory), create=False) as house:
-        made = await access.create_account(house, name)
-        said = {"accountName": name, "accessKeyId": made.access_key_id}
-        await audit.operator_acted(house, operator(), made.account_id, "CreateAccount", said)
-        return made
+        return await access.create_account(house, name, operator=operator())
 
 
 async def _rotate_root(directory: Path, account: str) -> access.AccountKey:
     settings = settings_of(directory)
     async with opened_house(settings, create=False) as house:
-        made = await access.rotate_root(house, master_key(settings), directory, account)
-        await audit.operator_acted(
-            house, operator(), made.account_id, "RotateRoot", {"accessKeyId": made.access_key_id}
-        )
-        return made
+        return await access.rotate_root(house, master_key(settings), directory, account, operator=operator())

@@ -3,14 +3,19 @@
 import asyncio
 import json
 import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
+from pilothouse.app import StartFailed, opened_house
+from pilothouse.capabilities import access, audit
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, operator, settings_of
 from pilothouse.crypto.master_key import MasterKeyUnusable
+from pilothouse.crypto.vault import SealBroken
 from pilothouse.runtime.listening import client_url, read_listening
+from pilothouse.runtime.settings import Settings
+from pilothouse.storage import StorageUnavailable
 
 
 def env(
@@ -24,11 +29,9 @@ def env(
     directory = existing_data(data)
     settings = settings_of(directory)
     try:
-        root = asyncio.run(access.read_root(master_key(settings), directory))
-    except (MasterKeyUnusable, OSError) as error:
+        root = asyncio.run(_read(directory, settings))
+    except (MasterKeyUnusable, OSError, StartFailed, StorageUnavailable, SealBroken) as error:
         raise Failed(str(error)) from error
-    if root is None:
-        raise Failed(f"{directory / 'root.sealed'} does not open with this master key; is it another installation's?")
     listening = read_listening(directory) or {"http": settings.http, "https": settings.https}
     values = {
         "AWS_ENDPOINT_URL": client_url("https" if https else "http", listening["https" if https else "http"]),
@@ -40,6 +43,19 @@ def env(
     if https:
         values["AWS_CA_BUNDLE"] = str(directory / "ca.pem")
     typer.echo(json.dumps(values, indent=2) if output == "json" else _shell(values))
+
+
+async def _read(directory: Path, settings: Settings) -> access.AccountKey:
+    """The root key; it is recorded who reads it before it is shown."""
+    root = await access.read_root(master_key(settings), directory)
+    if root is None:
+        raise Failed(f"{directory / 'root.sealed'} does not open with this master key; is it another installation's?")
+    async with opened_house(settings, create=False) as house:
+        await audit.key_of(house)
+        async with house.database.transaction() as tx:
+            said = {"accessKeyId": root.access_key_id}
+            await audit.operator_acted(house, tx, operator(), root.account_id, "GetRootKey", said, reads=True)
+    return root
 
 
 def _shell(values: dict[str, Any]) -> str:

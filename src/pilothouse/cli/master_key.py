@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,22 +12,25 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from pilothouse.app import StartFailed, opened_ring, sealed_in_the_house
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.app import StartFailed, opened_around, opened_ring, sealed_in_the_house
+from pilothouse.capabilities import access, audit
+from pilothouse.cli.shared import DataOption, Failed, existing_data, operator, settings_of
 from pilothouse.crypto import rotation
 from pilothouse.crypto.following import one_change
 from pilothouse.crypto.master_key import FILE, MasterKey, MasterKeyUnusable, find_master, new_key_of_environment
 from pilothouse.crypto.resealing import lying_below, lying_under, reseal
 from pilothouse.crypto.ring import SETTLED_MS, WAS_MASTER_KEY, Ring, add_version, state_of
+from pilothouse.crypto.vault import SealBroken
 from pilothouse.runtime.ids import Ids
-from pilothouse.runtime.settings import SettingsInvalid, write_master_key
-from pilothouse.storage import StorageUnavailable
+from pilothouse.runtime.settings import Settings, SettingsInvalid, write_master_key
+from pilothouse.storage import StorageUnavailable, Transaction
 
 app = typer.Typer(no_args_is_help=True, help="The keys that everything is sealed under.")
 
 OutputOption = Annotated[str, typer.Option(help="text or json.")]
 Work = Callable[[Ring, Path], Any]
 _LOCK_SECONDS = 3
+_FAULTS = (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, SealBroken, rotation.CannotRetire)
 
 
 @app.callback()
@@ -38,7 +41,7 @@ def master_key() -> None:
 @app.command("status")
 def status(data: DataOption = None, output: OutputOption = "text") -> None:
     """Where the master key is, the root keys, and how many values lie under each."""
-    _say(_run(data, output, _status), output)
+    _say(_run(data, output, _status, act=None), output)
 
 
 @app.command("rotate")
@@ -66,13 +69,14 @@ def rotate(
             return {"MasterKey": ring.master.name, "Fingerprint": ring.master.fingerprint}
         return await _change(ring, directory, to, keep_old=keep_old)
 
-    _say(_run(data, output, work), output)
+    act = "CreateRootKey" if root_key else "FinishMasterKeyChange" if finish else "ChangeMasterKey"
+    _say(_run(data, output, work, act=act, said={"to": to, "keepOld": keep_old}), output)
 
 
 @app.command("reseal")
 def reseal_all(data: DataOption = None, output: OutputOption = "text") -> None:
     """Seal anew, under the newest root key, what lies under older ones. Waits until all servers hold it."""
-    _say(_run(data, output, lambda ring, directory: _reseal(ring, shown=output == "text")), output)
+    _say(_run(data, output, lambda ring, directory: _reseal(ring, shown=output == "text"), act="Reseal"), output)
 
 
 @app.command("rewrap")
@@ -82,7 +86,7 @@ def rewrap(data: DataOption = None, output: OutputOption = "text") -> None:
     async def work(ring: Ring, directory: Path) -> dict[str, Any]:
         return {"Rewrapped": await rotation.rewrap(ring)}
 
-    _say(_run(data, output, work), output)
+    _say(_run(data, output, work, act="RewrapRootKeys"), output)
 
 
 @app.command("retire")
@@ -99,17 +103,20 @@ def retire(
     async def work(ring: Ring, directory: Path) -> dict[str, Any]:
         return {"RootKey": version, "Removed": await rotation.retire(ring, sealed_in_the_house(), version, now=now)}
 
-    _say(_run(data, output, work), output)
+    _say(_run(data, output, work, act="RetireRootKey", said={"version": version, "now": now}), output)
 
 
-def _run(data: Path | None, output: str, work: Work) -> dict[str, Any]:
+def _run(
+    data: Path | None, output: str, work: Work, *, act: str | None, said: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the work finds; it is recorded as `act` in the transaction of its first change."""
     if output not in {"text", "json"}:
         raise Failed(f"--output {output}: use text or json")
     directory = existing_data(data)
     try:
         with _held(directory):
-            found: dict[str, Any] = asyncio.run(_worked(directory, work))
-    except (StartFailed, MasterKeyUnusable, SettingsInvalid, StorageUnavailable, rotation.CannotRetire) as error:
+            found: dict[str, Any] = asyncio.run(_worked(directory, work, act, said or {}))
+    except _FAULTS as error:
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(
@@ -132,16 +139,24 @@ def _held(data: Path) -> Iterator[None]:
         yield
 
 
-async def _worked(directory: Path, work: Work) -> dict[str, Any]:
-    async with _ring(directory) as ring:
+async def _worked(directory: Path, work: Work, act: str | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    settings = settings_of(directory)
+    async with opened_ring(settings, create=False) as ring:
+        if act is not None:
+            await _record_change(settings, ring, act, said)
         found: dict[str, Any] = await work(ring, directory)
         return found
 
 
-@asynccontextmanager
-async def _ring(directory: Path) -> AsyncIterator[Ring]:
-    async with opened_ring(settings_of(directory), create=False) as ring:
-        yield ring
+async def _record_change(settings: Settings, ring: Ring, act: str, said: Mapping[str, Any]) -> None:
+    """Have the next transaction that is kept say in the trail of the first account what is done."""
+    house = await opened_around(settings, ring)
+    await audit.key_of(house)
+
+    async def record(tx: Transaction) -> None:
+        await audit.operator_acted(house, tx, operator(), await access.first_account(tx), act, said)
+
+    ring.database = audit.Recording(ring.database, record)
 
 
 async def _status(ring: Ring, directory: Path) -> dict[str, Any]:

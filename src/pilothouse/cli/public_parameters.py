@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,12 @@ import typer
 import yaml
 
 from pilothouse.app import StartFailed, opened_house
-from pilothouse.capabilities import parameters
+from pilothouse.call import House
+from pilothouse.capabilities import access, audit, parameters
 from pilothouse.cli import global_infrastructure as infrastructure
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.cli.shared import DataOption, Failed, existing_data, operator, settings_of
 from pilothouse.errors import ValidationException
+from pilothouse.storage import Transaction
 
 app = typer.Typer(no_args_is_help=True, help="Public parameters: /aws/service/..., readable by every account and node.")
 
@@ -21,6 +24,8 @@ RegionOption = Annotated[str | None, typer.Option(help="One region only; without
 _BEGINNING = "/aws/service/"
 _MEMBERS = {"Value", "Type", "DataType", "Description"}
 _BY = "arn:aws:iam::aws:root"
+_NAMES_RECORDED = 100
+"""Of the names of one command so many stand in its record."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -151,7 +156,7 @@ def _run(work: Any) -> Any:
 
 
 async def _load(data: Path, region: str | None, entries: list[parameters.PublicParameter]) -> int:
-    async with opened_house(settings_of(data), create=False) as house, house.database.transaction() as tx:
+    async with _recorded(data, "LoadPublicParameters", region, names=[each.name for each in entries]) as (house, tx):
         return await parameters.load_public(tx, region, entries, at=house.clock.millis(), by=_BY)
 
 
@@ -161,5 +166,18 @@ async def _list(data: Path, region: str | None) -> list[parameters.PublicValue]:
 
 
 async def _remove(data: Path, region: str | None, name: str) -> int:
-    async with opened_house(settings_of(data), create=False) as house, house.database.transaction() as tx:
+    async with _recorded(data, "RemovePublicParameters", region, names=[name]) as (_, tx):
         return await parameters.remove_public(tx, region, name)
+
+
+@asynccontextmanager
+async def _recorded(
+    data: Path, act: str, region: str | None, names: list[str]
+) -> AsyncIterator[tuple[House, Transaction]]:
+    """A transaction that says in the trail of the first account who changes what."""
+    said = {"region": region, "names": names[:_NAMES_RECORDED], "count": len(names)}
+    async with opened_house(settings_of(data), create=False) as house:
+        await audit.key_of(house)
+        async with house.database.transaction() as tx:
+            yield house, tx
+            await audit.operator_acted(house, tx, operator(), await access.first_account(tx), act, said)

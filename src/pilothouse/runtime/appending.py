@@ -134,7 +134,10 @@ class Journal:
         self._descriptor: int | None = None
 
     def append(self, lines: Sequence[bytes]) -> "asyncio.Future[None]":
-        """Add lines, each with its end. Done when the lines are durable; ends with OSError where they are not, part of them may be there then."""
+        """Add lines, each with its end; done when they are durable.
+
+        It ends with OSError where they are not; part of them may be there then. Raises RuntimeError once it is closed.
+        """
         return asyncio.get_running_loop().run_in_executor(self._thread, self._append, lines)
 
     async def turn(self) -> list[Path]:

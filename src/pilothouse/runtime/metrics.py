@@ -66,6 +66,9 @@ REQUESTS_REFUSED = Counter(
 )
 THROTTLED = Counter("pilothouse_throttled_total", "Calls answered with `Rate exceeded`, by the limit.", ["limit"])
 OPEN_CONNECTIONS = Gauge("pilothouse_connections", "Connections that are open on this process.")
+REGISTRATION_REFUSALS = Counter(
+    "pilothouse_registration_refusals_total", "Registrations of nodes that were refused.", ["reason"]
+)
 CHANNELS = Gauge("pilothouse_control_channels", "Control channels of nodes that are open on this process.")
 JOB_FAILURES = Counter("pilothouse_job_failures_total", "Runs of background jobs that failed.", ["job"])
 

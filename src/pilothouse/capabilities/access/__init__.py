@@ -48,6 +48,7 @@ from pilothouse.capabilities.access.store import (
     AccessStore,
     create_account,
     ensure_root,
+    first_account,
     read_root,
     rotate_root,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "arn_of_role",
     "create_account",
     "ensure_root",
+    "first_account",
     "make_node_role",
     "pass_to_nodes",
     "read_root",

@@ -20,7 +20,11 @@ _NOT_YET: Final = ("ProvidedContexts", "MinimumSessionTokenSize")
 _MOST_TAGS: Final = 50
 
 
-@operation("sts", "AssumeRole", asks_itself=True, audited=True)
+def _named(call: Call, request: Shape) -> list[str]:
+    return [request["RoleArn"]]
+
+
+@operation("sts", "AssumeRole", resources=_named, asks_itself=True, audited=True)
 async def assume_role(call: Call, request: Shape) -> Shape:
     """Credentials of a session of the role.
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pilothouse.call import House
+from pilothouse.capabilities import audit
 from pilothouse.capabilities.access.model import (
     ROLE_ID,
     AccountExists,
@@ -123,21 +124,28 @@ class AccessStore:
         return made
 
 
-async def create_account(house: House, name: str) -> AccountKey:
-    """A new account with a root key, shown this once. Raises AccountExists."""
+async def create_account(house: House, name: str, *, operator: str = "") -> AccountKey:
+    """A new account with a root key, shown this once; recorded if an operator makes it. Raises AccountExists."""
+    if operator:
+        await audit.key_of(house)
     async with house.database.transaction() as tx:
         store = AccessStore(tx)
         account_id = house.ids.account_id()
         if not await store.add_account(account_id, name, house.clock.millis()):
             raise AccountExists(f"an account named {name!r} exists already")
-        return await store.add_root_key(house, account_id)
+        made = await store.add_root_key(house, account_id)
+        if operator:
+            said = {"accountName": name, "accessKeyId": made.access_key_id}
+            await audit.operator_acted(house, tx, operator, account_id, "CreateAccount", said)
+    return made
 
 
-async def rotate_root(house: House, master: MasterKey, data: Path, asked: str) -> AccountKey:
+async def rotate_root(house: House, master: MasterKey, data: Path, asked: str, *, operator: str) -> AccountKey:
     """A new root key in the place of all that the account has; `asked` is its id or name, empty for the first account.
 
     The key of the first account is kept for `pilothouse env`. Raises NoSuchAccount, MasterKeyUnusable.
     """
+    await audit.key_of(house)
     async with house.database.transaction() as tx:
         store = AccessStore(tx)
         first = await store.first_account()
@@ -146,9 +154,17 @@ async def rotate_root(house: House, master: MasterKey, data: Path, asked: str) -
             raise NoSuchAccount(f"there is no account {asked!r}")
         await store.remove_root_keys(account_id)
         made = await store.add_root_key(house, account_id)
+        said = {"accessKeyId": made.access_key_id}
+        await audit.operator_acted(house, tx, operator, account_id, "RotateRoot", said)
     if account_id == first:  # if this is cut off, the next start finds the kept key gone and makes another
         await _keep_root(made, master, data)
     return made
+
+
+async def first_account(tx: Transaction) -> str:
+    """The account whose trail holds what concerns the whole installation."""
+    found = await AccessStore(tx).first_account()
+    return found or ""
 
 
 async def _keep_root(made: AccountKey, master: MasterKey, data: Path) -> None:

@@ -12,16 +12,18 @@ from pilothouse.capabilities.audit import operations, sealing, store
 from pilothouse.capabilities.audit.model import Record
 from pilothouse.capabilities.audit.sealing import keep_sealed, keep_taken_up, trail_of
 from pilothouse.capabilities.audit.sinks import line_of
-from pilothouse.capabilities.audit.trail import SEALED, kept_key, opened_trail, operator_acted
+from pilothouse.capabilities.audit.trail import SEALED, Recording, kept_key, key_of, opened_trail, operator_acted
 from pilothouse.capabilities.audit.verifying import Report, verify
 from pilothouse.storage import Transaction
 
 __all__ = [
     "CAPABILITY",
     "Record",
+    "Recording",
     "Report",
     "exported",
     "kept_key",
+    "key_of",
     "line_of",
     "opened_trail",
     "operator_acted",

@@ -1,7 +1,7 @@
 """What a record says of a call, in the form of CloudTrail's events."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
@@ -14,6 +14,7 @@ from pilothouse.capabilities.audit.redaction import HIDDEN, quotes, shown
 from pilothouse.identity.principals import Principal
 
 EVENT_VERSION: Final = "1.11"
+INVOKED_BY: Final = "pilothouse command line"
 _MOST_BYTES: Final = 64 << 10
 """Of requestParameters and responseElements; larger ones are left out, as CloudTrail does above a limit."""
 _MOST_TEXT: Final = 1000
@@ -94,8 +95,24 @@ def owners_of(act: Act) -> list[str]:
             break
     else:
         return []  # as nearly always
-    owners = dict.fromkeys(_owner(arn) for arn in act.resources)
+    used = act.resources
+    if len(act.asked) > 1:  # who names many things may have got none of another account's
+        got = set(_arns_in(act.answer))
+        used = [arn for arn in act.resources if arn not in act.asked or arn in got]
+    owners = dict.fromkeys(_owner(arn) for arn in used)
     return [each for each in owners if each != own and _ACCOUNT.fullmatch(each)]
+
+
+def _arns_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.startswith("arn:"):
+            yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _arns_in(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _arns_in(part)
 
 
 @lru_cache(maxsize=2048)
@@ -136,12 +153,22 @@ def _frame(
 
 
 def record_of_operator(
-    at: int, event_id: str, operator: str, account_id: str, region: str, name: str, said: Any
+    at: int, event_id: str, operator: str, account_id: str, region: str, name: str, said: Any, *, reads: bool = False
 ) -> Record:
-    """The record of a command that was given on the server's machine. `said` holds no secret."""
+    """The record of a command that was given on the server's machine, where nobody's policies are asked.
+
+    `operator`: the user's name on that machine. `said` holds no secret.
+    """
     event = {
         "eventVersion": EVENT_VERSION,
-        "userIdentity": {"type": "Operator", "userName": operator},
+        "userIdentity": {
+            "type": "Root",
+            "principalId": account_id,
+            "arn": f"arn:aws:iam::{account_id}:root",
+            "accountId": account_id,
+            "userName": operator,
+            "invokedBy": INVOKED_BY,
+        },
         "eventTime": _time(at // 1000).decode(),
         "eventSource": "pilothouse",
         "eventName": name,
@@ -149,7 +176,7 @@ def record_of_operator(
         "requestParameters": said,
         "responseElements": None,
         "eventID": event_id,
-        "readOnly": False,
+        "readOnly": reads,
         "eventType": "PilothouseCommand",
         "managementEvent": True,
         "recipientAccountId": account_id,
@@ -164,7 +191,7 @@ def record_of_operator(
         event_name=name,
         username=operator,
         access_key_id="",
-        read_only=0,
+        read_only=int(reads),
         names="[]",
         body=_json(event).decode(),
     )

@@ -7,8 +7,10 @@ all before it (`sealing`), so that from then on none can be changed, put in, or 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -20,7 +22,7 @@ from pilothouse.capabilities.audit.recording import owners_of, record_of, record
 from pilothouse.capabilities.audit.sinks import Delivery, sink_of
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.runtime.appending import Journal
-from pilothouse.storage import Conflict, StorageUnavailable, Transaction
+from pilothouse.storage import Conflict, Database, Migrations, StorageUnavailable, Transaction
 
 log = structlog.get_logger()
 
@@ -244,13 +246,63 @@ _json = msgspec.json.Encoder().encode
 _line_of = msgspec.json.Decoder(tuple[str, str, str, int, str, str, str, str, int, str, bytes]).decode
 
 
-async def operator_acted(house: House, operator: str, account_id: str, name: str, said: Mapping[str, str]) -> None:
-    """Record a command that was given on the server's machine. Raises StorageUnavailable, SealBroken."""
-    key = await key_of(house)
+async def operator_acted(
+    house: House,
+    tx: Transaction,
+    operator: str,
+    account_id: str,
+    name: str,
+    said: Mapping[str, Any],
+    *,
+    reads: bool = False,
+) -> None:
+    """Record in `tx` a command that was given on the server's machine; `said` holds no secret.
+
+    The key of the trail is there: `key_of` was asked before the transaction. Raises SealBroken.
+    """
+    sealed = await store.key(tx)
+    assert sealed is not None, "key_of comes before the transaction"
+    key = await house.vault.opened(sealed, _CONTEXT)
     at, event_id, region = house.clock.millis(), house.ids.uuid(), house.settings.region
-    record = record_of_operator(at, event_id, operator, account_id, region, name, said)
-    async with house.database.transaction() as tx:
-        store.add(tx, record.sealed(key))
+    record = record_of_operator(at, event_id, operator, account_id, region, name, said, reads=reads).sealed(key)
+    if tx.serial:
+        await put_in_chain(tx, key, [record])
+    store.add(tx, record)
+
+
+class Recording:
+    """A database whose first transaction that is kept records an act as well: whatever makes it, and in one with it."""
+
+    def __init__(self, database: Database, record: Callable[[Transaction], Awaitable[None]]) -> None:
+        self._database = database
+        self._record = record
+        self._recorded = False
+        self.engine = database.engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """As the database's own."""
+        async with self._database.transaction() as tx:
+            yield tx
+            if not self._recorded:
+                await self._record(tx)
+        self._recorded = True
+
+    def reading(self) -> AbstractAsyncContextManager[Transaction]:
+        """As the database's own."""
+        return self._database.reading()
+
+    async def migrate(self, migrations: Sequence[Migrations]) -> None:
+        """As the database's own."""
+        await self._database.migrate(migrations)
+
+    async def migrated(self, capability: str) -> int:
+        """As the database's own."""
+        return await self._database.migrated(capability)
+
+    async def close(self) -> None:
+        """As the database's own."""
+        await self._database.close()
 
 
 async def opened_trail(house: House) -> Trail:

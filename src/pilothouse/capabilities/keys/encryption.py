@@ -110,6 +110,8 @@ async def encrypt(
         key.check_usage(KeyUsage.ENCRYPT_DECRYPT, action)
         key.check_state()
         blob = await sealed(house, tx, key, plaintext, context, place=place)
+    if by is not None:
+        house.note_use(request_id, by.account_id, key.account_id, key.arn)
     uses.note(house, key, action, request_id)
     return blob, key.key_id
 
@@ -233,6 +235,8 @@ class Decryption:
             raise InvalidCiphertextException
         ready = await self.ready(parts, context)
         plaintext = self.unsealed(parts, ready, context)
+        if self._by is not None:
+            self._house.note_use(self._request_id, self._by.account_id, ready.key.account_id, ready.key.arn)
         uses.note(self._house, ready.key, "Decrypt", self._request_id)
         return plaintext
 

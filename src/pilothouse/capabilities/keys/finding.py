@@ -94,6 +94,7 @@ async def asked(
             proposed=proposed,
         )
         await permissions.check(call.house.vault, tx, key, use)
+    call.house.note_use(call.request_id, call.account_id, key.account_id, key.arn)
     return key
 
 

@@ -8,6 +8,8 @@ member is there: those members are always sent.
 from datetime import timedelta
 from typing import Final
 
+import structlog
+
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.nodes.model import (
@@ -27,12 +29,17 @@ from pilothouse.capabilities.nodes.model import (
 )
 from pilothouse.capabilities.nodes.registry import registered
 from pilothouse.capabilities.nodes.store import ActivationStore, NodeStore
-from pilothouse.errors import AccessDeniedException
+from pilothouse.errors import AccessDeniedException, ApiError
 from pilothouse.identity.session_tokens import mint_for_node
 from pilothouse.runtime.clock import from_millis
+from pilothouse.runtime.metrics import REGISTRATION_REFUSALS
 from pilothouse.storage import Transaction
 
+log = structlog.get_logger()
+
 _wrong_codes: Final = WrongCodes()
+_refusals: Final = WrongCodes()
+"""Refused registrations of each activation that were recorded; of an empty id those of unknown ones, logged."""
 
 _INFORMATION: Final = {
     "AgentName": "agent_name",
@@ -57,29 +64,50 @@ async def register_managed_instance(call: Call, request: Shape) -> Shape:
     """
     now = call.clock.millis()
     async with call.transaction() as tx:
-        activation = await _proven_activation(tx, request, now)
-        call.account_id, call.region = activation.account_id, activation.region  # whose trail it is recorded in
-        if activation.expired(now):
-            raise ActivationExpired(f"The activation {activation.activation_id} has expired.")
-        if activation.registrations_count >= activation.registration_limit:
-            raise _limit_exceeded(activation)
-        key = checked_public_key(request["PublicKey"])
-        if not await ActivationStore(tx).take_registration(activation.activation_id):
-            raise _limit_exceeded(activation)
-        store = NodeStore(tx)
-        node_id = call.ids.node_id()
-        while await store.id_is_taken(node_id):
-            node_id = call.ids.node_id()
-        await store.add(
-            activation,
-            node_id=node_id,
-            public_key=key,
-            public_key_hash=public_key_hash(key),
-            fingerprint=request["Fingerprint"],
-            now=now,
-        )
-        await tags.put(tx, activation.account_id, activation.region, RESOURCE_TYPE, node_id, activation.tags)
+        try:
+            node_id = await _registered_anew(call, tx, request, now)
+        except ApiError as error:
+            _note_refusal(call, request, error, now)
+            raise
     return {"InstanceId": node_id}
+
+
+async def _registered_anew(call: Call, tx: Transaction, request: Shape, now: int) -> str:
+    activation = await _proven_activation(call, tx, request, now)
+    if activation.expired(now):
+        raise ActivationExpired(f"The activation {activation.activation_id} has expired.")
+    if activation.registrations_count >= activation.registration_limit:
+        raise _limit_exceeded(activation)
+    key = checked_public_key(request["PublicKey"])
+    if not await ActivationStore(tx).take_registration(activation.activation_id):
+        raise _limit_exceeded(activation)
+    store = NodeStore(tx)
+    node_id = call.ids.node_id()
+    while await store.id_is_taken(node_id):
+        node_id = call.ids.node_id()
+    await store.add(
+        activation,
+        node_id=node_id,
+        public_key=key,
+        public_key_hash=public_key_hash(key),
+        fingerprint=request["Fingerprint"],
+        now=now,
+    )
+    await tags.put(tx, activation.account_id, activation.region, RESOURCE_TYPE, node_id, activation.tags)
+    return node_id
+
+
+def _note_refusal(call: Call, request: Shape, error: ApiError, now: int) -> None:
+    """Count it. Those of a known activation are recorded in its account, so many within an hour: a stranger who knows
+    its id must not fill the trail. Of the others, which nobody's trail holds, so many are logged."""
+    REGISTRATION_REFUSALS.labels(error.code).inc()
+    about = request["ActivationId"] if call.account_id else ""
+    if _refusals.blocked(about, now):
+        call.account_id = ""
+        return
+    _refusals.add(about, now)
+    if not about:
+        log.warning("registration.refused", code=error.code, source_ip=call.source_ip, request_id=call.request_id)
 
 
 @operation("ssm", "RequestManagedInstanceRoleToken", callers=Caller.NODE, audited=True, free=True)
@@ -164,8 +192,11 @@ async def put_configure_package_result(call: Call, request: Shape) -> Shape:
     return {}
 
 
-async def _proven_activation(tx: Transaction, request: Shape, now: int) -> Activation:
-    """The activation whose id and code the request names. Raises InvalidActivation, the same for each cause."""
+async def _proven_activation(call: Call, tx: Transaction, request: Shape, now: int) -> Activation:
+    """The activation whose id and code the request names; the call becomes a matter of its account.
+
+    Raises InvalidActivation, the same for each cause.
+    """
     activation_id, code = request.get("ActivationId"), request.get("ActivationCode")
     refused = InvalidActivation("The activation id and code do not fit together, or the activation was deleted.")
     if activation_id is None or code is None:  # cloud machines leave them out; there is no way in for those
@@ -176,6 +207,7 @@ async def _proven_activation(tx: Transaction, request: Shape, now: int) -> Activ
     if activation is None:
         code_fits(code, b"")
         raise refused
+    call.account_id, call.region = activation.account_id, activation.region  # whose trail it is recorded in
     if not code_fits(code, activation.code_hash):
         _wrong_codes.add(activation_id, now)
         raise refused
