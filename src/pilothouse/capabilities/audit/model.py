@@ -22,6 +22,10 @@ class InvalidTimeRangeException(ApiError):
     """The end lies before the start."""
 
 
+class InvalidMaxResultsException(ApiError):
+    """More to a page than there may be."""
+
+
 class InvalidNextTokenException(ApiError):
     """The token is not ours, or of another lookup."""
 

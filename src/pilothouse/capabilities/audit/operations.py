@@ -9,6 +9,7 @@ from pilothouse.capabilities.audit import store
 from pilothouse.capabilities.audit.model import (
     InvalidEventCategoryException,
     InvalidLookupAttributesException,
+    InvalidMaxResultsException,
     InvalidNextTokenException,
     InvalidTimeRangeException,
     Record,
@@ -20,10 +21,12 @@ from pilothouse.runtime.clock import from_millis, to_millis
 from pilothouse.storage.pages import InvalidPageToken
 
 _PAGE: Final = 50
-_SCANNED: Final = 2000
-"""Records that one answer looks at for an attribute without an index; the next page goes on."""
+_MOST_ASKED: Final = 1 << 31
 _COLUMNS: Final = {
     "EventName": "event_name",
+    "EventSource": "event_source",
+    "ReadOnly": "read_only",
+    "ResourceType": "name",
     "Username": "username",
     "AccessKeyId": "access_key_id",
     "ResourceName": "name",
@@ -33,13 +36,15 @@ _BEHIND_ALL: Final = "~"
 """Greater than any event id."""
 
 
-@operation("cloudtrail", "LookupEvents")
+@operation("cloudtrail", "LookupEvents", relaxed={"MaxResults": _MOST_ASKED})
 async def lookup_events(call: Call, request: Shape) -> Shape:
     """Records of the account in the region, newest first, by at most one attribute, as CloudTrail wants it.
 
     Raises InvalidLookupAttributesException, InvalidTimeRangeException, InvalidNextTokenException,
-    InvalidEventCategoryException.
+    InvalidEventCategoryException, InvalidMaxResultsException.
     """
+    if call.beyond is not None:
+        raise InvalidMaxResultsException(f"The value of MaxResults must be between 1 and {_PAGE}.")
     key, value = _attribute(request)
     span = _span(request)
     if "EventCategory" in request:
@@ -55,16 +60,23 @@ async def lookup_events(call: Call, request: Shape) -> Shape:
             records = await store.one(tx, call.account_id, call.region, value)
             return {"Events": [_told(each) for each in records if span[0] <= each.at < span[1]]}
         column = _COLUMNS.get(key, "")
-        wanted = canonical(value) if column == "name" else value
-        limit = most + 1 if column or not key else _SCANNED
-        found = await store.found(tx, call.account_id, call.region, column, wanted, span, position, limit)
-    fitting = [each for each in found if column or not key or _fits(each, key, value)]
-    shown = fitting[:most]
+        found = await store.found(
+            tx, call.account_id, call.region, column, _wanted(key, value), span, position, most + 1
+        )
+    shown = found[:most]
     answer: Shape = {"Events": [_told(each) for each in shown]}
-    last = shown[-1] if len(fitting) > most else found[-1] if len(found) == limit else None
-    if last is not None:
-        answer["NextToken"] = call.house.pages.token(query, [last.at, last.event_id])
+    if len(found) > most:
+        answer["NextToken"] = call.house.pages.token(query, [shown[-1].at, shown[-1].event_id])
     return answer
+
+
+def _wanted(key: str, value: str) -> str | int:
+    """What stands in the column of the attribute."""
+    if key == "ResourceName":
+        return canonical(value)
+    if key == "ResourceType":
+        return f"/{value}"
+    return int(value == "true") if key == "ReadOnly" else value
 
 
 def _attribute(request: Shape) -> tuple[str, str]:
@@ -97,14 +109,6 @@ def _position(call: Call, query: list[object], request: Shape) -> tuple[int, str
     except InvalidPageToken as error:
         raise InvalidNextTokenException("The next token is not valid for this lookup.") from error
     return at, event_id
-
-
-def _fits(record: Record, key: str, value: str) -> bool:
-    if key == "EventSource":
-        return record.event_source == value
-    if key == "ReadOnly":
-        return record.read_only == (value == "true")
-    return any(each["type"] == value for each in msgspec.json.decode(record.body).get("resources") or ())
 
 
 def _told(record: Record) -> Shape:

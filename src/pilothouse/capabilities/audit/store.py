@@ -192,33 +192,35 @@ async def one(tx: Transaction, account_id: str, region: str, event_id: str) -> l
     return [] if row is None or (row["account_id"], row["region"]) != (account_id, region) else [_record(row)]
 
 
-BY_TIME = f"""select {_COLUMNS} from audit_record
-  where account_id = :account_id and region = :region and at >= :start and at < :end
-    and (at < :at or (at = :at and event_id < :event_id))
-  order by at desc, event_id desc limit :limit"""  # noqa: S608 - constants
 _BY: dict[str, str] = {
-    column: BY_TIME.replace("and at >= :start", f"and {column} = :wanted and at >= :start")
-    for column in ("event_name", "username", "access_key_id")
+    column: f"""select {_COLUMNS} from audit_record
+      where account_id = :account_id and region = :region and {column} = :wanted and at >= :start and at < :end
+        and (at, event_id) < (:at, :event_id)
+      order by at desc, event_id desc limit :limit"""  # noqa: S608 - constants
+    for column in ("event_name", "event_source", "username", "access_key_id", "read_only")
 }
 _BY_NAME = """select r.event_id, r.account_id, r.region, r.at, r.event_source, r.event_name, r.username,
     r.access_key_id, r.read_only, r.names, r.body, r.mac, r.seq, r.link
   from audit_name n join audit_record r on r.event_id = n.event_id
   where n.account_id = :account_id and n.region = :region and n.name = :wanted and n.at >= :start and n.at < :end
-    and (n.at < :at or (n.at = :at and n.event_id < :event_id))
+    and (n.at, n.event_id) < (:at, :event_id)
   order by n.at desc, n.event_id desc limit :limit"""
 
 
 async def found(
-    tx: Transaction, account_id: str, region: str, column: str, wanted: str, span: tuple[int, int],
+    tx: Transaction, account_id: str, region: str, column: str, wanted: str | int, span: tuple[int, int],
     position: tuple[int, str], limit: int,
 ) -> list[Record]:  # fmt: skip
-    """Records, newest first, after `position` (time, event id), with `wanted` in `column`: one that is indexed,
-    `name` for a resource's canonical name, or empty for any."""
-    sql = _BY_NAME if column == "name" else _BY.get(column, BY_TIME)
-    values = {"wanted": wanted} if column else {}
+    """Records, newest first, after `position` (time, event id), with `wanted` in `column`: one that is indexed, or
+    `name` for a resource's canonical name, or a type behind a slash. All records, where no column is named."""
+    if not column:  # the index is by what they do, so both halves are looked at
+        halves = [await found(tx, account_id, region, "read_only", reads, span, position, limit) for reads in (0, 1)]
+        return sorted(chained(*halves), key=attrgetter("at", "event_id"), reverse=True)[:limit]
+    end = min(span[1], position[0] + 1)  # a far page begins where it begins, whichever bound the engine takes
     rows = await tx.rows(
-        sql, account_id=account_id, region=region, start=span[0], end=span[1], at=position[0], event_id=position[1],
-        limit=limit, **values,
+        _BY_NAME if column == "name" else _BY[column],
+        account_id=account_id, region=region, wanted=wanted, start=span[0], end=end, at=position[0],
+        event_id=position[1], limit=limit,
     )  # fmt: skip
     return [_record(row) for row in rows]
 

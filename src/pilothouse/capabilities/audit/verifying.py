@@ -121,8 +121,11 @@ async def _check_waiting(tx: Transaction, key: bytes, report: Report) -> None:
 
 def _check_names(records: Sequence[Record], found: Sequence[tuple[str, str, str, int, str]], report: Report) -> None:
     there = Counter(found)
+    by_event: dict[str, list[str]] = {}
+    for event_id, _, _, _, name in found:
+        by_event.setdefault(event_id, []).append(name)
     for record in records:
-        for name in _names(record):
+        for name in _names(record, by_event.get(record.event_id, ())):
             one = (record.event_id, record.account_id, record.region, record.at, name)
             if not there[one]:
                 report.fault(f"record {record.event_id} is no longer found by the name {name} (audit_name)")
@@ -132,11 +135,26 @@ def _check_names(records: Sequence[Record], found: Sequence[tuple[str, str, str,
             report.fault(f"record {event_id} is found by the name {name}, which it does not have (audit_name)")
 
 
-def _names(record: Record) -> list[str]:
+def _names(record: Record, found: Sequence[str]) -> list[str]:
+    """The names that lead to the record. Types of resources are among them since they are looked up by a table; those
+    of an older record stand in its event alone, and were filled in from its text. `found`: those that do lead there."""
     try:
-        return msgspec.json.decode(record.names, type=list[str])
+        names = msgspec.json.decode(record.names, type=list[str])
+        if any(name.startswith("/") for name in names):
+            return names
+        types = {f"/{each.type}" for each in msgspec.json.decode(record.body, type=_Event).resources or ()}
     except msgspec.MsgspecError:  # altered, as its seal shows
         return []
+    filled = {name for name in found if name.startswith("/") and f'"type":"{name[1:]}"' in record.body}
+    return [*names, *sorted(types | filled)]
+
+
+class _Resource(msgspec.Struct):
+    type: str
+
+
+class _Event(msgspec.Struct):
+    resources: list[_Resource] | None = None
 
 
 def _anchor(data: Path, key: bytes, report: Report) -> tuple[int, bytes] | None:
