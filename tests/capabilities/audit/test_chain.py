@@ -17,7 +17,7 @@ from pilothouse.capabilities.secrets import CAPABILITY
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import Settings
-from tests.conftest import Server
+from tests.conftest import Aws, Server
 
 READ = next(each for each in CAPABILITY.operations if each.name == "GetSecretValue")
 
@@ -240,3 +240,41 @@ def test_what_a_killed_server_had_journaled_is_taken_up_by_the_next(database_url
         assert list((data / JOURNAL).iterdir()) == []
     finally:
         again.close()
+
+
+def test_a_record_taken_out_before_it_is_linked_is_missed(
+    server: Server, aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where changes are committed before they are linked, the server knows what it committed."""
+    house = server.application.house
+
+    async def later(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr("pilothouse.capabilities.audit.sealing.seal", later)  # the server's own comes too late
+    aws("ssm").put_parameter(Name="/a", Value="1", Type="String")
+
+    async def within_a_moment() -> list[str]:
+        """A change, and the record of it taken out at once."""
+        trail = trail_of(house)
+        async with house.database.transaction() as tx:
+            await trail.add(tx, act(house))
+        async with house.database.transaction() as tx:
+            rows = await tx.rows("select event_id, seq from audit_record where event_name = 'GetSecretValue'")
+            await tx.execute("delete from audit_record where event_name = 'GetSecretValue'")
+            await tx.execute("delete from audit_name where event_id = :event_id", event_id=rows[0]["event_id"])
+        await seal(house, trail.key)
+        await trail.miss()
+        await trail.miss()
+        return [row["event_id"] for row in rows]
+
+    (lost,) = server.run(within_a_moment())
+    faults = verified(server).faults
+    assert len(faults) >= 1
+    said = rows(server, "select body from audit_record where event_name = 'RecordMissing'")
+    if house.database.engine == "sqlite":  # it was linked in the very transaction
+        assert said == []
+        assert any("missing" in each for each in faults)
+    else:
+        assert [lost in each["body"] for each in said] == [True]
+        assert "gone before it was linked" in faults[0]

@@ -15,6 +15,8 @@ from pilothouse.identity.principals import Principal
 
 EVENT_VERSION: Final = "1.11"
 INVOKED_BY: Final = "pilothouse command line"
+OWN_SOURCE: Final = "pilothouse"
+LOSS: Final = "RecordMissing"
 _MOST_BYTES: Final = 64 << 10
 """Of requestParameters and responseElements; larger ones are left out, as CloudTrail does above a limit."""
 _MOST_TEXT: Final = 1000
@@ -159,25 +161,43 @@ def record_of_operator(
 
     `operator`: the user's name on that machine. `said` holds no secret.
     """
+    identity = {
+        "type": "Root",
+        "principalId": account_id,
+        "arn": f"arn:aws:iam::{account_id}:root",
+        "accountId": account_id,
+        "userName": operator,
+        "invokedBy": INVOKED_BY,
+    }
+    return _of_the_house(
+        at, event_id, identity, operator, account_id, region, name, said, kind="PilothouseCommand", reads=reads
+    )
+
+
+def record_of_loss(at: int, event_id: str, account_id: str, region: str, lost: str) -> Record:
+    """That a record which this server committed was gone before it was linked."""
+    identity = {"type": "AWSService", "invokedBy": OWN_SOURCE}
+    return _of_the_house(
+        at, event_id, identity, "", account_id, region, LOSS, {"eventID": lost}, kind="AwsServiceEvent", reads=False
+    )
+
+
+def _of_the_house(
+    at: int, event_id: str, identity: Any, username: str, account_id: str, region: str, name: str, said: Any, *,
+    kind: str, reads: bool,
+) -> Record:  # fmt: skip
     event = {
         "eventVersion": EVENT_VERSION,
-        "userIdentity": {
-            "type": "Root",
-            "principalId": account_id,
-            "arn": f"arn:aws:iam::{account_id}:root",
-            "accountId": account_id,
-            "userName": operator,
-            "invokedBy": INVOKED_BY,
-        },
+        "userIdentity": identity,
         "eventTime": _time(at // 1000).decode(),
-        "eventSource": "pilothouse",
+        "eventSource": OWN_SOURCE,
         "eventName": name,
         "awsRegion": region,
         "requestParameters": said,
         "responseElements": None,
         "eventID": event_id,
         "readOnly": reads,
-        "eventType": "PilothouseCommand",
+        "eventType": kind,
         "managementEvent": True,
         "recipientAccountId": account_id,
         "eventCategory": "Management",
@@ -187,9 +207,9 @@ def record_of_operator(
         account_id=account_id,
         region=region,
         at=at,
-        event_source="pilothouse",
+        event_source=OWN_SOURCE,
         event_name=name,
-        username=operator,
+        username=username,
         access_key_id="",
         read_only=int(reads),
         names="[]",

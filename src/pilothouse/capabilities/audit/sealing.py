@@ -58,7 +58,8 @@ async def seal(house: House, key: bytes) -> int:
 
 async def keep_sealed(house: House) -> None:
     """Link for ever, soon after records are committed by this process, or within SWEEP_SECONDS by another."""
-    key = trail_of(house).key
+    trail = trail_of(house)
+    key = trail.key
     anchored, last = 0, 0
     with house.bus.waiting(WRITTEN) as woken:
         while True:
@@ -69,6 +70,7 @@ async def keep_sealed(house: House) -> None:
                 count = await seal(house, key)
                 while count == _BATCH:
                     count = await seal(house, key)
+                await trail.miss()
                 async with house.database.reading() as tx:
                     chain = await store.chain(tx, key)
             except StorageUnavailable as fault:

@@ -50,6 +50,14 @@ async def add_all(tx: Transaction, records: Sequence[Record]) -> None:
     await tx.fill("audit_name", _NAME_FIELDS, [row for each in records for row in _names(each)])
 
 
+async def unlinked_of(tx: Transaction, event_ids: Sequence[str]) -> dict[str, bool]:
+    """Of those that there are records of, whether they still wait for their place in the chain."""
+    rows = await tx.rows(
+        "select event_id, seq from audit_record where event_id in (:event_ids)", event_ids=list(event_ids)
+    )
+    return {row["event_id"]: row["seq"] is None for row in rows}
+
+
 async def present(tx: Transaction, event_ids: Sequence[str]) -> set[str]:
     """Those of the event ids that there are records of."""
     rows = await tx.rows("select event_id from audit_record where event_id in (:event_ids)", event_ids=list(event_ids))

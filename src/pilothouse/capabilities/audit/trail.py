@@ -18,7 +18,7 @@ import structlog
 from pilothouse.call import Act, House
 from pilothouse.capabilities.audit import store
 from pilothouse.capabilities.audit.model import Chain, Record, link_of
-from pilothouse.capabilities.audit.recording import owners_of, record_of, record_of_operator
+from pilothouse.capabilities.audit.recording import owners_of, record_of, record_of_loss, record_of_operator
 from pilothouse.capabilities.audit.sinks import Delivery, sink_of
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.runtime.appending import Journal
@@ -128,6 +128,38 @@ class Trail:
                 records = [each for each in records if each.event_id not in there]
             await put_in_chain(tx, self.key, records)
             await store.add_all(tx, records)
+
+    async def miss(self) -> None:
+        """See that what this process committed came into the chain; say so for good where it is gone.
+
+        From then on `verify` finds what is taken out. Raises StorageUnavailable.
+        """
+        while self.committed:
+            looked_for = {each: self.committed.pop(each) for each in list(self.committed)[:_BATCH]}
+            try:
+                waits = await self._told_missing(looked_for)
+            except BaseException:
+                self.committed |= looked_for
+                raise
+            self.committed |= {each: looked_for[each] for each in waits}
+            if len(looked_for) < _BATCH or len(waits) == _BATCH:
+                return
+
+    async def _told_missing(self, looked_for: Mapping[str, str]) -> list[str]:
+        """Those that still wait for their place."""
+        house = self._house
+        async with house.database.reading() as tx:
+            found = await store.unlinked_of(tx, list(looked_for))
+        lost = [each for each in looked_for if each not in found]
+        if lost:
+            at, region = house.clock.millis(), house.settings.region
+            said = [
+                record_of_loss(at, house.ids.uuid(), looked_for[each], region, each).sealed(self.key) for each in lost
+            ]
+            async with house.database.transaction() as tx:
+                await self._add(tx, said)
+            log.error("audit.record_missing", event_ids=lost)
+        return [each for each, waits in found.items() if waits]
 
     def _write(self) -> None:
         """Give what waits to the journal, all at once. What comes meanwhile is written afterwards."""

@@ -10,6 +10,7 @@ import msgspec
 
 from pilothouse.capabilities.audit import store
 from pilothouse.capabilities.audit.model import Chain, Record, link_of, mac_of
+from pilothouse.capabilities.audit.recording import LOSS, OWN_SOURCE
 from pilothouse.capabilities.audit.sealing import anchored
 from pilothouse.storage import Database, Transaction
 
@@ -93,6 +94,8 @@ async def _walk(
             if not hmac.compare_digest(mac_of(key, record), record.mac):
                 report.fault(f"record {record.seq} ({record.event_id}) was altered")
             wanted = link_of(key, link, record.seq, record.mac)
+            if (record.event_source, record.event_name) == (OWN_SOURCE, LOSS):
+                report.fault(f"record {record.seq} says that one which was committed was gone before it was linked")
             if record.seq == seq + 1 and not hmac.compare_digest(wanted, record.link or b""):
                 report.fault(f"record {record.seq} ({record.event_id}) is not the one that was linked there")
             if anchor is not None and anchor[0] == record.seq and anchor[1] != record.link:
