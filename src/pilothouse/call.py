@@ -73,8 +73,8 @@ class Audit(Protocol):
     async def ready(self) -> None:
         """Return if such calls can be recorded now. Raises ServiceUnavailable, soon."""
 
-    async def add(self, tx: Transaction, act: "Act") -> None:
-        """Record a change in the transaction of the change. Raises StorageUnavailable."""
+    def add(self, tx: Transaction, act: "Act") -> None:
+        """Record a change in the transaction of the change."""
 
     async def keep(self, act: "Act") -> None:
         """Record a read or a refusal by itself, durably before the answer leaves. Raises StorageUnavailable."""

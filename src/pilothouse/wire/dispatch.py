@@ -267,7 +267,7 @@ class Dispatch:
             answer = await operation.handler(call, shape)
             body = way.protocol.body(model, answer)
             if audit is not None:
-                await audit.add(tx, _act(way, answer=answer))
+                audit.add(tx, _act(way, answer=answer))
             if key is not None:
                 replays.keep(key, body, call.clock.millis())
         return body

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pilothouse.call import Act, Call, House
 from pilothouse.capabilities.audit import Report, verify
-from pilothouse.capabilities.audit.sealing import ANCHOR, seal, trail_of
-from pilothouse.capabilities.audit.trail import JOURNAL
+from pilothouse.capabilities.audit.sealing import ANCHOR, prune, seal, trail_of
+from pilothouse.capabilities.audit.trail import JOURNAL, Trail
+from pilothouse.capabilities.audit.verifying import verify_waiting
 from pilothouse.capabilities.secrets import CAPABILITY
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import Settings
-from tests.conftest import Aws, Server
+from tests.conftest import Server
 
 READ = next(each for each in CAPABILITY.operations if each.name == "GetSecretValue")
 
@@ -137,35 +139,47 @@ def edit(server: Server, chance: random.Random, records: list[dict[str, Any]]) -
         for left, right in ((one, other), (other, one)):
             changed(server, f"update audit_record set {column} = ? {where}", right[column], left["event_id"])
     elif kind == "name":
-        if chance.random() < 0.5:
-            changed(server, f"delete from audit_name {where} and name = 's'", one["event_id"])
-        else:
-            changed(server, f"update audit_name set name = 'another' {where} and name = 's'", one["event_id"])
+        name = chance.choice(("s", "s-AbCdEf", "/AWS::SecretsManager::Secret"))
+        how = chance.choice(("delete from audit_name", "update audit_name set name = '/AWS::IAM::Role'",
+                             "update audit_name set at = at + 1", "update audit_name set region = 'x'"))  # fmt: skip
+        changed(server, f"{how} {where} and name = ?", one["event_id"], name)
     elif kind == "chain":
-        column = chance.choice(("first_seq", "last_seq"))
-        changed(server, f"update audit_chain set {column} = {column} + ?", chance.choice((-1, 1)))
+        column = chance.choice(CHAIN)
+        if column.endswith("seq"):
+            changed(server, f"update audit_chain set {column} = {column} + ?", chance.choice((-1, 1)))
+        else:
+            changed(server, f"update audit_chain set {column} = ?", chance.randbytes(32))
     elif kind == "copy":
-        columns = ", ".join(each for each in RECORD if each not in ("event_id", "seq"))
-        seq = chance.choice((str(len(records) + 1), "null", "0", "-1"))
+        columns = ", ".join(each for each in RECORD if each not in ("event_id", "account_id", "seq"))
+        seq = chance.choice((str(records[-1]["seq"] + 1), "null", "0", "-1", str(records[0]["seq"] - 1)))
+        account = chance.choice(("account_id", "'999988887777'"))
         changed(
             server,
-            f"insert into audit_record (event_id, seq, {columns}) select ?, {seq}, {columns} from audit_record {where}",
+            f"""insert into audit_record (event_id, account_id, seq, {columns})
+                select ?, {account}, {seq}, {columns} from audit_record {where}""",
             f"{chance.getrandbits(64):x}", one["event_id"],
         )  # fmt: skip
     elif kind == "unlink":
         changed(server, f"update audit_record set seq = null, link = null {where}", one["event_id"])
     else:
         last = chance.randint(1, 5)
-        changed(server, "delete from audit_record where seq > ?", len(records) - last)
+        if chance.random() < 0.5:
+            changed(server, "delete from audit_record where seq > ?", records[-1]["seq"] - last)
+        else:  # at the beginning, as pruning does
+            changed(server, "delete from audit_record where seq < ?", records[0]["seq"] + last)
         changed(server, "delete from audit_name where event_id not in (select event_id from audit_record)")
     return kind
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_edit_is_found(server: Server, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """40 edits on each engine and seed."""
+    """40 edits on each engine and seed, of a trail whose beginning was pruned."""
+    written(server, 5)
+    assert verified(server).faults == []
+    server.advance(days=91)
     written(server, 30)
     assert verified(server).faults == []
+    server.run(prune.run(server.application.house))
 
     async def nothing(*_: object) -> int:
         return 0
@@ -176,6 +190,7 @@ def test_every_edit_is_found(server: Server, seed: int, monkeypatch: pytest.Monk
     chance = random.Random(seed)
     tables = {name: rows(server, f"select * from {name}") for name in ("audit_record", "audit_name", "audit_chain")}
     records = sorted(tables["audit_record"], key=lambda each: each["seq"])
+    assert [records[0]["seq"], records[-1]["seq"]] == [6, 35]
     house = server.application.house
     key = trail_of(house).key
     for _ in range(40):
@@ -242,39 +257,43 @@ def test_what_a_killed_server_had_journaled_is_taken_up_by_the_next(database_url
         again.close()
 
 
-def test_a_record_taken_out_before_it_is_linked_is_missed(
-    server: Server, aws: Aws, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where changes are committed before they are linked, the server knows what it committed."""
+def test_a_record_taken_out_before_it_is_linked_is_missed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes are committed before they are linked; the server knows what it committed."""
     house = server.application.house
 
-    async def later(*_: object) -> int:
-        return 0
+    async def nothing(_: object) -> None:
+        """The server's own linking comes too late."""
 
-    monkeypatch.setattr("pilothouse.capabilities.audit.sealing.seal", later)  # the server's own comes too late
-    aws("ssm").put_parameter(Name="/a", Value="1", Type="String")
+    async def within_a_moment() -> str:
+        trail = trail_of(house)
+        with monkeypatch.context() as patched:
+            patched.setattr(Trail, "link", nothing)
+            async with house.database.transaction() as tx:
+                trail.add(tx, act(house))
+            async with house.database.transaction() as tx:
+                line = bytes(await tx.value("select line from audit_waiting"))
+                await tx.execute("delete from audit_waiting")
+        await trail.link()
+        await trail.link()
+        return str(msgspec.json.decode(line.partition(b"\t")[0])[0])
 
-    async def within_a_moment() -> list[str]:
-        """A change, and the record of it taken out at once."""
+    lost = server.run(within_a_moment())
+    (fault,) = verified(server).faults
+    assert "gone before it was linked" in fault
+    (said,) = rows(server, "select body from audit_record where event_name = 'RecordMissing'")
+    assert lost in said["body"]
+
+
+def test_a_record_altered_before_it_is_linked_is_found(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = server.application.house
+
+    async def within_a_moment() -> Report:
         trail = trail_of(house)
         async with house.database.transaction() as tx:
-            await trail.add(tx, act(house))
-        async with house.database.transaction() as tx:
-            rows = await tx.rows("select event_id, seq from audit_record where event_name = 'GetSecretValue'")
-            await tx.execute("delete from audit_record where event_name = 'GetSecretValue'")
-            await tx.execute("delete from audit_name where event_id = :event_id", event_id=rows[0]["event_id"])
-        await seal(house, trail.key)
-        await trail.miss()
-        await trail.miss()
-        return [row["event_id"] for row in rows]
+            trail.add(tx, act(house))
+            line = bytes(await tx.value("select line from audit_waiting"))
+            await tx.execute("update audit_waiting set line = :line", line=line.replace(b"GetSecret", b"PutSecret"))
+            return await verify_waiting(tx, trail.key)
 
-    (lost,) = server.run(within_a_moment())
-    faults = verified(server).faults
-    assert len(faults) >= 1
-    said = rows(server, "select body from audit_record where event_name = 'RecordMissing'")
-    if house.database.engine == "sqlite":  # it was linked in the very transaction
-        assert said == []
-        assert any("missing" in each for each in faults)
-    else:
-        assert [lost in each["body"] for each in said] == [True]
-        assert "gone before it was linked" in faults[0]
+    assert "audit_waiting" in server.run(within_a_moment()).faults[0]
+    assert "was altered" in verified(server).faults[0]

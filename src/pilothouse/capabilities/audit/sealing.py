@@ -67,10 +67,10 @@ async def keep_sealed(house: House) -> None:
             await house.clock.sleep(_GATHER_SECONDS)
             woken.take()
             try:
+                await trail.link()
                 count = await seal(house, key)
                 while count == _BATCH:
                     count = await seal(house, key)
-                await trail.miss()
                 async with house.database.reading() as tx:
                     chain = await store.chain(tx, key)
             except StorageUnavailable as fault:

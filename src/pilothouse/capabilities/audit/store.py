@@ -35,6 +35,25 @@ def _insert(table: str, fields: tuple[str, ...], rows: int) -> tuple[str, tuple[
     return sql, tuple(name for one in names for name in one)
 
 
+def lay(tx: Transaction, line: bytes) -> None:
+    """Write a record, as a line, with the transaction that it is about, to be taken up soon."""
+    tx.later("insert into audit_waiting (line) values (:line)", line=line)
+
+
+async def laid(tx: Transaction, after: int, limit: int) -> list[tuple[int, bytes]]:
+    """(place, line) of records that wait to be taken up."""
+    rows = await tx.rows(
+        "select place, line from audit_waiting where place > :after order by place limit :limit",
+        after=after, limit=limit,
+    )  # fmt: skip
+    return [(row["place"], bytes(row["line"])) for row in rows]
+
+
+async def take_away(tx: Transaction, places: Sequence[int]) -> None:
+    """They were taken up."""
+    await tx.execute("delete from audit_waiting where place in (:places)", places=list(places))
+
+
 def add(tx: Transaction, record: Record) -> None:
     """Write a record with the transaction that it is about."""
     sql, names = _insert("audit_record", _FIELDS, 1)
@@ -48,14 +67,6 @@ async def add_all(tx: Transaction, records: Sequence[Record]) -> None:
     """Write many, in bulk and beside other work. Raises Conflict if one is there already."""
     await tx.fill("audit_record", _FIELDS, [_values_of(each) for each in records])
     await tx.fill("audit_name", _NAME_FIELDS, [row for each in records for row in _names(each)])
-
-
-async def unlinked_of(tx: Transaction, event_ids: Sequence[str]) -> dict[str, bool]:
-    """Of those that there are records of, whether they still wait for their place in the chain."""
-    rows = await tx.rows(
-        "select event_id, seq from audit_record where event_id in (:event_ids)", event_ids=list(event_ids)
-    )
-    return {row["event_id"]: row["seq"] is None for row in rows}
 
 
 async def present(tx: Transaction, event_ids: Sequence[str]) -> set[str]:

@@ -7,7 +7,7 @@ all before it (`sealing`), so that from then on none can be changed, put in, or 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class Trail:
         self.key = key
         self.delivery = delivery
         self.committed: dict[str, str] = {}
-        """Account ids by the event ids of changes that this process committed, to be linked soon."""
+        """Account ids by the event ids of changes that this process committed, to be taken up soon."""
         self._journal = Journal(house.settings.data / JOURNAL, house.ids.uuid()[:8])
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
@@ -59,15 +59,10 @@ class Trail:
         if self.delivery is not None:
             await self.delivery.ready()
 
-    async def add(self, tx: Transaction, act: Act) -> None:
-        """Write the record of a change in the transaction of the change.
-
-        Where transactions come one after another it is linked there as well; elsewhere they would wait for each other.
-        Raises StorageUnavailable.
-        """
-        if not act.call.account_id:
-            return
-        await self._add(tx, self._records(act))
+    def add(self, tx: Transaction, act: Act) -> None:
+        """Write the record of a change in the transaction of the change: one row of a table without an index."""
+        if act.call.account_id:
+            self._lay(tx, self._records(act))
 
     async def keep(self, act: Act) -> None:
         """Write a record by itself; it is durable on return. Records that come together are written together.
@@ -84,30 +79,46 @@ class Trail:
         await kept
 
     async def take_up(self) -> None:
-        """Take what is in the journal into the database. Raises StorageUnavailable."""
+        """Take what is in the journal, and what lies in the table for it, into the trail. Raises StorageUnavailable."""
         async with self._taking_up:
-            if not self._journaled:
-                return
-            self._journaled = False
+            if self._journaled:
+                self._journaled = False
+                try:
+                    for file in await self._journal.turn():
+                        await self._take_up(file)
+                except BaseException:
+                    self._journaled = True
+                    raise
+        await self.take_up_laid()
+
+    async def take_up_laid(self) -> None:
+        """Take up what changes of any process have laid down. Raises StorageUnavailable."""
+        while True:
+            async with self._house.database.reading() as tx:
+                if not await store.laid(tx, 0, 1):
+                    return
             try:
-                for file in await self._journal.turn():
-                    await self._take_up(file)
-            except BaseException:
-                self._journaled = True
-                raise
+                await self._take_up_batch()
+            except Conflict:  # somebody put a record in twice
+                await self._take_up_batch(known=True)
 
     def close(self) -> None:
         """Let go of the journal."""
         self._journal.close()
 
-    async def _add(self, tx: Transaction, records: Sequence[Record]) -> None:
-        linked = tx.serial and await put_in_chain(tx, self.key, records)
+    def _lay(self, tx: Transaction, records: Sequence[Record]) -> None:
         for record in records:
-            store.add(tx, record)
-        if linked:
-            tx.after_commit(self._wake)
-        else:
-            tx.after_commit(lambda: self._committed(records))
+            store.lay(tx, _line(record))
+        tx.after_commit(lambda: self._committed(records))
+
+    async def _take_up_batch(self, *, known: bool = False) -> None:
+        async with self._house.database.transaction() as tx:
+            await tx.lock("audit", "chain")
+            found = await store.laid(tx, 0, _BATCH)
+            if found:
+                await self._put_in(tx, records_in([line for _, line in found], "audit_waiting"), known=known)
+                await store.take_away(tx, [place for place, _ in found])
+                tx.after_commit(self._wake)
 
     async def _take_up(self, file: Path) -> None:
         records = _read(file)
@@ -123,43 +134,44 @@ class Trail:
     async def _add_all(self, records: Sequence[Record], *, known: bool = False) -> None:
         async with self._house.database.transaction() as tx:
             await tx.lock("audit", "chain")
-            if known:
-                there = await store.present(tx, [each.event_id for each in records])
-                records = [each for each in records if each.event_id not in there]
+            await self._put_in(tx, records, known=known)
+
+    async def _put_in(self, tx: Transaction, records: Sequence[Record], *, known: bool) -> None:
+        """Into the table, its indexes and the chain; `known`: some may be there."""
+        if known:
+            there = await store.present(tx, [each.event_id for each in records])
+            records = list({each.event_id: each for each in records if each.event_id not in there}.values())
+        if records:
             await put_in_chain(tx, self.key, records)
             await store.add_all(tx, records)
 
-    async def miss(self) -> None:
-        """See that what this process committed came into the chain; say so for good where it is gone.
+    async def link(self) -> None:
+        """Take up what changes have laid down, and say for good what of this process's is gone before that.
 
         From then on `verify` finds what is taken out. Raises StorageUnavailable.
         """
-        while self.committed:
-            looked_for = {each: self.committed.pop(each) for each in list(self.committed)[:_BATCH]}
-            try:
-                waits = await self._told_missing(looked_for)
-            except BaseException:
-                self.committed |= looked_for
-                raise
-            self.committed |= {each: looked_for[each] for each in waits}
-            if len(looked_for) < _BATCH or len(waits) == _BATCH:
-                return
+        committed, self.committed = self.committed, {}
+        try:
+            await self.take_up_laid()
+            event_ids = list(committed)
+            for start in range(0, len(event_ids), _BATCH):
+                await self._look_for({each: committed[each] for each in event_ids[start : start + _BATCH]})
+        except BaseException:
+            self.committed |= committed
+            raise
 
-    async def _told_missing(self, looked_for: Mapping[str, str]) -> list[str]:
-        """Those that still wait for their place."""
+    async def _look_for(self, committed: Mapping[str, str]) -> None:
         house = self._house
         async with house.database.reading() as tx:
-            found = await store.unlinked_of(tx, list(looked_for))
-        lost = [each for each in looked_for if each not in found]
-        if lost:
-            at, region = house.clock.millis(), house.settings.region
-            said = [
-                record_of_loss(at, house.ids.uuid(), looked_for[each], region, each).sealed(self.key) for each in lost
-            ]
-            async with house.database.transaction() as tx:
-                await self._add(tx, said)
-            log.error("audit.record_missing", event_ids=lost)
-        return [each for each, waits in found.items() if waits]
+            there = await store.present(tx, list(committed))
+        lost = [each for each in committed if each not in there]
+        if not lost:
+            return
+        at, region = house.clock.millis(), house.settings.region
+        said = [record_of_loss(at, house.ids.uuid(), committed[each], region, each).sealed(self.key) for each in lost]
+        async with house.database.transaction() as tx:
+            self._lay(tx, said)
+        log.error("audit.record_missing", event_ids=lost)
 
     def _write(self) -> None:
         """Give what waits to the journal, all at once. What comes meanwhile is written afterwards."""
@@ -252,14 +264,19 @@ def _line(record: Record) -> bytes:
 def _read(file: Path) -> list[Record]:
     """What a file of the journal holds. A torn end was never acknowledged; anything else that is damaged is told."""
     whole, _, _ = file.read_bytes().rpartition(b"\n")
+    return records_in(whole.split(b"\n") if whole else (), str(file))
+
+
+def records_in(lines: Iterable[bytes], where: str) -> list[Record]:
+    """The records that the lines hold; a line that holds none is told."""
     found = []
-    for line in whole.split(b"\n") if whole else ():
+    for line in lines:
         said, _, body = line.partition(b"\t")
         try:
             event_id, account_id, region, at, source, name, username, key_id, read_only, names, mac = _line_of(said)
-            text = body.decode()
+            text = body.removesuffix(b"\n").decode()
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            log.error("audit.journal_damaged", file=str(file))
+            log.error("audit.journal_damaged", where=where)
             continue
         found.append(
             Record(

@@ -12,6 +12,7 @@ from pilothouse.capabilities.audit import store
 from pilothouse.capabilities.audit.model import Chain, Record, link_of, mac_of
 from pilothouse.capabilities.audit.recording import LOSS, OWN_SOURCE
 from pilothouse.capabilities.audit.sealing import anchored
+from pilothouse.capabilities.audit.trail import records_in
 from pilothouse.storage import Database, Transaction
 
 _BATCH = 500
@@ -53,6 +54,7 @@ async def verify(database: Database, data: Path, key: bytes, progress: Progress 
     await _walk(database, key, chain, anchor, report, progress)
     async with database.reading() as tx:
         await _check_waiting(tx, key, report)
+        await verify_waiting(tx, key, report)
         outside = await store.outside(tx)
         now = await _chain(tx, key, report)
         if outside is not None and not (now.first_seq <= outside[0] and outside[1] <= now.last_seq):
@@ -120,6 +122,19 @@ async def _check_waiting(tx: Transaction, key: bytes, report: Report) -> None:
                 report.fault(f"record {record.event_id}, which is not linked yet, was altered")
         after = records[-1].event_id
         report.waiting += len(records)
+
+
+async def verify_waiting(tx: Transaction, key: bytes, report: Report | None = None) -> Report:
+    """Records of changes that are not taken up yet: each must bear its seal."""
+    report = report or Report()
+    place = 0
+    while lines := await store.laid(tx, place, _BATCH):
+        laid = records_in([line for _, line in lines], "audit_waiting")
+        if len(laid) != len(lines) or any(not hmac.compare_digest(mac_of(key, each), each.mac) for each in laid):
+            report.fault("a record that waits to be taken up was altered (audit_waiting)")
+        place = lines[-1][0]
+        report.waiting += len(lines)
+    return report
 
 
 def _check_names(records: Sequence[Record], found: Sequence[tuple[str, str, str, int, str]], report: Report) -> None:

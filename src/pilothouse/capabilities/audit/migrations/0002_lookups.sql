@@ -25,3 +25,9 @@ insert into audit_name (account_id, region, name, at, event_id)
   ) t on replace(r.body, '"type":"' || t.type || '"', '') <> r.body
   where replace(r.names, '"/AWS::', '') = r.names
   on conflict (account_id, region, name, at, event_id) do nothing;
+
+-- Records of changes lie here for a moment, without an index, and go into table, indexes and chain in bulk.
+create table audit_waiting (
+  place integer primary key autoincrement,
+  line blob not null
+);
