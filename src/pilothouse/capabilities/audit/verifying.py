@@ -82,7 +82,7 @@ async def _walk(
         async with database.reading() as tx:
             records = await store.linked(tx, seq, _BATCH)
             names = await store.names(tx, [each.event_id for each in records])
-            pruned = await _chain(tx, key, report) if records and records[0].seq != seq + 1 else chain
+            pruned = await _chain(tx, key, report)  # last: what it says is there was there when its names were read
         if pruned.first_seq > seq + 1:  # meanwhile
             seq, link = pruned.first_seq - 1, pruned.first_link
         records = [each for each in records if seq < (each.seq or 0) <= chain.last_seq]
