@@ -1,7 +1,8 @@
 """Audit: one record for each call that changes something, reads a secret or is refused, in CloudTrail's form.
 
 Owns the tables audit_record, audit_name, audit_waiting, audit_key, audit_chain, audit_sink, the file `audit.anchor` and
-the folder `audit-journal`. Records are chained, looked up with LookupEvents, and delivered to a second sink where one is set.
+the folder `audit-journal`. Records are chained, looked up with LookupEvents, and delivered to a second sink where one
+is set.
 """
 
 from collections.abc import Mapping
