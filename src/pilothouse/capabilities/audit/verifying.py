@@ -88,7 +88,8 @@ async def _walk(
         records = [each for each in records if seq < (each.seq or 0) <= chain.last_seq]
         if not records:
             break
-        _check_names(records, names, report)
+        looked_at = {each.event_id for each in records}
+        _check_names(records, [each for each in names if each[0] in looked_at], report)
         for record in records:
             assert record.seq is not None
             if record.seq != seq + 1:
