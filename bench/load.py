@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import cast
 
 import uvloop
@@ -41,11 +41,18 @@ class _Connection(asyncio.Protocol):
     """Sends its requests in turn, over and over."""
 
     def __init__(
-        self, requests: Sequence[bytes], number: int, counts: list[int], waits: list[float], answered: asyncio.Event
+        self,
+        requests: Sequence[bytes],
+        number: int,
+        counts: list[int],
+        waits: list[float],
+        answered: asyncio.Event,
+        run: int,
     ) -> None:
         self._requests = requests
         self._counted = [COUNTED in request for request in requests]
         self._number = number
+        self._run = run
         self._sent = 0
         self._counts = counts
         self._waits = waits
@@ -63,7 +70,7 @@ class _Connection(asyncio.Protocol):
         at = self._sent % len(self._requests)
         request = self._requests[at]
         if self._counted[at]:
-            request = request.replace(COUNTED, b"%08x-%04x-4000-8000-000000000000" % (self._sent, self._number))
+            request = request.replace(COUNTED, b"%08x-%04x-4000-8000-%012x" % (self._sent, self._number, self._run))
         self._sent += 1
         self._at = perf_counter()
         self._transport.write(request)
@@ -95,11 +102,12 @@ async def _drive(port: int, requests: Sequence[bytes], connections: int, seconds
     counts = [0, 0]
     waits: list[float] = []
     answered = asyncio.Event()
+    run = time_ns() & (1 << 48) - 1  # no sending of a run is taken for one of the run before, whose answer is kept
     opened = []
     for number in range(connections):
         own = requests[number::connections] or requests[:1]
         made = await loop.create_connection(
-            lambda own=own, number=number: _Connection(own, number, counts, waits, answered),  # type: ignore[misc]
+            lambda own=own, number=number: _Connection(own, number, counts, waits, answered, run),  # type: ignore[misc]
             "127.0.0.1",
             port,
         )
