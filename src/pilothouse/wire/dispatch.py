@@ -323,6 +323,7 @@ def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = Non
     assert way.operation is not None
     asked = way.about or []
     resources = _resources(asked, list(dict.fromkeys(_arns(answer or {}))))
+    named = asked or resources
     if elsewhere := way.call.house.used_elsewhere.get(way.request_id):
         resources = list(dict.fromkeys([*resources, *elsewhere]))
     return Act(
@@ -333,7 +334,7 @@ def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = Non
         answer=answer,
         error=error,
         resources=resources,
-        asked=asked or resources,
+        asked=named or resources,
     )
 
 
