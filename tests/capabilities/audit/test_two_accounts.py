@@ -62,15 +62,8 @@ def test_a_role_that_another_account_takes_on_is_in_both_trails(aws: Aws, guest:
     assert theirs["userIdentity"]["type"] == "Root"
     assert ours["resources"] == [{"ARN": role["Arn"], "accountId": account_of(aws), "type": "AWS::IAM::Role"}]
     assert ours["requestParameters"] == {"roleArn": role["Arn"], "roleSessionName": "visit"}
-    assert (
-        len(
-            events(
-                aws,
-                ResourceName=role["Arn"],
-            )
-        )
-        == 2
-    )  # it was made, and taken on
+    assert ours["responseElements"]["credentials"]["accessKeyId"] == made["AccessKeyId"]
+    assert len(events(aws, ResourceName=role["Arn"])) == 2  # it was made, and taken on
     assert made["SecretAccessKey"] not in json.dumps([theirs, ours])
     own = aws("sts").assume_role  # of the own account: one record
     with pytest.raises(ClientError):

@@ -64,7 +64,7 @@ def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> 
     parameters = answer = b"null"
     if act.request is not None and told:
         parameters = _fitting(shown(act.request, hidden))
-    if operation.writes and act.answer and told:
+    if act.answer and told and (operation.writes or operation.service == "sts"):  # which credentials were given
         answer = _fitting(shown(act.answer, set()))
     error = b""
     if act.error is not None:
