@@ -28,6 +28,8 @@ _GATHER_SECONDS = 0.05
 _ANCHOR_MS = 1000
 _TAKE_UP_SECONDS = 1.0
 _BATCH = 1000
+_PRUNED = 200
+"""Records forgotten in one transaction: their indexes are many, and writers wait for it."""
 
 
 def trail_of(house: House) -> Trail:
@@ -142,10 +144,10 @@ async def prune(house: House) -> None:
         async with house.database.transaction() as tx:
             await tx.lock("audit", "chain")
             chain = await store.chain(tx, key)
-            old = await store.expired(tx, before, _BATCH)
+            old = await store.expired(tx, before, _PRUNED)
             if old:
                 seq, link, _ = old[-1]
                 await store.remove_through(tx, seq)
                 await store.put_chain(tx, key, Chain(seq + 1, link, chain.last_seq, chain.last_link))
-        if len(old) < _BATCH:
+        if len(old) < _PRUNED:
             return
