@@ -71,7 +71,7 @@ def test_a_role_that_another_account_takes_on_is_in_both_trails(aws: Aws, guest:
     with pytest.raises(ClientError):
         guest("sts").assume_role(RoleArn=role["Arn"] + "-other", RoleSessionName="visit")
     assert len(events(aws, EventName="AssumeRole")) == 2
-    assert [each.get("errorCode") for each in events(guest, EventName="AssumeRole")] == [None, "AccessDeniedException"]
+    assert [each.get("errorCode") for each in events(guest, EventName="AssumeRole")] == [None, "AccessDenied"]
     assert verified(server).faults == []
 
 

@@ -36,6 +36,7 @@ _TYPES: Final = {
     ("iam", "policy"): "AWS::IAM::ManagedPolicy",
     ("iam", "instance-profile"): "AWS::IAM::InstanceProfile",
 }
+_QUERY_SERVICES: Final = frozenset({"iam", "sts"})
 _ACCOUNT: Final = re.compile(r"\d{12}")
 _json: Final = msgspec.json.Encoder().encode
 RESOURCE_TYPES: Final = frozenset(_TYPES.values()) | {NO_TYPE}
@@ -68,7 +69,7 @@ def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> 
         answer = _fitting(shown(act.answer, set()))
     error = b""
     if act.error is not None:
-        error = b',"errorCode":%s,"errorMessage":%s' % (_json(act.error.code), _json(_message(act, hidden)))
+        error = b',"errorCode":%s,"errorMessage":%s' % (_json(_code(act)), _json(_message(act, hidden)))
     body = b"".join(
         (begins, _time(act.at // 1000), goes_on, parameters, b',"responseElements":', answer, error, b',"requestID":"',
          call.request_id.encode(), b'","eventID":"', event_id.encode(), read_only, resources,
@@ -248,6 +249,13 @@ def username_of(principal: Principal) -> str:
     if principal.kind == "root":
         return "root"
     return principal.name or principal.node_id or principal.arn.rpartition("/")[2]
+
+
+def _code(act: Act) -> str:
+    """As the wire says it, which in the query protocol has names of its own."""
+    assert act.error is not None
+    queries = act.operation.service in _QUERY_SERVICES
+    return (act.error.query_code if queries else None) or act.error.code
 
 
 def _message(act: Act, hidden: set[str]) -> str:
