@@ -36,6 +36,9 @@ NEW_TAGS = [{"Key": "same", "Value": "new"}]
 
 AZURE = {"AzureConfiguration": dict.fromkeys(("TenantId", "ApplicationId"), "11111111-2222-3333-4444-555555555555")}
 PLAIN = {"Name": "/same/plain"}
+DOCUMENT = {"Name": "Same-Document", "DocumentVersion": None, "VersionName": None}
+STEPS = [{"action": "aws:runShellScript", "name": "run", "inputs": {"runCommand": ["true"]}}]
+CONTENT = {"Content": json.dumps({"schemaVersion": "2.2", "mainSteps": STEPS}), "DocumentFormat": "JSON"}
 CODES = {"AuthenticationCode1": "123456", "AuthenticationCode2": "654321"}
 BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("iam", "CreateLoginProfile"): {"Password": "Some good 1"},
@@ -62,6 +65,8 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("pilothouse", "SignIn"): {"Password": f"A1!{THEIRS}"},
     ("secretsmanager", "CreateSecret"): {"Name": "other"},
     ("ssm", "CreateActivation"): {"IamRole": "SameNodes"},
+    ("ssm", "CreateDocument"): DOCUMENT | CONTENT | {"Tags": None},
+    ("ssm", "DeleteDocument"): DOCUMENT,
     ("ssm", "DeleteParameter"): PLAIN,
     ("ssm", "LabelParameterVersion"): PLAIN,
     ("ssm", "PutParameter"): PLAIN | {"Tags": None, "Type": "String"},
@@ -69,6 +74,8 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
         "Targets": None, "InstanceIds": ["mi-0123456789abcdef0"], "Parameters": {"commands": ["true"]},
     },
     ("ssm", "UnlabelParameterVersion"): PLAIN,
+    ("ssm", "UpdateDocument"): DOCUMENT | CONTENT,
+    ("ssm", "UpdateDocumentDefaultVersion"): DOCUMENT | {"DocumentVersion": "1"},
     ("ssm", "UpdateManagedInstanceRole"): {"IamRole": "SameNodes"},
 }  # fmt: skip
 """What the model's words alone do not make a good request of."""
@@ -80,6 +87,7 @@ class Side:
     def __init__(self, aws: Aws, key: access.AccountKey, mark: str) -> None:
         self.account, self._aws, self._key, self.mark = key.account_id, aws, key, mark
         self.ids: dict[str, dict[str, Any]] = {}
+        self.better: dict[tuple[str, str], dict[str, Any]] = {}
 
     def __call__(self, service: str) -> Any:
         return self._aws(service, access_key=self._key.access_key_id, secret=self._key.secret)
@@ -118,6 +126,10 @@ class Side:
         iam.create_account_alias(AccountAlias=mark)
         iam.update_account_password_policy(MinimumPasswordLength=9)
         secret = secrets.create_secret(Name="same", SecretString=mark, Description=mark, Tags=tags)
+        ssm.create_document(
+            Name="Same-Document", Tags=tags, DisplayName=mark,
+            Content=json.dumps({"schemaVersion": "2.2", "description": mark, "mainSteps": STEPS}),
+        )  # fmt: skip
         activation = ssm.create_activation(IamRole="SameNodes", Description=mark, RegistrationLimit=5)
         command = ssm.send_command(
             DocumentName="AWS-RunShellScript", Parameters={"commands": [f"echo {mark}"]}, Comment=mark,
@@ -133,6 +145,10 @@ class Side:
             RoleArns=[role["Arn"]],
         )  # fmt: skip
         parameter = f"arn:aws:ssm:eu-west-1:{self.account}:parameter/same/plain"
+        shared = {"Name": f"arn:aws:ssm:eu-west-1:{self.account}:document/Same-Document"}
+        self.better = {
+            ("ssm", name): shared for name in ("DescribeDocument", "GetDocument", "ListDocumentVersions")
+        }  # fmt: skip
         named = {"UserName": "same", "GroupName": "same", "RoleName": "same", "InstanceProfileName": "same"}
         self.ids = {
             "ssm": {
@@ -275,7 +291,7 @@ def test_nothing_crosses_for_any_operation(server: Server, sides: tuple[Side, Si
     for service, name in _operations():
         client = second(service)
         members = filled(client.meta.service_model.operation_model(name).input_shape, first.ids[service])
-        members |= BETTER.get((service, name), {})
+        members |= BETTER.get((service, name), {}) | first.better.get((service, name), {})
         members = {key: value for key, value in members.items() if value is not None}
         token = _token_of(first, service, name)
         for asked in [members, members | token] if token else [members]:

@@ -25,10 +25,8 @@ _BY_REASON: dict[tuple[str, str], str] = {
     ("ssm", "compliance: compliance of nodes"): """
         ListComplianceItems ListComplianceSummaries ListResourceComplianceSummaries PutComplianceItems
     """,
-    ("ssm", "documents: documents of users"): """
-        CreateDocument DeleteDocument DescribeDocumentPermission ListDocumentMetadataHistory
-        ListDocumentVersions ModifyDocumentPermission UpdateDocument UpdateDocumentDefaultVersion
-        UpdateDocumentMetadata
+    ("ssm", "documents: sharing and reviews"): """
+        DescribeDocumentPermission ListDocumentMetadataHistory ModifyDocumentPermission UpdateDocumentMetadata
     """,
     ("ssm", "inventory: inventory of nodes"): """
         CreateResourceDataSync DeleteInventory DeleteResourceDataSync DescribeInventoryDeletions GetInventory

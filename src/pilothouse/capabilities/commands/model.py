@@ -44,10 +44,6 @@ class UnsupportedPlatformType(ApiError):
     """The document runs on none of the nodes."""
 
 
-class MaxDocumentSizeExceeded(ApiError):
-    """Document and parameters together are over 64 KB."""
-
-
 class InvalidFilterKey(ApiError):
     """A filter that the list does not know."""
 

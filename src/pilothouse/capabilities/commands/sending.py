@@ -17,7 +17,6 @@ from pilothouse.capabilities.commands.model import (
     InvalidOutputFolder,
     InvalidRole,
     Invocation,
-    MaxDocumentSizeExceeded,
     PlannedStep,
     UnsupportedPlatformType,
     command_status,
@@ -72,7 +71,7 @@ def check_size(document: documents.Document, parameters: Mapping[str, Sequence[s
     """Raises MaxDocumentSizeExceeded."""
     size = len(document.text.encode()) + len(msgspec.json.encode(parameters))
     if size > DOCUMENT_MOST or len(msgspec.json.encode(content)) > MESSAGE_MOST:
-        raise MaxDocumentSizeExceeded("The document and its parameters together may have at most 64 KB.")
+        raise documents.MaxDocumentSizeExceeded("The document and its parameters together may have at most 64 KB.")
 
 
 def check_platform(document: documents.Document, nodes: Sequence[Node]) -> None:
@@ -166,7 +165,7 @@ def content(command: Command, document: documents.Document) -> str:
             command_id=command.command_id,
             document_name=command.document_name,
             parameters=documents.to_node(document, command.parameters),
-            document=document.content,
+            document=documents.for_node(document),
             bucket=settings.get("OutputS3BucketName", ""),
             prefix=settings.get("OutputS3KeyPrefix", ""),
             log_group=logs.get("CloudWatchLogGroupName", ""),

@@ -1,23 +1,29 @@
 """Documents: what nodes are told to run, by name and version.
 
-Owns the provided documents (their content is our own) and the rules for documents and their parameters. Whoever runs a
-document asks `for_run` for it, checks the values with `check_values`, and sends `to_node`'s form of them; the content
-goes along as a JSON object.
+Owns the tables document, document_version, document_share, document_attachment and document_review, the provided
+documents (their content is our own) and the rules for documents and their parameters. Whoever runs a document asks
+`for_run` for it, checks the values with `check_values`, and sends `to_node`'s form of them with the content as
+`for_node` gives it. Tags hang on a document's name.
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.documents import operations
-from pilothouse.capabilities.documents.library import arn_of, for_run
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.documents import listing, operations, writing
+from pilothouse.capabilities.documents.library import for_run
 from pilothouse.capabilities.documents.model import (
     Document,
     InvalidDocument,
     InvalidDocumentVersion,
     InvalidParameters,
+    MaxDocumentSizeExceeded,
     Step,
 )
+from pilothouse.capabilities.documents.naming import arn_of
+from pilothouse.capabilities.documents.node_form import for_node
+from pilothouse.capabilities.documents.operations import TAGGED_AS
+from pilothouse.capabilities.documents.store import DocumentStore
 from pilothouse.capabilities.documents.values import check_values, references, to_node
-
-CAPABILITY = Capability.of("documents", operations)
+from pilothouse.storage import Transaction
 
 __all__ = [
     "CAPABILITY",
@@ -25,10 +31,33 @@ __all__ = [
     "InvalidDocument",
     "InvalidDocumentVersion",
     "InvalidParameters",
+    "MaxDocumentSizeExceeded",
     "Step",
     "arn_of",
     "check_values",
+    "for_node",
     "for_run",
     "references",
     "to_node",
 ]
+
+
+async def _find(tx: Transaction, account_id: str, region: str, resource_id: str) -> str | None:
+    """The document that tags hang on."""
+    found = await DocumentStore(tx, account_id, region).place(resource_id)
+    return None if found is None else resource_id
+
+
+async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dict[str, str]:
+    """Of the document that an ARN ends with."""
+    return await tags.of(tx, account_id, region, TAGGED_AS, rest) if account_id else {}
+
+
+CAPABILITY = Capability.of(
+    "documents",
+    operations,
+    writing,
+    listing,
+    taggable={TAGGED_AS: _find},
+    tags_of={"document": _tags},
+)

@@ -15,7 +15,14 @@ EXECUTION_SECONDS = 3600
 """How long a step may run when its document does not say, or says it in a way agents do not understand."""
 EXECUTION_SHORTEST, EXECUTION_LONGEST = 5, 172_800
 
+MOST_BYTES = 64 * 1024
+"""Of a document's text."""
+
 PLATFORMS = ("Windows", "Linux", "MacOS")
+
+ON_NODES = frozenset({"Command", "Policy"})
+"""Types whose steps agents run."""
+_EVERYWHERE = frozenset({"Automation", "Automation.ChangeTemplate", "Session"})
 
 _PLATFORMS_OF_PLUGIN: Mapping[str, tuple[str, ...]] = {
     "aws:runShellScript": ("Linux", "MacOS"),
@@ -32,9 +39,80 @@ _PLATFORMS_OF_PLUGIN: Mapping[str, tuple[str, ...]] = {
 class InvalidDocument(ApiError):
     """The document does not exist, or is of a type that cannot be used here."""
 
+    def __init__(self, message: str = "The specified document does not exist.") -> None:
+        super().__init__(message)
+
 
 class InvalidDocumentVersion(ApiError):
     """The document has no such version."""
+
+    def __init__(self, message: str = "The document version is not valid or does not exist.") -> None:
+        super().__init__(message)
+
+
+class InvalidDocumentContent(ApiError):
+    """The content is not what a document of its type must be; the text says where and why."""
+
+
+class InvalidDocumentSchemaVersion(ApiError):
+    """Documents of the type do not have this schema version."""
+
+    def __init__(self, message: str = "The version of the document schema is not supported.") -> None:
+        super().__init__(message)
+
+
+class InvalidDocumentOperation(ApiError):
+    """The document is in a state, or of a kind, that this cannot be done with."""
+
+
+class DocumentAlreadyExists(ApiError):
+    """The account has a document of that name."""
+
+    def __init__(self, message: str = "The specified document already exists.") -> None:
+        super().__init__(message)
+
+
+class DuplicateDocumentContent(ApiError):
+    """A version has this content already."""
+
+    def __init__(
+        self,
+        message: str = (
+            "The content of the association document matches another document. "
+            "Change the content of the document and try again."
+        ),
+    ) -> None:
+        super().__init__(message)
+
+
+class DuplicateDocumentVersionName(ApiError):
+    """Another version has that name."""
+
+    def __init__(self, message: str = "The specified version name is a duplicate.") -> None:
+        super().__init__(message)
+
+
+class DocumentLimitExceeded(ApiError):
+    """The account has as many documents as it may have."""
+
+
+class DocumentVersionLimitExceeded(ApiError):
+    """The document has as many versions as it may have."""
+
+
+class DocumentPermissionLimit(ApiError):
+    """The document cannot be shared with these accounts together."""
+
+
+class InvalidPermissionType(ApiError):
+    """A permission that there is not."""
+
+
+class MaxDocumentSizeExceeded(ApiError):
+    """The content is too large."""
+
+    def __init__(self, message: str = "The size limit of a document is 64 KB.") -> None:
+        super().__init__(message)
 
 
 class InvalidParameters(ApiError):
@@ -77,8 +155,18 @@ class Document:
     format: str
     text: str
     """The content as it is stored; its hash is the document's."""
-    content: Mapping[str, Any]
+    content: Any
+    """None for types whose content is only text here."""
     created_at: int
+    account_id: str = ""
+    """Empty for those that come with the installation."""
+    version_name: str | None = None
+    display_name: str | None = None
+    default_version_name: str | None = None
+    target_type: str | None = None
+    requires: Sequence[Mapping[str, Any]] = ()
+    author: str | None = None
+    review_status: str | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -86,26 +174,35 @@ class Document:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
+    def members(self) -> Mapping[str, Any]:
+        """The content's own; none where it is no object."""
+        return self.content if isinstance(self.content, Mapping) else {}
+
+    @property
     def schema_version(self) -> str:
-        return str(self.content["schemaVersion"])
+        return str(self.members.get("schemaVersion") or "")
 
     @property
     def description(self) -> str:
-        return str(self.content.get("description") or "")
+        found = self.members.get("description")
+        return found if isinstance(found, str) else ""
 
     @property
     def parameters(self) -> Mapping[str, Mapping[str, Any]]:
         """Parameter name to its definition."""
-        return self.content.get("parameters") or {}
+        found = self.members.get("parameters")
+        return found if self.kind in ON_NODES | _EVERYWHERE and isinstance(found, Mapping) else {}
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The plugins in document order; none for types that are not run by agents."""
-        return tuple(_steps_of(self.content))
+        return tuple(_steps_of(self.members)) if self.kind in ON_NODES else ()
 
     @cached_property
     def platform_types(self) -> tuple[str, ...]:
-        """The platforms on which at least one step runs."""
+        """The platforms on which at least one step runs; all for what does not run as steps on nodes."""
+        if self.kind in _EVERYWHERE:
+            return PLATFORMS
         fitting: set[str] = set()
         for step in self.steps:
             able = _PLATFORMS_OF_PLUGIN.get(step.action, PLATFORMS)

@@ -6,19 +6,20 @@ cannot be judged before that, so only its name and its type are.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 import re2
 
+from pilothouse.capabilities.documents.definitions import LISTS, compiled
 from pilothouse.capabilities.documents.model import Document, InvalidParameters
+from pilothouse.capabilities.documents.places import scalar_text
 
 Values = Mapping[str, Sequence[str]]
 """As the API takes them: each a list, also of parameters that are not lists."""
 
 _REFERENCE = re.compile(r"\{\{\s*ssm:([^{}\s]+?)\s*\}\}")
-_LISTS = frozenset({"StringList"})
+_MAPS = frozenset({"StringMap", "MapList"})
 
 
 def check_values(document: Document, values: Values) -> None:
@@ -26,11 +27,16 @@ def check_values(document: Document, values: Values) -> None:
     definitions = document.parameters
     if unknown := sorted(set(values) - set(definitions)):
         raise InvalidParameters(f"The document {document.name} has no parameter named {', '.join(unknown)}.")
-    missing = [name for name, definition in definitions.items() if "default" not in definition and not values.get(name)]
+    missing = [
+        name for name, definition in definitions.items() if definition.get("default") is None and not values.get(name)
+    ]
     if missing:
         raise InvalidParameters(f"The document {document.name} needs a value for: {', '.join(sorted(missing))}.")
-    for name, given in values.items():
-        _check_value(name, definitions[name], given)
+    for name, definition in definitions.items():
+        given = values.get(name)
+        if not given and (given is None or definition.get("type") not in LISTS):
+            given = _default(definition)
+        _check_value(name, definition, given)
 
 
 def references(document: Document, values: Values) -> set[str]:
@@ -47,7 +53,7 @@ def to_node(document: Document, values: Values) -> dict[str, Any]:
     sent: dict[str, Any] = {}
     for name, given in values.items():
         kind = document.parameters[name].get("type", "String")
-        if kind in _LISTS:
+        if kind in LISTS:
             sent[name] = list(given)
         elif given:
             sent[name] = _parsed(given[0]) if kind in {"StringMap", "MapList"} else given[0]
@@ -64,14 +70,23 @@ def _parsed(text: str) -> Any:
 
 def _check_value(name: str, definition: Mapping[str, Any], given: Sequence[str]) -> None:
     kind = definition.get("type", "String")
-    if kind not in _LISTS and len(given) > 1:
+    if kind not in LISTS and len(given) > 1:
         raise InvalidParameters(f"The parameter {name} is of type {kind} and takes one value, not {len(given)}.")
     if any(_REFERENCE.search(item) for item in given):
         return
-    if kind in _LISTS:
+    if kind in LISTS:
         _check_count(name, definition, len(given), "items", "minItems", "maxItems")
     for item in given:
         _check_item(name, kind, definition, item)
+
+
+def _default(definition: Mapping[str, Any]) -> Sequence[str]:
+    """The default as a caller would give it."""
+    default = definition["default"]
+    if definition.get("type") in LISTS and isinstance(default, list):
+        return [scalar_text(each) or "" for each in default]
+    written = scalar_text(default)
+    return [msgspec.json.encode(default).decode() if written is None else written]
 
 
 def _check_item(name: str, kind: str, definition: Mapping[str, Any], item: str) -> None:
@@ -83,7 +98,7 @@ def _check_item(name: str, kind: str, definition: Mapping[str, Any], item: str) 
     if allowed and item not in {_text(each) for each in allowed}:
         raise InvalidParameters(f"The parameter {name} must be one of: {', '.join(map(_text, allowed))}.")
     pattern = definition.get("allowedPattern")
-    if pattern and not _fits(str(pattern), item):
+    if pattern and not all(_fits(str(pattern), each) for each in (_as_agents_see(item) if kind in _MAPS else [item])):
         raise InvalidParameters(f"The parameter {name} does not fit the pattern {pattern}.")
     _check_count(name, definition, len(item), "characters", "minChars", "maxChars")
 
@@ -106,17 +121,25 @@ def _text(value: Any) -> str:
 
 def _fits(pattern: str, item: str) -> bool:
     """Whether the pattern, RE2 like the agents', is found in the text; a stored pattern compiles."""
-    return _compiled(pattern).search(item) is not None
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> Any:
-    options = re2.Options()
-    options.log_errors = False
     try:
-        return re2.compile(pattern, options)
+        return compiled(pattern).search(item) is not None
     except re2.error as error:
         raise InvalidParameters(f"The document's pattern {pattern} cannot be used.") from error
+
+
+_ESCAPED = str.maketrans({each: f"\\u{ord(each):04x}" for each in "<>&\u2028\u2029"})
+
+
+def _as_agents_see(item: str) -> list[str]:
+    """The texts of a map, or of each map in a list, that agents compare with the pattern: JSON as Go writes it."""
+    value = _parsed(item)
+    if not isinstance(value, dict | list):
+        return [item]
+    parts = [value] if isinstance(value, dict) else value
+    return [
+        part if isinstance(part, str) else msgspec.json.encode(part, order="sorted").decode().translate(_ESCAPED)
+        for part in parts
+    ]
 
 
 def shown_default(definition: Mapping[str, Any]) -> str | None:
