@@ -87,3 +87,45 @@ def test_a_document_of_ones_own_runs_on_a_node(house: Installation, tmp_path: Pa
     assert (found[""], found["fails"][0], found["goes-on"]) == ("Failed", "Failed", ("Success", "Success", ["on"]))
     house.aws("ssm", "delete-document", "--name", "Flow")
     assert "(InvalidDocument)" in house.cli(*send()).stderr
+
+
+OPENINGS = ("", ";", "&", "&&", "|", "||", "\n", "'", '"', "'\"", '";', "';", ")", '"\n', "'\n", "`", "\\", '\\"',
+            "\\'", "EOF\n", "\nEOF\n", "}", "{", "$((", "#\n")  # fmt: skip
+COMMANDS = ("touch {0}", "$(touch {0})", "`touch {0}`", "${{x:-$(touch {0})}}", ">{0}", "<(touch {0})", "touch {0} #",
+            "touch {0};'", 'touch {0};"', "(touch {0})", "$$(touch {0})", "eval touch {0} {{{{ P1 }}}}")  # fmt: skip
+AT_ONCE = 60
+PLACES = ("printf '%s\\n--\\n' {{{{ P{0} }}}}", "printf '%s\\n--\\n' \"x{{{{ P{0} }}}}y\"",
+          "printf '%s\\n--\\n' 'x{{{{P{0}}}}}y'", "cat <<EOF\nx{{{{ P{0} }}}}y\n--\nEOF")  # fmt: skip
+
+
+def test_three_hundred_values_that_want_to_be_commands(house: Installation, tmp_path: Path) -> None:
+    """Parameters with `interpolationType: ENV_VAR` reach scripts as text, wherever their placeholders stand."""
+    node = house.enrol("web-1")
+    ssm = house.boto("ssm")
+    canary = tmp_path / "ran"
+    payloads = [opening + command.format(canary) for opening in OPENINGS for command in COMMANDS]
+    assert len(set(payloads)) == 300
+    numbers = range(1, AT_ONCE + 1)
+    step = {"runCommand": ["#!/bin/sh", *(line.format(each) for each in numbers for line in PLACES)]}
+    for name, more in (("Safe", {"interpolationType": "ENV_VAR"}), ("Open", {})):
+        content = {
+            "schemaVersion": "2.2",
+            "parameters": {f"P{each}": {"type": "String", **more} for each in numbers},
+            "mainSteps": [{"action": "aws:runShellScript", "name": "show", "inputs": step}],
+        }
+        ssm.create_document(Name=name, Content=json.dumps(content))
+
+    def run(name: str, values: list[str]) -> dict[str, Any]:
+        given = {f"P{number}": [value] for number, value in zip(numbers, values, strict=True)}
+        sent = ssm.send_command(InstanceIds=[node.node_id], DocumentName=name, Parameters=given)["Command"]
+        return house.finished(sent["CommandId"], node.node_id)
+
+    for first in range(0, 300, AT_ONCE):
+        values = payloads[first : first + AT_ONCE]
+        got = run("Safe", values)
+        assert (got["Status"], got["StandardErrorContent"]) == ("Success", "")
+        shown = got["StandardOutputContent"].removesuffix("\n--\n").split("\n--\n")
+        assert shown == [text for each in values for text in (each, *[f"x{each}y"] * 3)]
+        assert not canary.exists()
+    run("Open", payloads[:AT_ONCE])
+    assert canary.exists(), "these values would be run where nothing is done about them"

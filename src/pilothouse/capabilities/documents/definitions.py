@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 import re2
 
 from pilothouse.capabilities.documents.places import at, known_names, mapping, optional_text, scalar_text, whole_number
@@ -39,7 +40,7 @@ def check(parameters: Any) -> Mapping[str, Mapping[str, Any]]:
 def _check_definition(place: str, definition: Mapping[str, Any]) -> None:
     known_names(place, definition, _MEMBERS, others=True)
     kind = definition.get("type")
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise at(f"{place}.type", f"it must be one of {', '.join(sorted(TYPES))}")
     optional_text(f"{place}.description", definition.get("description"))
     _check_default(f"{place}.default", kind, definition.get("default"))
@@ -92,11 +93,11 @@ def _check_default(place: str, kind: str, default: Any) -> None:
         if not isinstance(default, list) or any(scalar_text(each) is None for each in default):
             raise at(place, "it must be a list of texts")
     elif kind == "StringMap":
-        if not isinstance(default, Mapping | str):
+        if not isinstance(from_text(default), Mapping):
             raise at(place, "it must be an object")
     elif kind == "MapList":
-        maps = isinstance(default, list) and all(isinstance(each, Mapping) for each in default)
-        if not maps and not isinstance(default, str):
+        maps = from_text(default)
+        if not isinstance(maps, list) or not all(isinstance(each, Mapping) for each in maps):
             raise at(place, "it must be a list of objects")
     elif scalar_text(default) is None:
         raise at(place, "it must be a text")
@@ -104,6 +105,16 @@ def _check_default(place: str, kind: str, default: Any) -> None:
         raise at(place, "it must be a whole number")
     elif kind == "Boolean" and str(scalar_text(default)).lower() not in ("true", "false"):
         raise at(place, "it must be true or false")
+
+
+def from_text(value: Any) -> Any:
+    """What a default of objects is, which may be written as a text of JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def compiles(pattern: str) -> bool:

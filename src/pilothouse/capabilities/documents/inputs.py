@@ -107,8 +107,11 @@ def check(place: str, action: str, given: Mapping[str, Any], parameters: Paramet
         _check_list(f"{place}.{name}", given.get(name), parameters)
     for name in plugin.maps:
         _check_map(f"{place}.{name}", given.get(name), parameters)
-    if action in _SCRIPTS and isinstance(given.get("environment"), Mapping):
-        for name, value in given["environment"].items():
+    if action in _SCRIPTS and given.get("environment") is not None:
+        environment = given["environment"]
+        if not isinstance(environment, Mapping) and _lone_kind(place, environment, parameters) != "StringMap":
+            raise at(f"{place}.environment", "it must be an object, or a parameter of type StringMap")
+        for name, value in environment.items() if isinstance(environment, Mapping) else ():
             if not name or "=" in name or value is None:
                 raise at(f"{place}.environment.{name}", "it must be the name of a variable, with a text")
             _check_text(f"{place}.environment.{name}", value, parameters)

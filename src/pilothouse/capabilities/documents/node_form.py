@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from pilothouse.capabilities.documents.definitions import from_text
 from pilothouse.capabilities.documents.inputs import PLUGINS
 from pilothouse.capabilities.documents.model import ON_NODES, Document
 from pilothouse.capabilities.documents.places import LONE, scalar_text, whole_number
@@ -55,7 +56,7 @@ def _definition(definition: Mapping[str, Any]) -> dict[str, Any]:
 def _default(kind: str, default: Any) -> Any:
     if kind in _TEXTS_BY_DEFAULT:
         return scalar_text(default)
-    return [scalar_text(each) for each in default] if kind == "StringList" else default
+    return [scalar_text(each) for each in default] if kind == "StringList" else from_text(default)
 
 
 def _step(step: Mapping[str, Any], parameters: Parameters) -> dict[str, Any]:

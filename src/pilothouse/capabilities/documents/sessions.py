@@ -31,7 +31,7 @@ def check(content: Mapping[str, Any]) -> None:
     known_names("", content, _TOP, others=False)
     optional_text("description", content.get("description"))
     kind = content.get("sessionType")
-    if kind not in TYPES:
+    if not isinstance(kind, str) or kind not in TYPES:
         raise at("sessionType", f"it must be one of {', '.join(sorted(TYPES))}")
     definitions.check(content.get("parameters"))
     if kind == "Standard_Stream" and content.get("inputs") is None:

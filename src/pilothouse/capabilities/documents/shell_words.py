@@ -15,7 +15,7 @@ _HERE: Final = re.compile(r"<<(?!<)(-?)[ \t]*(?:'([^'\n\0]+)'|\"([^\"\n\0]+)\"|(
 
 def refer_in_shell(lines: Sequence[str], names: Sequence[str]) -> list[str]:
     """Lines for sh. The value is one word, in quotes of either kind too; in a here-document it is the bare value."""
-    return _Scan(_END.join(lines), _placeholders(names)).rewritten().split(_END)
+    return _Scan(_END.join(lines), _placeholders(names)).rewritten().split(_END) if lines else []
 
 
 def refer_in_powershell(lines: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ no tags of its own here, dates and octal numbers stay texts, and an alias counts
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -59,8 +60,14 @@ class _Lines(yaml.SafeDumper):
         return True
 
 
+_BREAKS: Final = re.compile("[\r\x85\u2028\u2029\ufeff]")
+"""What YAML takes for an end of line, or leaves out, where it is not escaped."""
+
+
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     style = "|" if "\n" in text and not text.startswith((" ", "\n", "\t")) else None
+    if _BREAKS.search(text):
+        style = '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
