@@ -67,8 +67,11 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("ssm", "CreateActivation"): {"IamRole": "SameNodes"},
     ("ssm", "CreateDocument"): DOCUMENT | CONTENT | {"Tags": None},
     ("ssm", "DeleteDocument"): DOCUMENT,
+    ("ssm", "DescribeDocumentPermission"): DOCUMENT,
     ("ssm", "DeleteParameter"): PLAIN,
     ("ssm", "LabelParameterVersion"): PLAIN,
+    ("ssm", "ListDocumentMetadataHistory"): DOCUMENT,
+    ("ssm", "ModifyDocumentPermission"): DOCUMENT | {"AccountIdsToAdd": ["123456789012"]},
     ("ssm", "PutParameter"): PLAIN | {"Tags": None, "Type": "String"},
     ("ssm", "SendCommand"): {
         "Targets": None, "InstanceIds": ["mi-0123456789abcdef0"], "Parameters": {"commands": ["true"]},
@@ -76,6 +79,7 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("ssm", "UnlabelParameterVersion"): PLAIN,
     ("ssm", "UpdateDocument"): DOCUMENT | CONTENT,
     ("ssm", "UpdateDocumentDefaultVersion"): DOCUMENT | {"DocumentVersion": "1"},
+    ("ssm", "UpdateDocumentMetadata"): DOCUMENT | {"DocumentReviews": {"Action": "SendForReview"}},
     ("ssm", "UpdateManagedInstanceRole"): {"IamRole": "SameNodes"},
 }  # fmt: skip
 """What the model's words alone do not make a good request of."""

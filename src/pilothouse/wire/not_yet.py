@@ -25,9 +25,6 @@ _BY_REASON: dict[tuple[str, str], str] = {
     ("ssm", "compliance: compliance of nodes"): """
         ListComplianceItems ListComplianceSummaries ListResourceComplianceSummaries PutComplianceItems
     """,
-    ("ssm", "documents: sharing and reviews"): """
-        DescribeDocumentPermission ListDocumentMetadataHistory ModifyDocumentPermission UpdateDocumentMetadata
-    """,
     ("ssm", "inventory: inventory of nodes"): """
         CreateResourceDataSync DeleteInventory DeleteResourceDataSync DescribeInventoryDeletions GetInventory
         GetInventorySchema ListInventoryEntries ListResourceDataSync PutInventory UpdateResourceDataSync

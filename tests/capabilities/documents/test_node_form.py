@@ -80,7 +80,10 @@ def test_a_good_text_stays_as_it_is() -> None:
         ('echo "it\'s {{ v }}"', 'echo "it\'s ${SSM_v}"'),
         (r'echo "\"{{ v }}\""', r'echo "\"${SSM_v}\""'),
         ("cat <<END\n{{ v }}'\nEND\necho {{ v }}", "cat <<END\n${SSM_v}'\nEND\necho \"${SSM_v}\""),
-        ("cat <<-'END' <<B\n\t{{ v }}\n\tEND\n{{v}}\nB\n{{v}}", "cat <<-'END' <<B\n\t${SSM_v}\n\tEND\n${SSM_v}\nB\n\"${SSM_v}\""),
+        (
+            "cat <<-'E' <<B\n\t{{ v }}\n\tE\n{{v}}\nB\n{{v}}",
+            "cat <<-'E' <<B\n\t${SSM_v}\n\tE\n${SSM_v}\nB\n\"${SSM_v}\"",
+        ),
         ("echo x # don't {{ v }}\necho {{ v }}", "echo x # don't ${SSM_v}\necho \"${SSM_v}\""),
         ("echo ${#x} {{ v }}", 'echo ${#x} "${SSM_v}"'),
         (r"echo \{{ v }}", r'echo \"${SSM_v}"'),

@@ -38,8 +38,8 @@ def checked_command_id(command_id: str) -> str:
 
 
 def send_resources(call: Call, request: Shape) -> list[str]:
-    named = documents.arn_of(request["DocumentName"], call.account_id, call.region)
-    return [named, *_node_arns(call, request.get("InstanceIds") or ())]
+    document = documents.arn_of(request["DocumentName"], call.account_id, call.region)
+    return [document, *_node_arns(call, request.get("InstanceIds") or ())]
 
 
 def _node_arns(call: Call, ids: Iterable[str]) -> list[str]:

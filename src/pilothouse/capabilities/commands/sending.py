@@ -106,7 +106,7 @@ def new_command(
         command_id=call.ids.uuid(),
         account_id=call.account_id,
         region=call.region,
-        document_name=document.name,
+        document_name=document.called(call.account_id, request["DocumentName"]),
         document_version=request.get("DocumentVersion") or "$DEFAULT",
         comment=request.get("Comment") or "",
         parameters=parameters,

@@ -8,7 +8,7 @@ documents (their content is our own) and the rules for documents and their param
 
 from pilothouse.call import Capability
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.documents import listing, operations, writing
+from pilothouse.capabilities.documents import listing, operations, reviews, sharing, writing
 from pilothouse.capabilities.documents.library import for_run
 from pilothouse.capabilities.documents.model import (
     Document,
@@ -58,6 +58,8 @@ CAPABILITY = Capability.of(
     operations,
     writing,
     listing,
+    sharing,
+    reviews,
     taggable={TAGGED_AS: _find},
     tags_of={"document": _tags},
 )

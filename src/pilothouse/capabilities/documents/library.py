@@ -80,6 +80,25 @@ async def find(
     return found
 
 
+async def kind_of(tx: Transaction, account_id: str, region: str, name: str) -> str | None:
+    """The type of the document that is named; None if there is none. It is not asked whether it is shared."""
+    asked = named(name, account_id, region)
+    if asked is None:
+        return None
+    if is_provided(asked.name):
+        return provided()[asked.name].kind
+    place = await DocumentStore(tx, asked.account_id, region).place(asked.name)
+    return None if place is None else place.kind
+
+
+async def shares_all(tx: Transaction, account_id: str, region: str, name: str) -> bool:
+    """Whether every version of another account's document is shared with this one."""
+    asked = named(name, account_id, region)
+    if asked is None or not asked.foreign:
+        return False
+    return await ShareStore(tx, asked.account_id, region).shared_version(asked.name, account_id) == "$ALL"
+
+
 async def _shared(tx: Transaction, asked: Named, region: str, guest: str) -> str:
     """Which versions of another account's document the guest may have. Raises InvalidDocument for none."""
     shared = await ShareStore(tx, asked.account_id, region).shared_version(asked.name, guest)

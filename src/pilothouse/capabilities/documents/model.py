@@ -173,6 +173,10 @@ class Document:
         """SHA-256 of the text, hexadecimal."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    def called(self, account_id: str, asked: str) -> str:
+        """What the account calls it: as it asked, by the ARN, for another account's document."""
+        return self.name if self.account_id in ("", account_id) else asked
+
     @property
     def members(self) -> Mapping[str, Any]:
         """The content's own; none where it is no object."""

@@ -1,9 +1,12 @@
 """Reading documents: GetDocument, DescribeDocument, ListDocumentVersions."""
 
+from collections.abc import Mapping
+
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.documents import library, naming, shapes
 from pilothouse.capabilities.documents.model import Document, InvalidDocument, InvalidDocumentVersion, InvalidNextToken
+from pilothouse.capabilities.documents.review_store import ReviewStore
 from pilothouse.capabilities.documents.shapes import Around
 from pilothouse.capabilities.documents.store import DocumentStore
 from pilothouse.runtime.clock import from_millis
@@ -19,7 +22,14 @@ def resource(call: Call, request: Shape) -> list[str]:
     return [naming.arn_of(request["Name"], call.account_id, call.region)]
 
 
-@operation("ssm", "GetDocument", callers=Caller.ACCOUNT | Caller.NODE, resources=resource)
+async def of_type(call: Call, request: Shape) -> Mapping[str, str]:
+    """The condition keys that follow from the document."""
+    async with call.reading() as tx:
+        kind = await library.kind_of(tx, call.account_id, call.region, request["Name"])
+    return {} if kind is None else {"ssm:DocumentType": kind}
+
+
+@operation("ssm", "GetDocument", callers=Caller.ACCOUNT | Caller.NODE, resources=resource, conditions=of_type)
 async def get_document(call: Call, request: Shape) -> Shape:
     """The content of one version; JSON unless YAML is asked for, to nodes and clients alike."""
     async with call.reading() as tx:
@@ -27,7 +37,7 @@ async def get_document(call: Call, request: Shape) -> Shape:
     format_ = request.get("DocumentFormat") or "JSON"
     text_only = document.content is None
     return {
-        "Name": request["Name"] if document.account_id not in ("", call.account_id) else document.name,
+        "Name": document.called(call.account_id, request["Name"]),
         "CreatedDate": from_millis(document.created_at),
         "DisplayName": document.display_name,
         "VersionName": document.version_name,
@@ -42,17 +52,16 @@ async def get_document(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("ssm", "DescribeDocument", callers=Caller.ACCOUNT | Caller.NODE, resources=resource)
+@operation("ssm", "DescribeDocument", callers=Caller.ACCOUNT | Caller.NODE, resources=resource, conditions=of_type)
 async def describe_document(call: Call, request: Shape) -> Shape:
     """Everything but the content."""
     async with call.reading() as tx:
         document = await _asked(call, tx, request)
         around = await around_of(call, tx, document)
-    shared = document.account_id not in ("", call.account_id)
-    return {"Document": shapes.description(document, around, request["Name"] if shared else None)}
+    return {"Document": shapes.description(document, around, document.called(call.account_id, request["Name"]))}
 
 
-@operation("ssm", "ListDocumentVersions", resources=resource)
+@operation("ssm", "ListDocumentVersions", resources=resource, conditions=of_type)
 async def list_document_versions(call: Call, request: Shape) -> Shape:
     """The versions of a document, the newest first."""
     name = request["Name"]
@@ -65,7 +74,9 @@ async def list_document_versions(call: Call, request: Shape) -> Shape:
             raise InvalidNextToken("The specified token is not valid.") from error
     async with call.reading() as tx:
         document = await _asked(call, tx, {"Name": name})
-        if document.account_id == "":
+        if document.account_id != call.account_id and not await library.shares_all(
+            tx, call.account_id, call.region, name
+        ):  # it comes with the installation, or only this version is shared
             return {"DocumentVersions": [shapes.version(shapes.listed(document))]}
         found = await DocumentStore(tx, document.account_id, call.region).versions(
             document.name, before=before, count=limit + 1
@@ -93,6 +104,15 @@ async def around_of(call: Call, tx: Transaction, document: Document, *, status: 
     """What is shown of the document besides its content."""
     if document.account_id != call.account_id:
         return Around(status=status)
+    reviews = ReviewStore(tx, call.account_id, call.region, document.name)
+    approved, pending = await reviews.newest_with("APPROVED"), await reviews.newest_with("PENDING")
     return Around(
-        status=status, tags=await tags.of(tx, call.account_id, call.region, TAGGED_AS, document.name)
-    )  # fmt: skip
+        status=status,
+        tags=await tags.of(tx, call.account_id, call.region, TAGGED_AS, document.name),
+        approved=None if approved is None else str(approved),
+        pending=None if pending is None else str(pending),
+        reviews=[
+            {"ReviewedTime": from_millis(each.updated_at), "Status": each.status, "Reviewer": each.reviewer}
+            for each in await reviews.of(int(document.version))
+        ],
+    )

@@ -24,7 +24,7 @@ from pilothouse.capabilities.documents.model import (
     InvalidDocumentOperation,
     InvalidDocumentVersion,
 )
-from pilothouse.capabilities.documents.operations import TAGGED_AS, around_of, resource
+from pilothouse.capabilities.documents.operations import TAGGED_AS, around_of, of_type, resource
 from pilothouse.capabilities.documents.share_store import ShareStore
 from pilothouse.capabilities.documents.store import DocumentStore, NewVersion, Place
 from pilothouse.errors import ValidationException
@@ -91,7 +91,7 @@ async def create_document(call: Call, request: Shape) -> Shape:
     return {"DocumentDescription": shapes.description(made, around)}
 
 
-@operation("ssm", "UpdateDocument", writes=True, resources=resource, prepare=_redraft)
+@operation("ssm", "UpdateDocument", writes=True, resources=resource, prepare=_redraft, conditions=of_type)
 async def update_document(call: Call, request: Shape) -> Shape:
     """A new version on top of the newest one; which is the default one does not change."""
     name, draft = request["Name"], call.prepared
@@ -121,7 +121,7 @@ async def _check_new(store: DocumentStore, name: str, version: NewVersion) -> No
         raise DocumentVersionLimitExceeded(f"The document {name} has {MOST_VERSIONS} versions already.")
 
 
-@operation("ssm", "UpdateDocumentDefaultVersion", writes=True, resources=resource)
+@operation("ssm", "UpdateDocumentDefaultVersion", writes=True, resources=resource, conditions=of_type)
 async def update_document_default_version(call: Call, request: Shape) -> Shape:
     """Give out this version where none is asked for."""
     name = request["Name"]
@@ -140,7 +140,7 @@ async def update_document_default_version(call: Call, request: Shape) -> Shape:
     }  # fmt: skip
 
 
-@operation("ssm", "DeleteDocument", writes=True, resources=resource)
+@operation("ssm", "DeleteDocument", writes=True, resources=resource, conditions=of_type)
 async def delete_document(call: Call, request: Shape) -> Shape:
     """A version, or the document with all that hangs on it."""
     name = request["Name"]
