@@ -40,6 +40,7 @@ SQL_APART_FROM_STORES = {
     "capabilities/commands/output_store.py": "a store of its own: output streams of steps, byte for byte",
     "capabilities/nodes/connector_store.py": "a store of its own: links to other clouds",
     "capabilities/nodes/overview_store.py": "a store of its own: the fleet looked over, filtered and counted",
+    "capabilities/documents/attachment_store.py": "a store of its own: the files of versions",
     "capabilities/documents/review_store.py": "a store of its own: what reviewers said",
     "capabilities/documents/share_store.py": "a store of its own: whom documents are shared with",
     "storage": "the engines keep their own table of migrations",

@@ -382,6 +382,9 @@ class Extension:
     """What the server says of it besides the version when a channel opens."""
     messages: Mapping[str, Callable[[House, Sequence[Said]], Awaitable[None]]]
     """Message type to the function that hears them, many at once, in the order in which each node said them."""
+GiveFile = Callable[[House, str], Awaitable[bytes | None]]
+"""What follows a prefix in a path to the content of a file, None if there is none. Nobody's identity was asked for: the
+path must prove by itself that it may be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -408,6 +411,8 @@ class Capability:
     """Kind in the ARN of resources that policies can be put on to the function that finds one."""
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     """Name to what is said in its messages between our agent and the capability."""
+    files: Mapping[str, GiveFile] = field(default_factory=dict)
+    """Prefix of a path to the function that gives the files below it to whoever asks."""
     lasting: tuple[Lasting, ...] = ()
     streams: tuple[StreamRoute, ...] = ()
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from pilothouse.call import Call, Caller, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.documents import library, naming, shapes
+from pilothouse.capabilities.documents import attachments, library, naming, shapes
+from pilothouse.capabilities.documents.attachment_store import AttachmentStore
 from pilothouse.capabilities.documents.model import Document, InvalidDocument, InvalidDocumentVersion, InvalidNextToken
 from pilothouse.capabilities.documents.review_store import ReviewStore
 from pilothouse.capabilities.documents.shapes import Around
@@ -34,6 +35,7 @@ async def get_document(call: Call, request: Shape) -> Shape:
     """The content of one version; JSON unless YAML is asked for, to nodes and clients alike."""
     async with call.reading() as tx:
         document = await _asked(call, tx, request)
+        files = await attachments.shown(call, tx, document)
     format_ = request.get("DocumentFormat") or "JSON"
     text_only = document.content is None
     return {
@@ -47,7 +49,7 @@ async def get_document(call: Call, request: Shape) -> Shape:
         "DocumentType": document.kind,
         "DocumentFormat": document.format if text_only or format_ == "TEXT" else format_,
         "Requires": list(document.requires) or None,
-        "AttachmentsContent": [],
+        "AttachmentsContent": files,
         "ReviewStatus": document.review_status,
     }
 
@@ -105,10 +107,12 @@ async def around_of(call: Call, tx: Transaction, document: Document, *, status: 
     if document.account_id != call.account_id:
         return Around(status=status)
     reviews = ReviewStore(tx, call.account_id, call.region, document.name)
+    files = AttachmentStore(tx, call.account_id, call.region)
     approved, pending = await reviews.newest_with("APPROVED"), await reviews.newest_with("PENDING")
     return Around(
         status=status,
         tags=await tags.of(tx, call.account_id, call.region, TAGGED_AS, document.name),
+        attachments=[each.name for each in await files.of(document.name, int(document.version))],
         approved=None if approved is None else str(approved),
         pending=None if pending is None else str(pending),
         reviews=[

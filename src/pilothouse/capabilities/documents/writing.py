@@ -4,13 +4,15 @@ The content is parsed and checked before the transaction begins.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.documents import naming, shapes
+from pilothouse.capabilities.documents import attachments, naming, shapes
+from pilothouse.capabilities.documents.attachment_store import AttachmentStore
+from pilothouse.capabilities.documents.attachments import File
 from pilothouse.capabilities.documents.checking import checked
 from pilothouse.capabilities.documents.library import number_of
 from pilothouse.capabilities.documents.model import (
@@ -45,6 +47,7 @@ class Draft:
     format: str
     text: str
     content: Any
+    files: Sequence[File]
 
 
 async def _draft(call: Call, request: Shape) -> Draft:
@@ -54,8 +57,14 @@ async def _draft(call: Call, request: Shape) -> Draft:
             f"Invalid document name {request['Name']}: names that begin with aws, amazon or amzn are reserved."
         )
     kind = request.get("DocumentType") or DEFAULT_KIND
+    return await _made(call, request, kind)
+
+
+async def _made(call: Call, request: Shape, kind: str) -> Draft:
     format_ = request.get("DocumentFormat") or "JSON"
-    return Draft(kind, format_, request["Content"], checked(kind, format_, request["Content"]))
+    content = checked(kind, format_, request["Content"])
+    files = await attachments.fetched(call, content, request.get("Attachments") or [])
+    return Draft(kind, format_, request["Content"], content, files)
 
 
 async def _redraft(call: Call, request: Shape) -> Draft | None:
@@ -64,8 +73,7 @@ async def _redraft(call: Call, request: Shape) -> Draft | None:
         place = await DocumentStore(tx, call.account_id, call.region).place(request["Name"])
     if place is None:
         return None
-    format_ = request.get("DocumentFormat") or "JSON"
-    return Draft(place.kind, format_, request["Content"], checked(place.kind, format_, request["Content"]))
+    return await _made(call, request, place.kind)
 
 
 def _type_condition(call: Call, request: Shape) -> Mapping[str, str]:
@@ -85,6 +93,7 @@ async def create_document(call: Call, request: Shape) -> Shape:
         if await store.count() >= MOST_DOCUMENTS:
             raise DocumentLimitExceeded(f"There are {MOST_DOCUMENTS} documents in this region already.")
         await store.add(name, draft.kind, _version(call, request, draft, 1, None))
+        await attachments.keep(call, tx, name, 1, draft.files)
         await tags.put(tx, call.account_id, call.region, TAGGED_AS, name, added)
         made = await _stored(store, name, 1)
         around = await around_of(call, tx, made, status="Creating")
@@ -106,6 +115,11 @@ async def update_document(call: Call, request: Shape) -> Shape:
         version = _version(call, request, draft, place.last + 1, base)
         await _check_new(store, name, version)
         await store.add_version(name, version)
+        if draft.files:
+            await attachments.keep(call, tx, name, version.number, draft.files)
+        else:
+            await AttachmentStore(tx, call.account_id, call.region).carry_on(name, place.latest, version.number)
+        await _tell_changed(call, tx, name)
         made = await _stored(store, name, version.number)
         around = await around_of(call, tx, made, status="Updating")
     return {"DocumentDescription": shapes.description(made, around)}
@@ -133,6 +147,7 @@ async def update_document_default_version(call: Call, request: Shape) -> Shape:
         if chosen is None:
             raise InvalidDocumentVersion
         await store.make_default(name, number)
+        await _tell_changed(call, tx, name)
     return {
         "Description": {
             "Name": name, "DefaultVersion": str(number), "DefaultVersionName": chosen.version_name
@@ -155,12 +170,18 @@ async def delete_document(call: Call, request: Shape) -> Shape:
             return {}
         if await ShareStore(tx, call.account_id, call.region).guests(name, count=1):
             raise InvalidDocumentOperation("Must unshare document first before delete")
-        await remove(call, tx, store, name)
+        await _remove(call, tx, store, name)
     return {}
 
 
-async def remove(call: Call, tx: Transaction, store: DocumentStore, name: str) -> None:
-    """The document with its versions and tags."""
+async def _tell_changed(call: Call, tx: Transaction, name: str) -> None:
+    """Those who run it from time to time may now get another content."""
+    await call.house.tell(tx, "document.changed", account_id=call.account_id, region=call.region, name=name)
+
+
+async def _remove(call: Call, tx: Transaction, store: DocumentStore, name: str) -> None:
+    """The document with its versions and tags; who still uses it may refuse."""
+    await call.house.tell(tx, "document.deleting", account_id=call.account_id, region=call.region, name=name)
     await store.delete(name)
     await tags.remove_all(tx, call.account_id, call.region, TAGGED_AS, name)
 

@@ -1,0 +1,168 @@
+"""Attachments: files that a version of a document brings along, such as the archives of a package.
+
+They are fetched once, when the version is made, before its transaction begins, and kept sealed. Nodes fetch them by a
+link that GetDocument gives them: signed, for one file, for an hour; no other proof is asked for.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from pilothouse.call import Call, House, Shape
+from pilothouse.capabilities.documents.attachment_store import Attachment, AttachmentStore, seal_context
+from pilothouse.capabilities.documents.library import number_of
+from pilothouse.capabilities.documents.model import Document, InvalidDocumentContent, InvalidDocumentVersion
+from pilothouse.capabilities.documents.store import DocumentStore
+from pilothouse.errors import ValidationException
+from pilothouse.runtime.outbound import OutboundFailed
+from pilothouse.storage import Transaction
+from pilothouse.storage.pages import InvalidPageToken
+
+PREFIX: Final = "/ph/v1/attachments/"
+MOST_BYTES: Final = 20 << 20
+"""Of one file."""
+MOST_BYTES_TOGETHER: Final = 50 << 20
+_SECONDS: Final = 60.0
+_LINK_MS: Final = 3_600_000
+_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]{3,128}")
+_QUERY: Final = ["document attachment"]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that was fetched."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+
+async def fetched(call: Call, content: Any, sources: Sequence[Shape]) -> list[File]:
+    """The files of a new version. Raises ValidationException, and InvalidDocumentContent for a wrong checksum."""
+    found: list[File] = []
+    for source in sources:
+        kind, values = source.get("Key"), source.get("Values") or []
+        if kind is None or len(values) != 1:
+            raise ValidationException("An attachment needs a Key and one value.")
+        if kind == "AttachmentReference":
+            found.append(await _referred(call, values[0], source.get("Name")))
+        elif kind == "SourceUrl":
+            for name in _names(content, source.get("Name")):
+                found.append(File(name, await _fetched(call, f"{values[0].rstrip('/')}/{quote(name)}")))
+        else:
+            name = source.get("Name") or urlsplit(values[0]).path.rpartition("/")[2]
+            found.append(File(name, await _fetched(call, values[0])))
+        if sum(len(each.content) for each in found) > MOST_BYTES_TOGETHER:
+            raise ValidationException(f"The attachments together may have at most {MOST_BYTES_TOGETHER >> 20} MB.")
+    _check(content, found)
+    return found
+
+
+def _names(content: Any, name: str | None) -> list[str]:
+    """The files to fetch from a folder: those of the manifest, or the one that is named."""
+    files = content.get("files") if isinstance(content, Mapping) else None
+    if isinstance(files, Mapping) and files:
+        return list(files)
+    if name is None:
+        raise ValidationException("An attachment of Key SourceUrl needs a Name, or a manifest that names the files.")
+    return [name]
+
+
+async def _fetched(call: Call, url: str) -> bytes:
+    """The one place where attachments come from outside. Raises ValidationException."""
+    if not url.startswith(("https://", "http://")):
+        raise ValidationException("The source of an attachment must be an https:// or http:// URL.")
+    host = urlsplit(url).hostname
+    try:
+        answer = await call.house.outbound.send("GET", url, seconds=_SECONDS, most=MOST_BYTES)
+    except OutboundFailed as error:
+        raise ValidationException(f"The attachment cannot be fetched: {error}.") from error
+    if answer.status != 200:
+        raise ValidationException(f"The attachment cannot be fetched: {host} answered {answer.status}.")
+    return answer.body
+
+
+async def _referred(call: Call, value: str, name: str | None) -> File:
+    """A file of another document: `NAME/VERSION/FILE`. Raises ValidationException."""
+    parts = value.split("/")
+    async with call.reading() as tx:
+        place = await DocumentStore(tx, call.account_id, call.region).place(parts[0]) if len(parts) == 3 else None
+        try:
+            number = None if place is None else number_of(parts[1], place)
+        except InvalidDocumentVersion:
+            number = None
+        store = AttachmentStore(tx, call.account_id, call.region)
+        found = None if number is None else await store.one(parts[0], number, parts[2])
+    if found is None:
+        raise ValidationException("An AttachmentReference is NAME/VERSION/FILE of a document that has this attachment.")
+    row = {"account_id": call.account_id, "region": call.region, "name": parts[0], "hash": found.hash}
+    return File(name or found.name, await call.house.vault.opened(found.sealed, seal_context(row)))
+
+
+def _check(content: Any, files: Sequence[File]) -> None:
+    names = [each.name for each in files]
+    for name in names:
+        if not _NAME.fullmatch(name) or names.count(name) > 1:
+            raise ValidationException(
+                "Each attachment needs a name of its own, of 3 to 128 letters, digits, _, . and -."
+            )
+    listed = content.get("files") if isinstance(content, Mapping) else None
+    for each in files:
+        told = listed.get(each.name) if isinstance(listed, Mapping) else None
+        sums = told.get("checksums") if isinstance(told, Mapping) else None
+        wanted = sums.get("sha256") if isinstance(sums, Mapping) else None
+        if isinstance(wanted, str) and wanted.lower() != hashlib.sha256(each.content).hexdigest():
+            raise InvalidDocumentContent(f"files.{each.name}.checksums.sha256: the attachment has another checksum.")
+
+
+async def keep(call: Call, tx: Transaction, name: str, number: int, files: Sequence[File]) -> None:
+    """Store the files of a new version, sealed."""
+    made = []
+    for each in files:
+        hash_ = hashlib.sha256(each.content).hexdigest()
+        row = {"account_id": call.account_id, "region": call.region, "name": name, "hash": hash_}
+        sealed = call.house.vault.seal(each.content, seal_context(row))
+        made.append(Attachment(name=each.name, size=len(each.content), hash=hash_, sealed=sealed))
+    await AttachmentStore(tx, call.account_id, call.region).add(name, number, made)
+
+
+async def shown(call: Call, tx: Transaction, document: Document) -> list[Shape]:
+    """`AttachmentsContent`: each file with the link to it."""
+    if document.account_id == "":
+        return []
+    store = AttachmentStore(tx, document.account_id, call.region)
+    return [
+        {
+            "Name": each.name, "Size": each.size, "Hash": each.hash, "HashType": "Sha256",
+            "Url": _link(call, document, each.name),
+        }
+        for each in await store.of(document.name, int(document.version))
+    ]  # fmt: skip
+
+
+def _link(call: Call, document: Document, attachment: str) -> str:
+    until = call.clock.millis() + _LINK_MS
+    place: list[str | int] = [
+        document.account_id, call.region, document.name, int(document.version), attachment, until
+    ]  # fmt: skip
+    scheme, host = "https" if call.secure else "http", call.headers.get("host", "")
+    return f"{scheme}://{host}{PREFIX}{call.house.pages.token(_QUERY, place)}/{attachment}"
+
+
+async def linked(house: House, path: str) -> bytes | None:
+    """The file that a link leads to, `path` being what follows the prefix; None for none, or one that is over."""
+    token, _, name = path.partition("/")
+    try:
+        account_id, region, document, number, attachment, until = house.pages.position(_QUERY, token)
+    except InvalidPageToken:
+        return None
+    if until < house.clock.millis() or name != attachment:
+        return None
+    async with house.database.reading() as tx:
+        found = await AttachmentStore(tx, account_id, region).one(document, number, attachment)
+    if found is None:
+        return None
+    row = {"account_id": account_id, "region": region, "name": document, "hash": found.hash}
+    return await house.vault.opened(found.sealed, seal_context(row))
