@@ -382,6 +382,8 @@ class Extension:
     """What the server says of it besides the version when a channel opens."""
     messages: Mapping[str, Callable[[House, Sequence[Said]], Awaitable[None]]]
     """Message type to the function that hears them, many at once, in the order in which each node said them."""
+
+
 GiveFile = Callable[[House, str], Awaitable[bytes | None]]
 """What follows a prefix in a path to the content of a file, None if there is none. Nobody's identity was asked for: the
 path must prove by itself that it may be read."""

@@ -129,3 +129,39 @@ def test_three_hundred_values_that_want_to_be_commands(house: Installation, tmp_
         assert not canary.exists()
     run("Open", payloads[:AT_ONCE])
     assert canary.exists(), "these values would be run where nothing is done about them"
+
+
+def test_documents_within_documents(house: Installation) -> None:
+    """A node fetches them by itself: from the library, and as content that was downloaded."""
+    node = house.enrol("web-1")
+    ssm = house.boto("ssm")
+    inner = """
+schemaVersion: "2.2"
+parameters: {who: {type: String, interpolationType: ENV_VAR}}
+mainSteps:
+- {action: "aws:runShellScript", name: hello, timeoutSeconds: "60", inputs: {runCommand: "echo hello {{ who }}"}}
+"""
+    outer = {
+        "schemaVersion": "2.2",
+        "parameters": {"who": {"type": "String"}},
+        "mainSteps": [{
+            "action": "aws:runDocument", "name": "inner",
+            "inputs": {"documentType": "SSMDocument", "documentPath": "Inner",
+                       "documentParameters": {"who": "{{ who }}"}},
+        }],
+    }  # fmt: skip
+    ssm.create_document(Name="Inner", Content=inner, DocumentFormat="YAML")
+    ssm.create_document(Name="Outer", Content=json.dumps(outer))
+    asked = {
+        "Outer": {"who": ["$(id) all"]},
+        "AWS-RunDocument": {
+            "sourceType": ["SSMDocument"], "sourceInfo": ['{"name": "Inner"}'],
+            "documentParameters": ['{"who": "$(id) all"}'],
+        },
+    }  # fmt: skip
+    for name, parameters in asked.items():
+        sent = ssm.send_command(InstanceIds=[node.node_id], DocumentName=name, Parameters=parameters)["Command"]
+        found = _results(house, sent, node.node_id)
+        assert found[""] == "Success", found
+        step = "inner" if name == "Outer" else "runDocument"
+        assert found[step][2] == ["hello $(id) all"]

@@ -80,3 +80,19 @@ def test_preferences_of_sessions_are_the_accounts_own_to_policies(aws: Aws, ada:
     assert [each["Owner"] for each in listed] == [account]
     root.delete_document(Name=name)
     assert root.describe_document(Name=name)["Document"]["Owner"] == "Amazon"
+
+
+def test_the_trail_tells_of_documents_and_not_what_is_in_them(aws: Aws) -> None:
+    ssm = aws("ssm")
+    ssm.create_document(Name="Tool", Content=steps("echo top-secret-word"), DisplayName="The tool")
+    ssm.modify_document_permission(Name="Tool", PermissionType="Share", AccountIdsToAdd=["123456789012"])
+    shared, made = aws("cloudtrail").lookup_events()["Events"]
+    told = json.loads(made["CloudTrailEvent"])
+    assert told["requestParameters"] == {
+        "name": "Tool", "content": "HIDDEN_DUE_TO_SECURITY_REASONS", "displayName": "The tool",
+    }  # fmt: skip
+    assert [each["type"] for each in told["resources"]] == ["AWS::SSM::Document"]
+    assert told["resources"][0]["ARN"].endswith(":document/Tool")
+    assert told["responseElements"]["documentDescription"]["documentType"] == "Command"
+    assert json.loads(shared["CloudTrailEvent"])["requestParameters"]["accountIdsToAdd"] == ["123456789012"]
+    assert "top-secret-word" not in made["CloudTrailEvent"]

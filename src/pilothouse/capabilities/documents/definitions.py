@@ -10,6 +10,8 @@ import re2
 
 from pilothouse.capabilities.documents.places import at, known_names, mapping, optional_text, scalar_text, whole_number
 
+MOST: Final = 200
+"""In one document."""
 NAME: Final = re.compile(r"[a-zA-Z0-9]+")
 """Agents drop values of parameters with other names without a word."""
 AUTOMATION_NAME: Final = re.compile(r"[a-zA-Z0-9_.-]+")
@@ -29,6 +31,8 @@ def check(parameters: Any) -> Mapping[str, Mapping[str, Any]]:
     if parameters is None:
         return {}
     found = mapping("parameters", parameters)
+    if len(found) > MOST:
+        raise at("parameters", f"there may be at most {MOST}")
     for name, definition in found.items():
         place = f"parameters.{name}"
         if not NAME.fullmatch(name):

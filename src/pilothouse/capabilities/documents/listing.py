@@ -7,9 +7,8 @@ from typing import Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.documents import library, naming, shapes
-from pilothouse.capabilities.documents.model import InvalidDocument, InvalidFilterKey, InvalidNextToken
+from pilothouse.capabilities.documents.model import InvalidFilterKey, InvalidNextToken
 from pilothouse.capabilities.documents.operations import PAGE, TAGGED_AS
-from pilothouse.capabilities.documents.share_store import ShareStore
 from pilothouse.capabilities.documents.store import DocumentStore, Listed
 from pilothouse.errors import ValidationException
 from pilothouse.storage import Transaction
@@ -90,22 +89,15 @@ async def _others(call: Call, tx: Transaction, filters: Filters) -> list[_Entry]
     found: list[_Entry] = []
     if any(key.startswith("tag:") for key, _ in filters):
         return found
+    store = DocumentStore(tx, call.account_id, call.region)
     if _owner_fits("provided", filters):
-        store = DocumentStore(tx, call.account_id, call.region)
         replaced = await store.kinds(naming.REPLACEABLE)
         found = [_Entry(shapes.listed(each), each.name) for each in library.provided().values()]
-        found = [each for each in found if each.name not in replaced and _fits(each.shown, filters)]
-    for shared in await ShareStore(tx, call.account_id, call.region).with_me():
-        if not _owner_fits("public" if shared.publicly else "shared", filters):
-            continue
-        arn = naming.arn(shared.owner, call.region, shared.name)
-        try:
-            document = await library.find(tx, call.account_id, call.region, arn)
-        except InvalidDocument:
-            continue
-        entry = _Entry(shapes.listed(document), arn)
-        if _fits(entry.shown, filters):
-            found.append(entry)
+        found = [each for each in found if each.name not in replaced]
+    for shown, publicly in await store.shared_by_others():
+        if _owner_fits("public" if publicly else "shared", filters):
+            found.append(_Entry(shown, naming.arn(shown.account_id, call.region, shown.name)))
+    found = [each for each in found if _fits(each.shown, filters)]
     return sorted(found, key=lambda each: each.name)
 
 

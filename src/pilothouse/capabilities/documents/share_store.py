@@ -1,22 +1,9 @@
 """SQL of document_share: the accounts that may use a document, or all of them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Final
 
+from pilothouse.capabilities.documents.store import EVERYBODY
 from pilothouse.storage import Transaction
-
-EVERYBODY: Final = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """A document of another account, and which of its versions are shared."""
-
-    owner: str
-    name: str
-    version: str
-    publicly: bool
 
 
 class ShareStore:
@@ -62,19 +49,3 @@ class ShareStore:
                where account_id = :account_id and region = :region and name = :name and guest in (:guests)""",
             **self._scope, name=name, guests=list(guests),
         )  # fmt: skip
-
-    async def with_me(self) -> list[Shared]:
-        """The documents that others share with this account, or with all."""
-        rows = await self._tx.rows(
-            """select account_id, name, guest, shared_version from document_share
-               where region = :region and guest in (:guests) and account_id <> :account_id
-               order by account_id, name, guest desc""",
-            **self._scope, guests=[self._scope["account_id"], EVERYBODY],
-        )  # fmt: skip
-        found = {}
-        for row in rows:  # what is said of the account itself comes last, and counts
-            publicly = row["guest"] == EVERYBODY
-            found[row["account_id"], row["name"]] = Shared(
-                row["account_id"], row["name"], row["shared_version"], publicly
-            )
-        return list(found.values())

@@ -9,8 +9,8 @@ from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import service_settings
 from pilothouse.capabilities.documents.model import DocumentPermissionLimit, InvalidDocument, InvalidNextToken
 from pilothouse.capabilities.documents.operations import of_type, resource
-from pilothouse.capabilities.documents.share_store import EVERYBODY, ShareStore
-from pilothouse.capabilities.documents.store import DocumentStore
+from pilothouse.capabilities.documents.share_store import ShareStore
+from pilothouse.capabilities.documents.store import EVERYBODY, DocumentStore
 from pilothouse.errors import AccessDeniedException
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken

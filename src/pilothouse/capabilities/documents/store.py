@@ -12,6 +12,8 @@ import msgspec
 from pilothouse.capabilities.documents.model import Document
 from pilothouse.storage import Row, Transaction
 
+EVERYBODY: Final = "all"
+"""The guest of a share that stands for every account."""
 _VERSION: Final = """v.name, v.number, v.version_name, v.display_name, v.format, v.target_type, v.requires, v.author,
   v.created_at, v.review_status, v.hash, v.schema_version, v.description, v.platforms"""
 _WHOLE: Final = f"{_VERSION}, v.body, v.content"
@@ -167,6 +169,23 @@ class DocumentStore:
             **self._scope, after=after, count=count,
         )  # fmt: skip
         return [_listed(row) for row in rows]
+
+    async def shared_by_others(self) -> list[tuple[Listed, bool]]:
+        """The version of each document that others share with this account, and whether they do with everybody.
+
+        What is said of the account itself counts before what is said of all.
+        """
+        rows = await self._tx.rows(
+            f"""select {_VERSION}, {_DOCUMENT}, s.guest from document_share s
+                join document d on d.account_id = s.account_id and d.region = s.region and d.name = s.name
+                join document_version v on v.account_id = d.account_id and v.region = d.region and v.name = d.name
+                  and v.number = case s.shared_version when '$LATEST' then d.latest_number else d.default_number end
+                where s.region = :region and s.guest in (:guests) and s.account_id <> :account_id
+                order by s.account_id, s.name, s.guest desc""",  # noqa: S608
+            **self._scope, guests=[self._scope["account_id"], EVERYBODY],
+        )  # fmt: skip
+        found = {(row["account_id"], row["name"]): (_listed(row), row["guest"] == EVERYBODY) for row in rows}
+        return list(found.values())
 
     async def add(self, name: str, kind: str, first: NewVersion) -> None:
         """A new document. Raises Conflict if there is one of that name."""

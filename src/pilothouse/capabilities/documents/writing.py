@@ -3,6 +3,7 @@
 The content is parsed and checked before the transaction begins.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ async def _draft(call: Call, request: Shape) -> Draft:
 
 async def _made(call: Call, request: Shape, kind: str) -> Draft:
     format_ = request.get("DocumentFormat") or "JSON"
-    content = checked(kind, format_, request["Content"])
+    content = await asyncio.to_thread(checked, kind, format_, request["Content"])  # others are served meanwhile
     files = await attachments.fetched(call, content, request.get("Attachments") or [])
     return Draft(kind, format_, request["Content"], content, files)
 
