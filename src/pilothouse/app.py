@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from pilothouse.call import Audit, Capability, GiveFile, House, Job, Operation, job
+from pilothouse.call import Audit, Capability, House, Job, Operation, job
 from pilothouse.capabilities import (
     access,
     associations,
@@ -61,6 +61,7 @@ from pilothouse.storage.pages import Pages
 from pilothouse.wire import replay
 from pilothouse.wire.asgi import WireApplication
 from pilothouse.wire.dispatch import Dispatch
+from pilothouse.wire.files import giving
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response, RouteHandler
 from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
@@ -414,26 +415,10 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
     own: dict[str, RouteHandler] = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
     own |= {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
     routes = {**own, **streams.handlers()}
-    prefixes: dict[str, RouteHandler] = {
-        control_channel.PATH: edge.control.create,
-        downloads.PREFIX: downloads.Downloads(house.settings.data).download,
-    }
-    for capability in CAPABILITIES:
-        prefixes |= {prefix: _giving(house, prefix, give) for prefix, give in capability.files.items()}
+    given = {prefix: give for capability in CAPABILITIES for prefix, give in capability.files.items()}
+    files = downloads.Downloads(house.settings.data).download
+    prefixes = {control_channel.PATH: edge.control.create, downloads.PREFIX: files, **giving(house, given)}
     return Front(dispatch, routes, prefixes)
-
-
-def _giving(house: House, prefix: str, give: GiveFile) -> RouteHandler:
-    async def answer(request: Request) -> Response:
-        if request.method not in ("GET", "HEAD"):
-            return Response(405, {"allow": "GET, HEAD"}, b"Only GET is answered here.\n")
-        content = await give(house, request.path.removeprefix(prefix))
-        if content is None:
-            return Response(404, {}, b"There is nothing at this path, or no longer.\n")
-        safe = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}
-        return Response(200, {"content-type": "application/octet-stream", **safe}, content)
-
-    return answer
 
 
 def _json(status: int, members: Mapping[str, str]) -> Response:
