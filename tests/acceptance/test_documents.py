@@ -1,6 +1,8 @@
 """Documents of one's own, from the aws CLI to a script that runs on a node."""
 
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +167,34 @@ mainSteps:
         assert found[""] == "Success", found
         step = "inner" if name == "Outer" else "runDocument"
         assert found[step][2] == ["hello $(id) all"]
+
+
+class _Script(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = b"echo fetched $1\n"
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_script_is_fetched_and_run(house: Installation) -> None:
+    node = house.enrol("web-1")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Script) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{serving.server_port}/hello.sh"
+        sent = house.aws(
+            "ssm", "send-command", "--document-name", "AWS-RunRemoteScript", "--instance-ids", node.node_id,
+            "--parameters", json.dumps({
+                "sourceType": ["HTTP"], "sourceInfo": [json.dumps({"url": url, "allowInsecureDownload": "true"})],
+                "commandLine": ["sh hello.sh world"],
+            }),
+        )["Command"]  # fmt: skip
+        found = _results(house, sent, node.node_id)
+        serving.shutdown()
+    assert found[""] == "Success", found
+    assert found["runPowerShellScript"][:2] == ("Success", "Skipped")
+    assert found["runShellScript"] == ("Success", "Success", ["fetched world"])

@@ -16,6 +16,9 @@ from pilothouse.runtime.settings import OutboundSettings, Settings
 from pilothouse.wire.http import Request, Response
 from tests.capabilities.documents.test_own_documents import refused, steps
 from tests.conftest import Aws, Server
+from tests.identity.test_resource_tags import ada, denied, statement
+
+__all__ = ["ada"]
 
 ARCHIVE = b"PK\x05\x06 not quite an archive, but nobody opens it here"
 SUM = hashlib.sha256(ARCHIVE).hexdigest()
@@ -103,10 +106,23 @@ def test_files_by_name_and_from_other_documents(aws: Aws, server: Server, source
     assert (shown["Name"], get(server, shown["Url"]).body) == ("again.zip", ARCHIVE)
 
 
+def test_a_file_of_another_document_is_for_those_who_may_read_that(aws: Aws, ada: Any, source: str) -> None:
+    may, client = ada
+    one = [{"Key": "S3FileUrl", "Values": [f"{source}/tool.zip"], "Name": "mine.zip"}]
+    aws("ssm").create_document(Name="Closed", Content=steps("true"), Attachments=one)
+    may(statement("Allow", "ssm:CreateDocument"))
+    other = {"Name": "Mine", "Content": steps("true"),
+             "Attachments": [{"Key": "AttachmentReference", "Values": ["Closed/1/mine.zip"]}]}  # fmt: skip
+    assert denied(lambda: client("ssm").create_document(**other))
+    may(statement("Allow", ["ssm:CreateDocument", "ssm:GetDocument"]))
+    assert not denied(lambda: client("ssm").create_document(**other))
+
+
 @pytest.mark.parametrize(
     ("attachment", "code"),
     [
         ({"Key": "S3FileUrl", "Values": ["{source}/none.zip"], "Name": "a.zip"}, "ValidationException"),
+        ({"Key": "S3FileUrl", "Values": ["{source}/tool.zip"], "Name": "a/../b.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["s3://bucket/a.zip"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["http://10.0.0.1/a.zip"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["file:///etc/passwd"], "Name": "a.zip"}, "ValidationException"),

@@ -9,8 +9,9 @@ from pilothouse.storage import Transaction
 
 
 def seal_context(row: Mapping[str, Any]) -> str:
-    """What the content of a file is bound to: its document and its hash. A later version may have it as it is."""
-    return f"document attachment {row['account_id']}/{row['region']}/{row['name']}/{row['hash']}"
+    """What the content of a file is bound to: its place and its hash."""
+    place = "/".join(str(row[name]) for name in ("account_id", "region", "name", "number", "attachment", "hash"))
+    return f"document attachment {place}"
 
 
 SEALED: Final = (
@@ -75,15 +76,4 @@ class AttachmentStore:
                  "size": each.size, "hash": each.hash, "sealed": each.sealed}
                 for position, each in enumerate(files)
             ],
-        )  # fmt: skip
-
-    async def carry_on(self, name: str, number: int, to: int) -> None:
-        """A new version has the files of an older one."""
-        await self._tx.execute(
-            """insert into document_attachment
-                 (account_id, region, name, number, attachment, position, size, hash, sealed)
-               select account_id, region, name, cast(:to as bigint), attachment, position, size, hash, sealed
-               from document_attachment
-               where account_id = :account_id and region = :region and name = :name and number = :number""",
-            **self._scope, name=name, number=number, to=to,
         )  # fmt: skip

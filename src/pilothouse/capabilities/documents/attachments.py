@@ -12,11 +12,13 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from pilothouse.call import Call, House, Shape
+from pilothouse.capabilities.documents import naming
 from pilothouse.capabilities.documents.attachment_store import Attachment, AttachmentStore, seal_context
 from pilothouse.capabilities.documents.library import number_of
 from pilothouse.capabilities.documents.model import Document, InvalidDocumentContent, InvalidDocumentVersion
 from pilothouse.capabilities.documents.store import DocumentStore
 from pilothouse.errors import ValidationException
+from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.outbound import OutboundFailed
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
@@ -50,14 +52,21 @@ async def fetched(call: Call, content: Any, sources: Sequence[Shape]) -> list[Fi
             found.append(await _referred(call, values[0], source.get("Name")))
         elif kind == "SourceUrl":
             for name in _names(content, source.get("Name")):
-                found.append(File(name, await _fetched(call, f"{values[0].rstrip('/')}/{quote(name)}")))
+                found.append(File(_good(name), await _fetched(call, f"{values[0].rstrip('/')}/{quote(name)}")))
         else:
             name = source.get("Name") or urlsplit(values[0]).path.rpartition("/")[2]
-            found.append(File(name, await _fetched(call, values[0])))
+            found.append(File(_good(name), await _fetched(call, values[0])))
         if sum(len(each.content) for each in found) > MOST_BYTES_TOGETHER:
             raise ValidationException(f"The attachments together may have at most {MOST_BYTES_TOGETHER >> 20} MB.")
     _check(content, found)
     return found
+
+
+def _good(name: str) -> str:
+    """The name, if a file may have it. Raises ValidationException."""
+    if not _NAME.fullmatch(name):
+        raise ValidationException(f"The name of an attachment has 3 to 128 letters, digits, _, . and -: {name[:128]}")
+    return name
 
 
 def _names(content: Any, name: str | None) -> list[str]:
@@ -85,9 +94,10 @@ async def _fetched(call: Call, url: str) -> bytes:
 
 
 async def _referred(call: Call, value: str, name: str | None) -> File:
-    """A file of another document: `NAME/VERSION/FILE`. Raises ValidationException."""
+    """A file of another document: `NAME/VERSION/FILE`. Raises ValidationException, AccessDeniedException."""
     parts = value.split("/")
     async with call.reading() as tx:
+        await ask_each(call, tx, "ssm:GetDocument", [naming.arn(call.account_id, call.region, parts[0])])
         place = await DocumentStore(tx, call.account_id, call.region).place(parts[0]) if len(parts) == 3 else None
         try:
             number = None if place is None else number_of(parts[1], place)
@@ -97,8 +107,15 @@ async def _referred(call: Call, value: str, name: str | None) -> File:
         found = None if number is None else await store.one(parts[0], number, parts[2])
     if found is None:
         raise ValidationException("An AttachmentReference is NAME/VERSION/FILE of a document that has this attachment.")
-    row = {"account_id": call.account_id, "region": call.region, "name": parts[0], "hash": found.hash}
-    return File(name or found.name, await call.house.vault.opened(found.sealed, seal_context(row)))
+    context = _context(call.account_id, call.region, parts[0], number or 0, found.name, found.hash)
+    return File(_good(name or found.name), await call.house.vault.opened(found.sealed, context))
+
+
+def _context(account_id: str, region: str, name: str, number: int, attachment: str, hash_: str) -> str:
+    return seal_context({
+        "account_id": account_id, "region": region, "name": name, "number": number, "attachment": attachment,
+        "hash": hash_,
+    })  # fmt: skip
 
 
 def _check(content: Any, files: Sequence[File]) -> None:
@@ -122,10 +139,22 @@ async def keep(call: Call, tx: Transaction, name: str, number: int, files: Seque
     made = []
     for each in files:
         hash_ = hashlib.sha256(each.content).hexdigest()
-        row = {"account_id": call.account_id, "region": call.region, "name": name, "hash": hash_}
-        sealed = call.house.vault.seal(each.content, seal_context(row))
+        context = _context(call.account_id, call.region, name, number, each.name, hash_)
+        sealed = call.house.vault.seal(each.content, context)
         made.append(Attachment(name=each.name, size=len(each.content), hash=hash_, sealed=sealed))
     await AttachmentStore(tx, call.account_id, call.region).add(name, number, made)
+
+
+async def carry_on(call: Call, tx: Transaction, name: str, number: int, to: int) -> None:
+    """A new version has the files of an older one."""
+    store = AttachmentStore(tx, call.account_id, call.region)
+    files = []
+    for each in await store.of(name, number):
+        found = await store.one(name, number, each.name)
+        if found is not None:
+            context = _context(call.account_id, call.region, name, number, found.name, found.hash)
+            files.append(File(found.name, await call.house.vault.opened(found.sealed, context)))
+    await keep(call, tx, name, to, files)
 
 
 async def shown(call: Call, tx: Transaction, document: Document) -> list[Shape]:
@@ -164,5 +193,5 @@ async def linked(house: House, path: str) -> bytes | None:
         found = await AttachmentStore(tx, account_id, region).one(document, number, attachment)
     if found is None:
         return None
-    row = {"account_id": account_id, "region": region, "name": document, "hash": found.hash}
-    return await house.vault.opened(found.sealed, seal_context(row))
+    context = _context(account_id, region, document, number, attachment, found.hash)
+    return await house.vault.opened(found.sealed, context)

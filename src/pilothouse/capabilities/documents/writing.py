@@ -12,7 +12,6 @@ from typing import Any, Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.documents import attachments, naming, shapes
-from pilothouse.capabilities.documents.attachment_store import AttachmentStore
 from pilothouse.capabilities.documents.attachments import File
 from pilothouse.capabilities.documents.checking import checked
 from pilothouse.capabilities.documents.library import number_of
@@ -119,7 +118,7 @@ async def update_document(call: Call, request: Shape) -> Shape:
         if draft.files:
             await attachments.keep(call, tx, name, version.number, draft.files)
         else:
-            await AttachmentStore(tx, call.account_id, call.region).carry_on(name, place.latest, version.number)
+            await attachments.carry_on(call, tx, name, place.latest, version.number)
         await _tell_changed(call, tx, name)
         made = await _stored(store, name, version.number)
         around = await around_of(call, tx, made, status="Updating")
