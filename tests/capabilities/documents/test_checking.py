@@ -163,7 +163,8 @@ INPUTS = "mainSteps/1/inputs"
         (f"{INPUTS}/runCommand", {}, "mainSteps[1].inputs.runCommand: "),
         (f"{INPUTS}/runCommand", ["x", ["y"]], "mainSteps[1].inputs.runCommand[1]: "),
         (f"{INPUTS}/runCommand", ["x", None], "mainSteps[1].inputs.runCommand[1]: "),
-        (f"{INPUTS}/runCommand", ["{{ lines }}"], "mainSteps[1].inputs.runCommand[0]: "),
+        (f"{INPUTS}/runCommand", ["{{ lines }}", "x"], "mainSteps[1].inputs.runCommand[0]: "),
+        (f"{INPUTS}/runCommand", ["{{ map }}"], "mainSteps[1].inputs.runCommand[0]: "),
         (f"{INPUTS}/runCommand", "{{ map }}", "mainSteps[1].inputs.runCommand: "),
         (f"{INPUTS}/RunCommand", ["x"], "mainSteps[1].inputs.RunCommand: "),
         (f"{INPUTS}/workingDirectory", ["x"], "mainSteps[1].inputs.workingDirectory: "),
@@ -254,7 +255,7 @@ def test_texts_that_are_not_well_formed(text: str, format_: str, said: str) -> N
          "inputs.runAsEnabled"),
         ("Session", {"schemaVersion": "1.0", "sessionType": "Port", "properties": {}}, "properties.portNumber"),
         ("Session", {"schemaVersion": "1.0", "sessionType": "InteractiveCommands",
-                     "properties": {"linux": {"commands": ["a"]}}}, "properties.linux.commands"),
+                     "properties": {"linux": {"commands": ["a", 5]}}}, "properties.linux.commands[1]"),
         ("Automation", {"schemaVersion": "0.3", "mainSteps": [{"name": "a"}]}, "mainSteps[0].action"),
         ("Automation", {"schemaVersion": "0.3", "mainSteps": [
             {"name": "a", "action": "aws:sleep", "inputs": {"Duration": "{{ Wait }}"}}]}, "mainSteps[0]"),
@@ -286,7 +287,8 @@ JUNK = st.sampled_from([
     None, True, False, 0, 1, -5, 3.5, 2.0, "", "x", "60", "true", "exit", "{{ word }}", "{{lines}}", "{{ map }}",
     "{{ count }}", "{{ flag }}", "{{ none }}", "a {{ apart }} b", "{{ssm:x}}", "platformType", "Linux", "String",
     "StringList", "ENV_VAR", "aws:runShellScript", "aws:nothing", "2.0", "1.2", "(", "[a", [], [1], ["a", "b"],
-    ["platformType", "linux"], ["{{ lines }}"], [None], {}, {"a": 1}, {"a": None}, {"StringEquals": ["{{ word }}", 1]},
+    ["platformType", "linux"], ["{{ lines }}"], ["{{ lines }}", "x"], [None], {}, {"a": 1}, {"a": None},
+    {"StringEquals": ["{{ word }}", 1]},
 ])  # fmt: skip
 
 

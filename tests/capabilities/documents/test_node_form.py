@@ -17,6 +17,7 @@ schemaVersion: 2.2
 parameters:
   version: {type: String, default: 1.5, minChars: "1", allowedValues: [1.5, yes]}
   lines: {type: StringList, default: [1, on]}
+  stored: {type: StringList, default: "{{ssm:lines}}"}
   apart: {type: String, interpolationType: ENV_VAR}
 mainSteps:
 - action: aws:runShellScript
@@ -30,6 +31,7 @@ mainSteps:
 - action: aws:runShellScript
   name: three
   inputs: {runCommand: [1, "echo {{ apart }}"], environment: {A: 5}}
+- {action: "aws:runShellScript", name: wrapped, inputs: {runCommand: ["{{ stored }}"]}}
 - action: aws:runPowerShellScript
   name: four
   inputs: {runCommand: ['Write-Output "{{apart}}"']}
@@ -51,15 +53,23 @@ def test_members_have_the_types_that_agents_want() -> None:
         "type": "String", "default": "1.5", "minChars": 1, "allowedValues": ["1.5", "true"],
     }  # fmt: skip
     assert found["parameters"]["lines"]["default"] == ["1", "true"]
-    one, two, three, four = found["mainSteps"]
+    assert found["parameters"]["stored"]["default"] == ["{{ssm:lines}}"]
+    one, two, three, wrapped, four = found["mainSteps"]
     assert (one["timeoutSeconds"], one["precondition"]) == (60, {"StringEquals": ["{{ version }}", "true"]})
     assert one["inputs"]["runCommand"] == ["echo {{ version }}"]
     assert one["inputs"]["timeoutSeconds"] == "30"
     assert two["inputs"]["runCommand"] == "{{ lines }}"
+    assert wrapped["inputs"]["runCommand"] == "{{ stored }}"
     assert three["inputs"]["runCommand"] == ["1", 'echo "${SSM_apart}"']
     assert three["inputs"]["environment"] == {"A": "5", "SSM_apart": "{{ apart }}"}
     assert four["inputs"]["runCommand"] == ['Write-Output "${env:SSM_apart}"']
     assert four["inputs"]["environment"] == {"SSM_apart": "{{ apart }}"}
+
+
+def test_commands_of_sessions_are_one_text() -> None:
+    session = {"schemaVersion": "1.0", "sessionType": "InteractiveCommands",
+               "properties": {"linux": {"commands": ["a", "b"]}}}  # fmt: skip
+    assert of_text(json.dumps(session), "JSON", "Session")["properties"] == {"linux": {"commands": "a\nb"}}
 
 
 def test_a_good_text_stays_as_it_is() -> None:

@@ -2,16 +2,17 @@
 
 Owns the tables document, document_version, document_share, document_attachment and document_review, the provided
 documents (their content is our own) and the rules for documents and their parameters. Whoever runs a document asks
-`for_run` for it, checks the values with `check_values`, and sends `to_node`'s form of them with the content as
-`for_node` gives it. Tags hang on a document's name. `document.changed` tells of a new version or default version,
-`document.deleting` of the end of a document, which who hears it may refuse (facts: account_id, region, name).
+`for_run` for it (`find`, where it is not of type Command or Policy), checks the values with `check_values`, and sends
+`to_node`'s form of them with the content as `for_node` gives it. Tags hang on a document's name.
+`document.changed` tells of a new version or default version, `document.deleting` of the end of a document, which who
+hears it may refuse (facts: account_id, region, name).
 """
 
 from pilothouse.call import Capability
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.documents import attachments, listing, operations, reviews, sharing, writing
 from pilothouse.capabilities.documents.attachment_store import SEALED
-from pilothouse.capabilities.documents.library import for_run
+from pilothouse.capabilities.documents.library import find, for_run
 from pilothouse.capabilities.documents.model import (
     Document,
     InvalidDocument,
@@ -37,6 +38,7 @@ __all__ = [
     "Step",
     "arn_of",
     "check_values",
+    "find",
     "for_node",
     "for_run",
     "references",

@@ -19,6 +19,7 @@ from pilothouse.capabilities.documents.places import (
 
 _TOP: Final = frozenset({
     "schemaVersion", "description", "parameters", "mainSteps", "assumeRole", "outputs", "variables", "files",
+    "emergencyChange", "autoApprovable", "templateInformation", "executableRunBooks",
 })  # fmt: skip
 _TYPE: Final = re.compile(
     r"String|StringList|Integer|Boolean|StringMap|MapList|(AWS::[A-Za-z0-9]+::[A-Za-z0-9:]+)|List<AWS::[A-Za-z0-9:]+>"

@@ -8,7 +8,15 @@ from typing import Any, Final
 import msgspec
 import re2
 
-from pilothouse.capabilities.documents.places import at, known_names, mapping, optional_text, scalar_text, whole_number
+from pilothouse.capabilities.documents.places import (
+    STORED,
+    at,
+    known_names,
+    mapping,
+    optional_text,
+    scalar_text,
+    whole_number,
+)
 
 MOST: Final = 200
 """In one document."""
@@ -94,6 +102,8 @@ def _check_default(place: str, kind: str, default: Any) -> None:
     if default is None:
         return
     if kind == "StringList":
+        if isinstance(default, str) and STORED.search(default):
+            return
         if not isinstance(default, list) or any(scalar_text(each) is None for each in default):
             raise at(place, "it must be a list of texts")
     elif kind == "StringMap":

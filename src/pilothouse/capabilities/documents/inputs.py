@@ -161,8 +161,9 @@ def _check_list(place: str, value: Any, parameters: Parameters) -> None:
         lone = LONE.fullmatch(item) if isinstance(item, str) else None
         if scalar_text(item) is None:
             raise at(f"{place}[{number}]", "it must be a text")
-        if lone and parameters.get(lone[1], {}).get("type") in _COLLECTIONS:
-            raise at(f"{place}[{number}]", f"the parameter {lone[1]} is no text; write it without a list around it")
+        kind = parameters.get(lone[1], {}).get("type") if lone else None
+        if kind in _COLLECTIONS and (kind != "StringList" or len(value) > 1):
+            raise at(f"{place}[{number}]", f"the parameter {lone[1] if lone else ''} is of type {kind}, and no text")
 
 
 def _check_map(place: str, value: Any, parameters: Parameters) -> None:

@@ -38,7 +38,15 @@ def for_node(document: Document) -> Any:
         content["runtimeConfig"] = {
             action: _plugin(action, each, parameters) for action, each in content["runtimeConfig"].items()
         }
+    if document.kind == "Session" and isinstance(content.get("properties"), Mapping):
+        content["properties"] = {name: _shell(each) for name, each in content["properties"].items()}
     return content
+
+
+def _shell(part: Any) -> Any:
+    """What a session runs on one platform, as one text."""
+    commands = part.get("commands") if isinstance(part, Mapping) else None
+    return {**part, "commands": "\n".join(commands)} if isinstance(commands, list) else part
 
 
 def _definition(definition: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +64,9 @@ def _definition(definition: Mapping[str, Any]) -> dict[str, Any]:
 def _default(kind: str, default: Any) -> Any:
     if kind in _TEXTS_BY_DEFAULT:
         return scalar_text(default)
-    return [scalar_text(each) for each in default] if kind == "StringList" else from_text(default)
+    if kind == "StringList":
+        return [scalar_text(each) for each in (default if isinstance(default, list) else [default])]
+    return from_text(default)
 
 
 def _step(step: Mapping[str, Any], parameters: Parameters) -> dict[str, Any]:
@@ -98,12 +108,12 @@ def _inputs(action: str, given: Mapping[str, Any], parameters: Parameters) -> di
 
 
 def _list(value: Any, parameters: Parameters) -> Any:
-    if isinstance(value, list):
-        return [scalar_text(each) for each in value]
-    lone = LONE.fullmatch(value) if isinstance(value, str) else None
+    """Texts; a parameter that is a list takes the place of the whole."""
+    only = value[0] if isinstance(value, list) and len(value) == 1 else value
+    lone = LONE.fullmatch(only) if isinstance(only, str) else None
     if lone and parameters.get(lone[1], {}).get("type") == "StringList":
-        return value
-    return [scalar_text(value)]
+        return only
+    return [scalar_text(each) for each in (value if isinstance(value, list) else [value])]
 
 
 def _safe(action: str, found: dict[str, Any], parameters: Parameters) -> dict[str, Any]:

@@ -83,7 +83,11 @@ def _check_shells(properties: Mapping[str, Any]) -> None:
         place = f"properties.{name}"
         shell = optional_mapping(place, properties[name])
         known_names(place, shell, {"commands", "runAsElevated"}, others=True)
-        text(f"{place}.commands", shell.get("commands"))
+        commands = shell.get("commands")
+        for number, line in enumerate(commands if isinstance(commands, list) else ()):
+            text(f"{place}.commands[{number}]", line)
+        if not isinstance(commands, list):
+            text(f"{place}.commands", commands)
         elevated = shell.get("runAsElevated")
         if elevated is not None and not isinstance(elevated, bool) and not _is_truth(elevated):
             raise at(f"{place}.runAsElevated", "it must be true or false")
