@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -110,6 +111,20 @@ def test_versions_and_the_default_one(ssm: Any) -> None:
     assert [(each["DocumentVersion"], each["IsDefaultVersion"]) for each in listed] == [("2", True), ("1", False)]
     pages = ssm.get_paginator("list_document_versions").paginate(Name="Hello", PaginationConfig={"PageSize": 1})
     assert [each["DocumentVersion"] for page in pages for each in page["DocumentVersions"]] == ["2", "1"]
+
+
+def test_versions_made_at_the_same_time_have_numbers_of_their_own(ssm: Any) -> None:
+    ssm.create_document(Name="Hello", Content=steps("0"))
+
+    def change(word: int) -> str:
+        made = ssm.update_document(Name="Hello", Content=steps(str(word)), DocumentVersion="$LATEST")
+        number: str = made["DocumentDescription"]["DocumentVersion"]
+        return number
+
+    with ThreadPoolExecutor(6) as threads:
+        made = sorted(threads.map(change, range(1, 7)))
+    assert made == ["2", "3", "4", "5", "6", "7"]
+    assert len(ssm.list_document_versions(Name="Hello")["DocumentVersions"]) == 7
 
 
 def test_deleting_versions_and_documents(ssm: Any) -> None:

@@ -1,6 +1,7 @@
 """ListDocuments: the account's own documents, those that come with the installation, and those that others share."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,16 +64,17 @@ async def _page(call: Call, tx: Transaction, filters: Filters, after: str, count
     """The next documents that fit: two lists in one order, merged."""
     others = [each for each in await _others(call, tx, filters) if each.name > after]
     page: list[_Entry] = []
-    async for mine in _own(call, tx, filters, after):
-        while others and others[0].name < mine.name and len(page) < count:
-            page.append(others.pop(0))
-        if len(page) >= count:
-            return page
-        page.append(mine)
+    async with aclosing(_own(call, tx, filters, after)) as own:
+        async for mine in own:
+            while others and others[0].name < mine.name and len(page) < count:
+                page.append(others.pop(0))
+            if len(page) >= count:
+                return page
+            page.append(mine)
     return (page + others)[:count]
 
 
-async def _own(call: Call, tx: Transaction, filters: Filters, after: str) -> AsyncIterator[_Entry]:
+async def _own(call: Call, tx: Transaction, filters: Filters, after: str) -> AsyncGenerator[_Entry, None]:
     if not _owner_fits("own", filters):
         return
     tagged = await _tagged(call, tx, filters)
