@@ -207,6 +207,11 @@ def test_refusals_of_the_old_schema(place: str, value: Any, said: str | None) ->
         assert refusal(text).startswith(f"InvalidDocumentContent: {said}")
 
 
+def test_a_value_apart_needs_a_plugin_with_variables() -> None:
+    step = {"action": "aws:psModule", "name": "ps", "inputs": {"runCommand": ["Import-It {{ apart }}"]}}
+    assert "apart is for environment variables" in refusal(changed(("mainSteps/0", step)))
+
+
 @pytest.mark.parametrize(
     ("text", "format_", "said"),
     [

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pilothouse.capabilities.documents.places import LONE, at, known_names, scalar_text
+from pilothouse.capabilities.documents.places import LONE, PLACEHOLDER, at, known_names, scalar_text, strings
 
 Parameters = Mapping[str, Mapping[str, Any]]
 
@@ -115,10 +115,20 @@ def check(place: str, action: str, given: Mapping[str, Any], parameters: Paramet
             if not name or "=" in name or value is None:
                 raise at(f"{place}.environment.{name}", "it must be the name of a variable, with a text")
             _check_text(f"{place}.environment.{name}", value, parameters)
+    if action == "aws:psModule":
+        _check_plain(f"{place}.runCommand", given.get("runCommand"), parameters)
     for (its, name), choices in _CHOICES.items():
         value = given.get(name)
         if its == action and isinstance(value, str) and "{{" not in value and value not in choices:
             raise at(f"{place}.{name}", f"it must be one of {', '.join(sorted(choices))}")
+
+
+def _check_plain(place: str, lines: Any, parameters: Parameters) -> None:
+    """A script that can have no variables of its own must not want a value that is kept out of its text."""
+    for line in strings(lines):
+        for name in PLACEHOLDER.findall(line):
+            if parameters.get(name, {}).get("interpolationType") == "ENV_VAR":
+                raise at(place, f"the parameter {name} is for environment variables, which this plugin does not set")
 
 
 def check_flow(place: str, given: Mapping[str, Any], *, last: bool) -> None:

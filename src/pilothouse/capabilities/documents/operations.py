@@ -104,15 +104,16 @@ async def _asked(call: Call, tx: Transaction, request: Shape) -> Document:
 
 async def around_of(call: Call, tx: Transaction, document: Document, *, status: str = "Active") -> Around:
     """What is shown of the document besides its content."""
+    files = await AttachmentStore(tx, document.account_id, call.region).of(document.name, int(document.version))
+    names = [each.name for each in files]
     if document.account_id != call.account_id:
-        return Around(status=status)
+        return Around(status=status, attachments=names)
     reviews = ReviewStore(tx, call.account_id, call.region, document.name)
-    files = AttachmentStore(tx, call.account_id, call.region)
     approved, pending = await reviews.newest_with("APPROVED"), await reviews.newest_with("PENDING")
     return Around(
         status=status,
         tags=await tags.of(tx, call.account_id, call.region, TAGGED_AS, document.name),
-        attachments=[each.name for each in await files.of(document.name, int(document.version))],
+        attachments=names,
         approved=None if approved is None else str(approved),
         pending=None if pending is None else str(pending),
         reviews=[

@@ -16,10 +16,13 @@ LONE: Final = re.compile(r"\{\{\s*([a-zA-Z0-9]+)\s*\}\}")
 PLACEHOLDER: Final = re.compile(r"\{\{\s*([^\s{}]+)\s*\}\}")
 STORED: Final = re.compile(r"\{\{\s*ssm(?:-secure)?:")
 
+_MOST: Final = 300
+"""Characters of an error's parts: names in a document may be long."""
+
 
 def at(place: str, reason: str) -> InvalidDocumentContent:
     """The error about a place of the content."""
-    return InvalidDocumentContent(f"{place or 'the document'}: {reason}.")
+    return InvalidDocumentContent(f"{place[:_MOST] or 'the document'}: {reason[:_MOST]}.")
 
 
 def mapping(place: str, value: Any) -> Mapping[str, Any]:

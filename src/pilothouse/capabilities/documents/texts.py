@@ -90,7 +90,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) < len(pairs):
         twice = next(key for at, (key, _) in enumerate(pairs) if any(key == other for other, _ in pairs[:at]))
-        raise _Malformed(f"The key {twice} is there twice.")
+        raise _Malformed(f"The key {twice[:100]} is there twice.")
     return made
 
 
@@ -172,7 +172,7 @@ class _Builder:
 
     def _key(self, above: _Open, event: yaml.ScalarEvent, *, plain: bool) -> None:
         if event.value in above.value:
-            raise _at(event, f"The key {event.value} is there twice.")
+            raise _at(event, f"The key {event.value[:100]} is there twice.")
         if plain and event.value == "<<":
             raise _at(event, "Merge keys are not supported.")
         above.key = event.value
