@@ -9,6 +9,7 @@ import pytest
 from pilothouse.capabilities import access
 from tests.capabilities.documents.test_own_documents import refused, steps
 from tests.conftest import Aws, Server
+from tests.identity.test_resource_tags import statement
 
 GONE = ("InvalidDocument", "The specified document does not exist.")
 SETTING = "/ssm/documents/console/public-sharing-permission"
@@ -61,6 +62,25 @@ def test_a_shared_document_is_used_by_its_arn_until_it_is_taken_back(ssm: Any, g
     assert refused(lambda: theirs.get_document(Name=arn)) == GONE
     assert refused(lambda: theirs.send_command(DocumentName=arn, Targets=[{"Key": "tag:a", "Values": ["b"]}])) == GONE
     ssm.delete_document(Name="Tool")
+
+
+def test_policies_of_guests_learn_nothing_of_what_is_not_shared(
+    ssm: Any, aws: Aws, server: Server
+) -> None:  # fmt: skip
+    key = server.run(access.create_account(server.application.house, "guest"))
+    iam = aws("iam", access_key=key.access_key_id, secret=key.secret)
+    iam.create_user(UserName="eve")
+    policy = statement("Allow", "ssm:GetDocument", ssm_DocumentType="Command")
+    iam.put_user_policy(
+        UserName="eve", PolicyName="p", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [policy]})
+    )
+    hers = iam.create_access_key(UserName="eve")["AccessKey"]
+    eve = aws("ssm", access_key=hers["AccessKeyId"], secret=hers["SecretAccessKey"])
+    arn = made(ssm)
+    for asked in (arn, arn.replace("Tool", "None")):
+        assert refused(lambda asked=asked: eve.get_document(Name=asked))[0] == "AccessDeniedException"
+    shared(ssm, key.account_id)
+    assert eve.get_document(Name=arn)["DocumentVersion"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,15 @@ async def find(
 
 
 async def kind_of(tx: Transaction, account_id: str, region: str, name: str) -> str | None:
-    """The type of the document that is named; None if there is none. It is not asked whether it is shared."""
+    """The type of the document that is named; None if there is none, or if its owner does not share it."""
     asked = named(name, account_id, region)
     if asked is None:
         return None
     if is_provided(asked.name):
         return provided()[asked.name].kind
+    shares = ShareStore(tx, asked.account_id, region)
+    if asked.foreign and await shares.shared_version(asked.name, account_id) is None:
+        return None
     place = await DocumentStore(tx, asked.account_id, region).place(asked.name)
     return None if place is None else place.kind
 
