@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "src" / "pilothouse"
 AGENT = ROOT / "src" / "pilothouse_agent"
 FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__init__.py"))
-SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail")
+SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs")
 
 SQL_APART_FROM_STORES = {
     "capabilities/access/account_store.py": "a store of its own: what is kept of an account as a whole",

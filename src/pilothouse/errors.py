@@ -36,6 +36,10 @@ class ValidationException(ApiError):
     query_code = "ValidationError"
 
 
+class InvalidParameterException(ApiError):
+    """The same, of services that answer so to what breaks their model (CloudWatch Logs)."""
+
+
 class SerializationException(ApiError):
     """The body is not what the protocol demands."""
 

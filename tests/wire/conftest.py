@@ -142,6 +142,7 @@ PREFIXES = {
     "secretsmanager": "secretsmanager",
     "kms": "TrentService",
     "cloudtrail": "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101",
+    "logs": "Logs_20140328",
     "ec2messages": "EC2WindowsMessageDeliveryService",
 }
 

@@ -16,7 +16,7 @@ from tests.wire.conftest import World, signed_form, signed_json
 from tests.wire.violations import Violation, minimal_request, violations
 from tests.wire.violations import service_model as violating_model
 
-JSON_SERVICES = ("ssm", "secretsmanager", "kms", "cloudtrail")
+JSON_SERVICES = ("ssm", "secretsmanager", "kms", "cloudtrail", "logs")
 QUERY_SERVICES = {"sts": "2011-06-15", "iam": "2010-05-08"}
 
 

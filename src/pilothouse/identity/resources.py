@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 
+_COLONS = frozenset({"logs", "secretsmanager"})
+"""Services whose ARNs have a colon behind the kind of the resource."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Whose a resource is, and what."""
@@ -22,7 +26,7 @@ def place_of(arn: str) -> Place | None:
     if len(parts) < 6 or "*" in parts[5]:
         return None
     service = parts[2]
-    rest = parts[5].replace(":", "/", 1) if service == "secretsmanager" else parts[5]
+    rest = parts[5].replace(":", "/", 1) if service in _COLONS else parts[5]
     kind, _, tail = rest.partition("/")
     return Place(
         service=service,

@@ -18,8 +18,9 @@ LARGE = frozenset({"CreateDocument", "UpdateDocument", "PutInventory", "PutCompl
 IMPORT_BODY_LIMIT = 16 << 20
 """Bytes of an ImportParameters: 10,000 parameters, of which few are as large as they may be."""
 
-_LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))
-"""A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON."""
+_LARGE_TARGETS = frozenset({"Logs_20140328.PutLogEvents", *(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))})
+"""A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON; so may
+messages of logs."""
 
 
 def body_limit(headers: Mapping[str, str]) -> int:
@@ -31,4 +32,5 @@ def body_limit(headers: Mapping[str, str]) -> int:
 
 def member_limit(operation: str) -> int:
     """Members that a request of the operation may have."""
-    return LARGE_MEMBER_LIMIT if operation in LARGE or operation == "ImportParameters" else MEMBER_LIMIT
+    large = operation in LARGE or operation in ("ImportParameters", "PutLogEvents")
+    return LARGE_MEMBER_LIMIT if large else MEMBER_LIMIT

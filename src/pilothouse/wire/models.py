@@ -13,12 +13,12 @@ from typing import Any
 
 import msgspec
 
-from pilothouse.errors import ApiError, ValidationException
+from pilothouse.errors import ApiError, InvalidParameterException, ValidationException
 from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
 
-PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail")
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs")
 """The services whose public models we answer by."""
 
 INTERNAL = ("ssm", "ec2messages")
@@ -32,6 +32,7 @@ TARGETS = {
     "secretsmanager": "secretsmanager",
     "TrentService": "kms",
     "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101": "cloudtrail",
+    "Logs_20140328": "logs",
     "EC2WindowsMessageDeliveryService": "ec2messages",
     "Pilothouse": "pilothouse",
 }
@@ -42,6 +43,10 @@ VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam"}
 
 _COMMON_ERRORS = frozenset({"ValidationException", "AccessDeniedException", "ThrottlingException"})
 """Errors of the front door: where an operation does not declare them, their text is `message`, in whatever shape."""
+
+
+_REFUSALS: Mapping[str, type[ApiError]] = {"logs": InvalidParameterException}
+"""What services answer to what breaks their model, where it is not a ValidationException."""
 
 
 class OperationModel:
@@ -73,12 +78,10 @@ class OperationModel:
         violations = Violations()
         shape: dict[str, Any] = self._read(decoded, "", violations)
         if violations.count:
-            raise violations.error(self.name)
+            raise violations.error(self.name, _REFUSALS.get(self.service.name, ValidationException))
         return shape
 
-    def parse_beyond(
-        self, decoded: dict[str, Any], most: Mapping[str, int]
-    ) -> tuple[dict[str, Any], ValidationException | None]:
+    def parse_beyond(self, decoded: dict[str, Any], most: Mapping[str, int]) -> tuple[dict[str, Any], ApiError | None]:
         """As `parse`; but a number over the model's maximum and not over its own in `most` is let through.
 
         Then the refusal comes back beside the shape, for the operation to raise or not. It must be the only violation.

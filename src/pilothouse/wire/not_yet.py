@@ -108,6 +108,32 @@ _BY_REASON: dict[tuple[str, str], str] = {
         StartLogging StartQuery StopEventDataStoreIngestion StopImport StopLogging UpdateChannel
         UpdateDashboard UpdateEventDataStore UpdateTrail
     """,
+    ("logs", "logs: what goes beyond keeping events and reading them"): """
+        AssociateKmsKey AssociateSourceToS3TableIntegration CancelExportTask CancelImportTask
+        CreateDelivery CreateExportTask CreateImportTask CreateLogAnomalyDetector CreateLookupTable
+        CreateScheduledQuery DeleteAccountPolicy DeleteDataProtectionPolicy DeleteDelivery
+        DeleteDeliveryDestination DeleteDeliveryDestinationPolicy DeleteDeliverySource DeleteDestination
+        DeleteIndexPolicy DeleteIntegration DeleteLogAnomalyDetector DeleteLookupTable
+        DeleteMetricFilter DeleteQueryDefinition DeleteResourcePolicy DeleteScheduledQuery
+        DeleteSubscriptionFilter DeleteSyslogConfiguration DeleteTransformer DescribeAccountPolicies
+        DescribeConfigurationTemplates DescribeDeliveries DescribeDeliveryDestinations
+        DescribeDeliverySources DescribeDestinations DescribeExportTasks DescribeFieldIndexes
+        DescribeImportTaskBatches DescribeImportTasks DescribeIndexPolicies DescribeLookupTables
+        DescribeMetricFilters DescribeQueries DescribeQueryDefinitions DescribeResourcePolicies
+        DescribeSubscriptionFilters DisassociateKmsKey DisassociateSourceFromS3TableIntegration
+        GetDataProtectionPolicy GetDelivery GetDeliveryDestination GetDeliveryDestinationPolicy
+        GetDeliverySource GetIntegration GetLogAnomalyDetector GetLogFields GetLogGroupFields
+        GetLogObject GetLogRecord GetLookupTable GetQueryResults GetScheduledQuery
+        GetScheduledQueryHistory GetStorageTierPolicy GetTransformer ListAggregateLogGroupSummaries
+        ListAnomalies ListIntegrations ListLogAnomalyDetectors ListLogGroups ListLogGroupsForQuery
+        ListScheduledQueries ListSourcesForS3TableIntegration ListSyslogConfigurations PutAccountPolicy
+        PutBearerTokenAuthentication PutDataProtectionPolicy PutDeliveryDestination
+        PutDeliveryDestinationPolicy PutDeliverySource PutDestination PutDestinationPolicy
+        PutIndexPolicy PutIntegration PutMetricFilter PutQueryDefinition PutResourcePolicy
+        PutStorageTierPolicy PutSubscriptionFilter PutSyslogConfiguration PutTransformer StartLiveTail
+        StartQuery StopQuery TestMetricFilter TestTransformer UpdateAnomaly UpdateDeliveryConfiguration
+        UpdateLogAnomalyDetector UpdateLookupTable UpdateScheduledQuery
+    """,
 }
 
 NOT_YET: frozenset[Name] = frozenset(

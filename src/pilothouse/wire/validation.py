@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from pilothouse.errors import SerializationException, ValidationException
+from pilothouse.errors import ApiError, SerializationException, ValidationException
 from pilothouse.wire.patterns import full_match, printed_enum, printed_pattern
 from pilothouse.wire.shapes import ShapeModel
 
@@ -48,6 +48,8 @@ IN_WORDS = {
     "instanceProfileNameType": _NAME,
 }
 """Shapes of IAM whose patterns it tells in words, and alone, after all that it tells as others do."""
+WITH_NUL = frozenset({"EventMessage"})
+"""Shapes that may hold U+0000: what a program wrote is kept as bytes, not as a text of the database."""
 _LEAST_LENGTHS = {"PSParameterValue": 1}
 """Shapes that the real service does not take empty, though their model allows it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +75,7 @@ class Violations:
         elif self.count <= MAX_LISTED:
             self.texts.append(f"{shown} at '{path}' failed to satisfy constraint: {constraint}")
 
-    def error(self, operation: str = "") -> ValidationException:
+    def error(self, operation: str = "", kind: type[ApiError] = ValidationException) -> ApiError:
         """All of them in one text, counted in front."""
         if self.words and not self.texts:
             return ValidationException(self.words[0])
@@ -92,7 +94,9 @@ class Violations:
             text = text.replace("Value at 'value' failed", "Value '' at 'value' failed")  # it is sensitive, and empty
         if self.count == 1 and operation == "UnlabelParameterVersion":
             text = text.replace("Value null at", "Value 'null' at")  # and this one with its null quoted
-        return ValidationException(text)
+        if self.count == 1 and operation == "CreateLogGroup" and text.endswith(" less than or equal to 512"):
+            text = "Invalid LogGroup or LogStream, both must have length less than or equal to 512."
+        return kind(text)
 
 
 Reader = Callable[[Any, str, Violations], Any]
@@ -150,6 +154,12 @@ def _to_string(value: Any) -> str:
         raise wrong_type(value, "String")
     if "\x00" in value:
         raise ValidationException("A text of the request holds the character U+0000, which cannot be stored.")
+    return value
+
+
+def _to_any_string(value: Any) -> str:
+    if type(value) is not str:
+        raise wrong_type(value, "String")
     return value
 
 
@@ -290,7 +300,8 @@ class InputCompiler:
             checks = scalar_checks(name, shape)
             if name in self._in_words:
                 checks[-1] = checks[-1]._replace(text=self._in_words[name])
-            made = _scalar(_CONVERTERS[shape.type], checks, self.echoes(name))
+            convert = _to_any_string if name in WITH_NUL else _CONVERTERS[shape.type]
+            made = _scalar(convert, checks, self.echoes(name))
         self._readers[name] = made
         return made
 
