@@ -388,7 +388,7 @@ async def _process_id(house: House) -> str:
 
 
 def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Streams) -> Front:
-    dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise)
+    dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise, streams)
 
     async def health(request: Request) -> Response:
         try:

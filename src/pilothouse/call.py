@@ -4,7 +4,7 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -325,6 +325,10 @@ class Stream:
     ended: asyncio.Event
     """Set when the client left, its credentials hold no more, or the server stops: return then."""
 
+
+Told = Callable[[Stream], AsyncGenerator[Shape, None]]
+"""What a handler gives for a member that the model calls an event stream: its events as `{name: members}`, until the
+stream is ended. An ApiError that it raises is the last thing that the client hears."""
 
 Query = Mapping[str, list[str]]
 """The parameters of a request's query, without those of the signature."""

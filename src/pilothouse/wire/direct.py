@@ -115,6 +115,9 @@ class DirectHttp(HttpToolsProtocol):
         try:
             response = await self.answer(headers, exchange.body, peer, self.scheme == "https", exchange.left)
             head = self._head(response, exchange)
+            if response.stream is not None:
+                await self._streamed(exchange, head, response)
+                return
         except Exception:
             log.exception("wire.answer_failed")
             response = text_response(500, "An internal error occurred.\n", connection="close")
@@ -131,6 +134,29 @@ class DirectHttp(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
+    async def _streamed(self, exchange: _Exchange, head: bytes, response: Response) -> None:
+        """Write an answer whose body comes piece by piece. Who does not read it loses the connection."""
+        assert response.stream is not None
+        self.shown()
+        self.transport.write(head)
+
+        async def write(piece: bytes) -> None:
+            if self.flow.write_paused and not exchange.disconnected:
+                await self.flow.drain()
+            if piece and not exchange.disconnected:
+                self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+        try:
+            await response.stream(write)
+        finally:
+            if not exchange.disconnected:
+                self.transport.write(b"0\r\n\r\n")
+            exchange.response_complete = True
+            exchange.set()
+            if not exchange.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+
     def _head(self, response: Response, exchange: _Exchange) -> bytes:
         headers = response.headers
         if not "".join(headers.values()).isprintable():
@@ -139,7 +165,8 @@ class DirectHttp(HttpToolsProtocol):
             exchange.keep_alive = False
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         close = "" if exchange.keep_alive or "connection" in headers else "connection: close\r\n"
-        text = f"{lines}{close}content-length: {len(response.body)}\r\n\r\n"
+        length = "transfer-encoding: chunked" if response.stream else f"content-length: {len(response.body)}"
+        text = f"{lines}{close}{length}\r\n\r\n"
         return STATUS_LINE[response.status] + self._shared() + text.encode("latin-1")
 
     def _shared(self) -> bytes:

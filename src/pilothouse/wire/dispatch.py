@@ -14,6 +14,7 @@ from functools import lru_cache, partial
 from inspect import isawaitable
 from logging import DEBUG, INFO
 from time import perf_counter
+from typing import Protocol
 
 import structlog
 
@@ -43,6 +44,16 @@ log = structlog.get_logger()
 
 Authorise = Callable[[Call, Operation, Shape], Awaitable[None] | None]
 """Raises AccessDeniedException, or lets pass. May be a coroutine function."""
+
+
+class EventStreams(Protocol):
+    """Answers whose events come one after another; `wire.streams.Streams` of the process."""
+
+    def told(
+        self, request: Request, call: Call, operation: Operation, model: OperationModel, shape: Shape, answer: Shape
+    ) -> Response:
+        """The answer, which goes on until one side leaves. Raises ThrottlingException, ServiceUnavailable."""
+
 
 INVOCATION_ID = "amz-sdk-invocation-id"
 _JSON, _QUERY = Json11(), Query()
@@ -93,7 +104,10 @@ class Dispatch:
         operations: Mapping[tuple[str, str], Operation],
         authenticator: Authenticator,
         authorise: Authorise,
+        streams: EventStreams | None = None,
     ) -> None:
+        """`streams` is needed where an operation of the table has an event stream."""
+        self._streams = streams
         self._house = house
         self._operations = operations
         self._authenticator = authenticator
@@ -180,6 +194,9 @@ class Dispatch:
                 body = await self._written(call, operation, model, shape, request, way, audit)
         else:
             answer = await operation.handler(call, shape)
+            if model.event_stream is not None:
+                assert self._streams is not None
+                return self._streams.told(request, call, operation, model, shape, answer)
             body = way.protocol.body(model, answer)
             if audit is not None and operation.is_audited(shape, answer):
                 await audit.keep(_act(way, answer=answer))

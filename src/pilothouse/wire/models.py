@@ -68,6 +68,22 @@ class OperationModel:
     def _write(self) -> Any:
         return None if self.output is None else self.service.answers.writer(self.output)
 
+    @cached_property
+    def event_stream(self) -> str | None:
+        """The member of the answer whose events come one after another; None where there is none, as nearly always."""
+        if self.output is None:
+            return None
+        members = self.service.shapes[self.output].members
+        return next((name for name, of in members.items() if self.service.shapes[of.shape].eventstream), None)
+
+    def event(self, members: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """One event, given as `{name: members}`: its name, and its members ready for JSON."""
+        assert self.output is not None
+        assert self.event_stream is not None
+        union = self.service.shapes[self.service.shapes[self.output].members[self.event_stream].shape]
+        ((name, value),) = members.items()
+        return name, self.service.answers.writer(union.members[name].shape)(value)
+
     def parse(self, decoded: dict[str, Any]) -> dict[str, Any]:
         """The request by the model: unknown members and nulls dropped, every constraint checked.
 

@@ -130,7 +130,7 @@ _BY_REASON: dict[tuple[str, str], str] = {
         PutBearerTokenAuthentication PutDataProtectionPolicy PutDeliveryDestination
         PutDeliveryDestinationPolicy PutDeliverySource PutDestination PutDestinationPolicy
         PutIndexPolicy PutIntegration PutMetricFilter PutQueryDefinition PutResourcePolicy
-        PutStorageTierPolicy PutSubscriptionFilter PutSyslogConfiguration PutTransformer StartLiveTail
+        PutStorageTierPolicy PutSubscriptionFilter PutSyslogConfiguration PutTransformer
         StartQuery StopQuery TestMetricFilter TestTransformer UpdateAnomaly UpdateDeliveryConfiguration
         UpdateLogAnomalyDetector UpdateLookupTable UpdateScheduledQuery
     """,

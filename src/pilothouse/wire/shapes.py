@@ -32,6 +32,7 @@ class ShapeModel(Struct, frozen=True):
     max: float | None = None
     sensitive: bool = False
     exception: bool = False
+    eventstream: bool = False
     error: ErrorTrait | None = None
     flattened: bool = False
 

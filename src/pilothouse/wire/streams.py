@@ -7,19 +7,23 @@ while a stream is open: each CHECK_SECONDS whether its credentials and its permi
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from urllib.parse import parse_qs
 
 import msgspec
 import structlog
 
-from pilothouse.call import Call, House, Stream, StreamRoute
-from pilothouse.errors import ApiError, ThrottlingException, ValidationException
+from pilothouse.call import Call, House, Operation, Shape, Stream, StreamRoute, Told
+from pilothouse.errors import ApiError, ServiceUnavailable, ThrottlingException, ValidationException
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import THROTTLED
 from pilothouse.storage import StorageUnavailable
+from pilothouse.wire import eventstream
 from pilothouse.wire.dispatch import Authorise
 from pilothouse.wire.http import Request, Response, RouteHandler, Write, text_response
+from pilothouse.wire.models import OperationModel
 from pilothouse.wire.sigv4 import Authenticator
 
 log = structlog.get_logger()
@@ -30,6 +34,20 @@ FAREWELL_SECONDS = 2.0
 _PARAMETERS = 40
 
 Run = Callable[[Stream], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Opened:
+    """A stream about to begin: who asked for what."""
+
+    request: Request
+    call: Call
+    operation: Operation
+    shape: Shape
+
+    @property
+    def name(self) -> str:
+        return f"{self.operation.service}:{self.operation.name}"
 
 
 class Streams:
@@ -78,34 +96,52 @@ class Streams:
         try:
             principal, region = await self._authenticator.principal(request, route.operation.service)
             call = self._call(request, principal, region, request_id)
-            await self._authorised(call, route)
-            if self._open[principal.arn] >= self._most:
-                THROTTLED.labels("streams").inc()
-                raise ThrottlingException(f"{self._most} streams are open already; close some of them.")
+            opened = _Opened(request=request, call=call, operation=route.operation, shape={})
+            await self._authorised(opened)
+            self._check_room(principal)
             run = await route.open(call, _parameters(request.query))
         except ApiError as error:
             return _refused(error, request_id)
+        return self._answer(route.media_type, opened, run)
+
+    def told(
+        self, request: Request, call: Call, operation: Operation, model: OperationModel, shape: Shape, answer: Shape
+    ) -> Response:
+        """The answer of an operation that has an event stream. Raises ThrottlingException, ServiceUnavailable."""
+        if self._closed:
+            raise ServiceUnavailable("The service is stopping. The request can be retried.")
+        self._check_room(call.principal)
+        opened = _Opened(request=request, call=call, operation=operation, shape=shape)
+        assert model.event_stream is not None
+        return self._answer(eventstream.MEDIA_TYPE, opened, partial(_told, model, answer[model.event_stream]))
+
+    def _check_room(self, principal: Principal) -> None:
+        if self._open[principal.arn] >= self._most:
+            THROTTLED.labels("streams").inc()
+            raise ThrottlingException(f"{self._most} streams are open already; close some of them.")
+
+    def _answer(self, media_type: str, opened: _Opened, run: Run) -> Response:
         headers = {
-            "content-type": route.media_type,
+            "content-type": media_type,
             "cache-control": "no-store",
             "x-accel-buffering": "no",
-            "x-amzn-requestid": request_id,
+            "x-amzn-requestid": opened.call.request_id,
         }
-        return Response(200, headers, b"", partial(self._streamed, route, request, call, run), signed=True)
+        return Response(200, headers, b"", partial(self._streamed, opened, run), signed=True)
 
-    async def _streamed(self, route: StreamRoute, request: Request, call: Call, run: Run, write: Write) -> None:
+    async def _streamed(self, opened: _Opened, run: Run, write: Write) -> None:
         """Run a stream until it returns or is ended."""
-        ended = asyncio.Event()
+        request, call, ended = opened.request, opened.call, asyncio.Event()
         if self._closed:
             return
         self._ends.add(ended)
         self._open[call.principal.arn] += 1
         try:
             async with asyncio.TaskGroup() as group:
-                watches = [group.create_task(self._end_with_credentials(route, request, call, ended))]
+                watches = [group.create_task(self._end_with_credentials(opened, ended))]
                 if request.gone is not None:
                     watches.append(group.create_task(_end_with_client(request.gone, ended)))
-                work = group.create_task(_survived(run(Stream(write=write, ended=ended)), route))
+                work = group.create_task(_survived(run(Stream(write=write, ended=ended)), opened.name))
                 work.add_done_callback(lambda _: ended.set())
                 await ended.wait()
                 await asyncio.wait([work], timeout=FAREWELL_SECONDS)
@@ -117,23 +153,22 @@ class Streams:
             if not self._open[call.principal.arn]:
                 del self._open[call.principal.arn]
 
-    async def _end_with_credentials(
-        self, route: StreamRoute, request: Request, call: Call, ended: asyncio.Event
-    ) -> None:
+    async def _end_with_credentials(self, opened: _Opened, ended: asyncio.Event) -> None:
+        call = opened.call
         while True:
             await self._house.clock.sleep(CHECK_SECONDS)
             try:
-                call.principal = await self._authenticator.still(request)
-                await self._authorised(call, route)
+                call.principal = await self._authenticator.still(opened.request)
+                await self._authorised(opened)
             except ApiError as error:
-                log.info("stream.ended", path=route.path, principal=call.principal.arn, code=error.code)
+                log.info("stream.ended", stream=opened.name, principal=call.principal.arn, code=error.code)
                 ended.set()
                 return
             except StorageUnavailable as fault:  # a fault is no refusal; nothing can be read meanwhile either
-                log.warning("stream.storage_unavailable", path=route.path, error=str(fault))
+                log.warning("stream.storage_unavailable", stream=opened.name, error=str(fault))
 
-    async def _authorised(self, call: Call, route: StreamRoute) -> None:
-        verdict = self._authorise(call, route.operation, {})
+    async def _authorised(self, opened: _Opened) -> None:
+        verdict = self._authorise(opened.call, opened.operation, opened.shape)
         if verdict is not None:
             await verdict
 
@@ -157,13 +192,24 @@ async def _end_with_client(gone: Callable[[], Awaitable[None]], ended: asyncio.E
     ended.set()
 
 
-async def _survived(run: Awaitable[None], route: StreamRoute) -> None:
+async def _told(model: OperationModel, told: Told, stream: Stream) -> None:
+    """Write the events as they are told."""
+    await stream.write(eventstream.BEGINNING)
+    try:
+        async with aclosing(told(stream)) as events:
+            async for members in events:
+                await stream.write(eventstream.event(*model.event(members)))
+    except ApiError as error:
+        await stream.write(eventstream.failure(error))
+
+
+async def _survived(run: Awaitable[None], name: str) -> None:
     try:
         await run
     except StorageUnavailable as fault:
-        log.warning("stream.storage_unavailable", path=route.path, error=str(fault))
+        log.warning("stream.storage_unavailable", stream=name, error=str(fault))
     except Exception:
-        log.exception("stream.failed", path=route.path)
+        log.exception("stream.failed", stream=name)
 
 
 def _parameters(query: str) -> dict[str, list[str]]:

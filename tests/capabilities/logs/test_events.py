@@ -2,12 +2,8 @@
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from pilothouse.runtime.clock import TestClock
 from tests.capabilities.logs.conftest import GROUP, STREAM, Putting
-from tests.conftest import Server
 
 OF = {"logGroupName": GROUP, "logStreamName": STREAM}
 

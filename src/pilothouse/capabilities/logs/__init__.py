@@ -6,7 +6,7 @@ what a command printed, and that may be a secret. Other capabilities put events 
 
 from pilothouse.call import Capability
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.logs import groups, jobs, reading, streams, tagging, writing
+from pilothouse.capabilities.logs import groups, jobs, reading, streams, tagging, tailing, writing
 from pilothouse.capabilities.logs.appending import append
 from pilothouse.capabilities.logs.model import Event
 from pilothouse.capabilities.logs.sealing import SEALED
@@ -21,5 +21,14 @@ async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dic
 
 
 CAPABILITY = Capability.of(
-    "logs", groups, streams, writing, reading, tagging, jobs, sealed=(SEALED,), tags_of={"logs:log-group": _tags}
+    "logs",
+    groups,
+    streams,
+    writing,
+    reading,
+    tailing,
+    tagging,
+    jobs,
+    sealed=(SEALED,),
+    tags_of={"logs:log-group": _tags},
 )

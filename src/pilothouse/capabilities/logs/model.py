@@ -48,6 +48,10 @@ class InvalidOperationException(ApiError):
     """Not on this resource."""
 
 
+class SessionTimeoutException(ApiError):
+    """A session of live tail was open for as long as one may be."""
+
+
 def no_group() -> ResourceNotFoundException:
     """In the words of the service."""
     return ResourceNotFoundException("The specified log group does not exist.")

@@ -230,10 +230,10 @@ class ChunkStore:
         return {row["chunk_id"]: bytes(row["body"]) for row in rows}
 
     async def ingested(self, group_id: str, since: int, most: int) -> list[Chunk]:
-        """Chunks of a group that came at a time or later."""
+        """Chunks of a group that came at a time or later, the newest first."""
         rows = await self._tx.rows(
             f"""select {_CHUNK} from log_chunk where group_id = :group_id and ingested_at >= :since
-                order by ingested_at limit :most""",  # noqa: S608
+                order by ingested_at desc limit :most""",  # noqa: S608
             group_id=group_id, since=since, most=most,
         )  # fmt: skip
         return [_chunk(row) for row in rows]
