@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import queue
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -151,9 +152,28 @@ class Server:
                 )
             )
         )
-        return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
+        raw: Any = _Raw(response.body)
+        if response.stream is not None:
+            raw = _Flowing()
+            asyncio.run_coroutine_threadsafe(self._flow(response.stream, raw), self._loop)
+        return AWSResponse(request.url, response.status, dict(response.headers), raw)
+
+    async def _flow(self, stream: Any, raw: "_Flowing") -> None:
+        async def write(piece: bytes) -> None:
+            raw.pieces.put(piece)
+
+        try:
+            await stream(write)
+        finally:
+            raw.pieces.put(b"")
+
+    async def _drained(self) -> None:
+        self.application.drain()
+        while self.application.streams.open:
+            await asyncio.sleep(0.01)
 
     def close(self) -> None:
+        self.run(self._drained())
         self._loop.call_soon_threadsafe(self._stop.set)
         self._living.result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -173,6 +193,20 @@ class _Raw:
     def read(self, *_: Any, **__: Any) -> bytes:
         body, self._body = self._body, b""
         return body
+
+
+class _Flowing:
+    """A body that goes on."""
+
+    def __init__(self) -> None:
+        self.pieces: queue.Queue[bytes] = queue.Queue()
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        while piece := self.pieces.get(timeout=30):
+            yield piece
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 @pytest.fixture

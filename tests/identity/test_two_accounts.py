@@ -51,6 +51,10 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("kms", "ReplicateKey"): {"ReplicaRegion": "us-west-2"},
     ("kms", "RetireGrant"): {"GrantToken": None},
     ("kms", "UpdatePrimaryRegion"): {"PrimaryRegion": "us-west-2"},
+    ("logs", "DescribeLogStreams"): {"logGroupName": None},
+    ("logs", "FilterLogEvents"): {"logGroupName": None},
+    ("logs", "GetLogEvents"): {"logGroupName": None},
+    ("logs", "UntagLogGroup"): {"tags": ["same"]},
     ("pilothouse", "ImportParameters"): {
         "Entries": [PLAIN | {"Type": "String", "Value": "x"}], "OnExisting": "overwrite",
     },
@@ -144,10 +148,16 @@ class Side:
             DisplayName="same", RoleArn=role["Arn"], Configuration=AZURE, Description=mark
         )  # fmt: skip
         hook = own.create_webhook(Url="https://same.example/hook")
+        logs = self("logs")
+        logs.create_log_group(logGroupName="same", tags={"same": mark})
+        logs.create_log_stream(logGroupName="same", logStreamName="same")
+        event = {"timestamp": int(datetime.now(UTC).timestamp() * 1000), "message": mark}
+        logs.put_log_events(logGroupName="same", logStreamName="same", logEvents=[event])
         own.put_sign_in_provider(
             Name="same", OpenIDConnectProviderArn=provider["OpenIDConnectProviderArn"], ClientId=mark,
             RoleArns=[role["Arn"]],
         )  # fmt: skip
+        group = f"arn:aws:logs:eu-west-1:{self.account}:log-group:same"
         parameter = f"arn:aws:ssm:eu-west-1:{self.account}:parameter/same/plain"
         shared = {"Name": f"arn:aws:ssm:eu-west-1:{self.account}:document/Same-Document"}
         self.better = {
@@ -188,6 +198,11 @@ class Side:
             },
             "sts": {"RoleArn": role["Arn"], "RoleSessionName": "same", "AccessKeyId": access_key["AccessKeyId"]},
             "cloudtrail": {},
+            "logs": {
+                "logGroupName": "same", "logStreamName": "same", "logGroupIdentifier": group,
+                "logGroupIdentifiers": [group], "resourceArn": group, "tags": {"same": "new"}, "tagKeys": ["same"],
+                "retentionInDays": 1, "deletionProtectionEnabled": True,
+            },
             "pilothouse": {
                 "WebhookId": hook["WebhookId"], "PrincipalArn": user["Arn"], "Account": self.account,
                 "UserName": "same",

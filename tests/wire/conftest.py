@@ -108,6 +108,13 @@ class NodeKeys:
         return NODE
 
 
+class EmptyStreams:
+    """Answers that are over before their first event."""
+
+    def told(self, request: Request, *_: object) -> Response:
+        return Response(200, {}, b"")
+
+
 @dataclass
 class World:
     """The house and its front, and the means to sign for it."""
@@ -258,7 +265,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             raise AssertionError("an unsigned call reached the authoriser of a signed operation")
 
     key_ring, node_keys = KeyRing(), NodeKeys()
-    dispatch = Dispatch(house, operations, Authenticator(key_ring, clock, node_keys.verify), authorise)
+    authenticator = Authenticator(key_ring, clock, node_keys.verify)
+    dispatch = Dispatch(house, operations, authenticator, authorise, EmptyStreams())
     try:
         yield World(house, Front(dispatch), clock, key_ring, node_keys, operations, denied)
     finally:

@@ -17,6 +17,12 @@ from tests.wire.violations import Violation, minimal_request, violations
 from tests.wire.violations import service_model as violating_model
 
 JSON_SERVICES = ("ssm", "secretsmanager", "kms", "cloudtrail", "logs")
+CODES = {"logs": "InvalidParameterException"}
+"""What services answer instead of ValidationException."""
+OTHER_WORDS = {
+    "CreateLogGroup logGroupName too long": "Invalid LogGroup or LogStream, both must have length less than or equal to"
+}
+"""Violations that are known with a text of their own."""
 QUERY_SERVICES = {"sts": "2011-06-15", "iam": "2010-05-08"}
 
 
@@ -100,7 +106,9 @@ async def test_each_violation_is_refused_in_the_words_of_aws(world: World, servi
             tried += 1
             response = await ask(world, service, operation, violation.body)
             code, text = ("OK", "") if response.status == 200 else code_and_text(service, response)
-            if response.status != 400 or code != violation.code or not holds(text, violation.text):
+            known = CODES.get(service, violation.code) if violation.code == "ValidationException" else violation.code
+            words = OTHER_WORDS.get(str(violation), violation.text)
+            if response.status != 400 or code != known or not holds(text, words):
                 wrong.append((str(violation), f"{response.status} {code}: {text[:300]}", violation.text))
 
     assert wrong == []

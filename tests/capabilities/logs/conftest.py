@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 
 from pilothouse.runtime.clock import TestClock
+from tests.capabilities.commands.conftest import _signatures_follow_the_clock, until
 from tests.conftest import Aws
+
+__all__ = ["_signatures_follow_the_clock", "until"]
 
 GROUP, STREAM = "/aws/ssm/AWS-RunShellScript", "command/mi-1/stdout"
 Putting = Callable[..., dict[str, Any]]
