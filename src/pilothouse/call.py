@@ -209,6 +209,7 @@ class Operation:
     free: bool = False
     asks_itself: bool = False
     audited: bool | Audited = False
+    appends: bool = False
 
     def is_audited(self, request: Shape, answer: Shape | None = None) -> bool:
         """Whether such a call is recorded: it writes, or it reads a secret (without an answer: it might)."""
@@ -251,6 +252,7 @@ def operation(
     free: bool = False,
     asks_itself: bool = False,
     audited: bool | Audited = False,
+    appends: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Name the operation that the function answers.
 
@@ -259,6 +261,7 @@ def operation(
     `conditions`: the values of the operation's own condition keys. `free`: no permission is needed.
     `asks_itself`: the handler finds out what it is about, and asks the policies of that and of the caller.
     `audited`: what reads a secret, uses a key or gives credentials is recorded as what writes is.
+    `appends`: it changes something without `writes`, in a transaction that many calls share.
     `line`: held while a writing operation has or waits for its transaction; it may refuse the call before that.
     `prepare`: what takes long and needs no transaction of a writing operation, done before that one begins; its result
     is `call.prepared`. A retry whose answer is kept comes through it as well.
@@ -284,6 +287,7 @@ def operation(
             free=free,
             asks_itself=asks_itself,
             audited=audited,
+            appends=appends,
         )
         return handler
 

@@ -362,12 +362,16 @@ def _resources(asked: list[str], answered: list[str]) -> list[str]:
 
 
 async def _about(call: Call, operation: Operation, request: Shape | None) -> list[str]:
-    """The ARNs that policies are asked about; of a secret that is not there, without the end that it never got."""
+    """The ARNs that policies are asked about; of a secret that is not there, without the end that it never got, and of
+    a log group without the stream that has no name."""
     if operation.resources is None or request is None:
         return []
     try:
         given = operation.resources(call, request)
-        found = [each.removesuffix("-??????") for each in (await given if isawaitable(given) else given)]
+        found = [
+            each.removesuffix("-??????").removesuffix(":log-stream:")
+            for each in (await given if isawaitable(given) else given)
+        ]
         return [each for each in found if "*" not in each]
     except ApiError:  # it is not there, or its name is malformed
         return []

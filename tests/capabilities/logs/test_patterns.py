@@ -134,9 +134,9 @@ def holds(condition: Condition, document: dict[str, Any]) -> bool:
     """The same, as slow and as plain as can be."""
     kind = condition[0]
     if kind == "&&":
-        return all([holds(each, document) for each in condition[1]])
+        return all(holds(each, document) for each in condition[1])
     if kind == "||":
-        return any([holds(each, document) for each in condition[1]])
+        return any(holds(each, document) for each in condition[1])
     key = condition[1]
     if kind == "not exists":
         return key not in document

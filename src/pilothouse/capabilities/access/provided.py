@@ -43,7 +43,8 @@ _POLICIES: Final[Mapping[str, tuple[str, str, list[dict[str, Any]]]]] = {
         "/", "Looking at everything but the values of secrets.",
         [_allow(["ssm:Describe*", "ssm:Get*", "ssm:List*", "secretsmanager:Describe*", "secretsmanager:List*",
                  "secretsmanager:GetResourcePolicy", "kms:Describe*", "kms:List*", "kms:GetKeyPolicy",
-                 "kms:GetKeyRotationStatus", "iam:Get*", "iam:List*", "cloudtrail:LookupEvents"])],
+                 "kms:GetKeyRotationStatus", "iam:Get*", "iam:List*", "cloudtrail:LookupEvents", "logs:Describe*", "logs:Get*",
+                 "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
     ),
     "AmazonSSMFullAccess": (
         "/", "Everything of Systems Manager, with its channels.",
@@ -60,6 +61,18 @@ _POLICIES: Final[Mapping[str, tuple[str, str, list[dict[str, Any]]]]] = {
             "PutInventory", "PutComplianceItems", "PutConfigurePackageResult", "UpdateAssociationStatus",
             "UpdateInstanceAssociationStatus", "UpdateInstanceInformation")]),
          _NODE_CHANNELS, _NODE_MESSAGES],
+    ),
+    "CloudWatchAgentServerPolicy": (
+        "/", "What a node needs besides, to send its logs and the output of commands.",
+        [_allow([f"logs:{name}" for name in (
+            "PutLogEvents", "PutRetentionPolicy", "DescribeLogStreams", "DescribeLogGroups", "CreateLogStream",
+            "CreateLogGroup")]),
+         _allow("ssm:GetParameter", "arn:aws:ssm:*:*:parameter/AmazonCloudWatch-*")],
+    ),
+    "CloudWatchLogsFullAccess": ("/", "Everything of logs.", [_allow("logs:*")]),
+    "CloudWatchLogsReadOnlyAccess": (
+        "/", "Looking at logs.",
+        [_allow(["logs:Describe*", "logs:Get*", "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
     ),
     "AmazonSSMPatchAssociation": ("/", "What a node needs besides, to be patched.", [_PATCHES]),
     "AmazonSSMAutomationRole": (

@@ -110,6 +110,8 @@ def canonical(name: str) -> str:
         tail = parts[5] if len(parts) == 6 else name
         if parts[2] == "secretsmanager":
             return tail.removeprefix("secret:").lstrip("/")
+        if parts[2] == "logs":
+            return tail.removeprefix("log-group:").partition(":log-stream:")[0].removesuffix(":*").lstrip("/")
         kind, slash, rest = tail.partition("/")
         tail = rest if slash else kind
         if parts[2] == "iam":

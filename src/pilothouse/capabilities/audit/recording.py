@@ -34,6 +34,7 @@ _TYPES: Final = {
     ("iam", "group"): "AWS::IAM::Group",
     ("iam", "role"): "AWS::IAM::Role",
     ("iam", "policy"): "AWS::IAM::ManagedPolicy",
+    ("logs", "log-group"): "AWS::Logs::LogGroup",
     ("iam", "instance-profile"): "AWS::IAM::InstanceProfile",
 }
 _QUERY_SERVICES: Final = frozenset({"iam", "sts"})
@@ -50,9 +51,10 @@ def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> 
     """
     call, operation = act.call, act.operation
     who = call.principal
+    changes = operation.writes or operation.appends
     host = call.headers.get("host", "") if call.secure else ""
     begins, goes_on, ends, read_only = _frame(
-        operation.service, operation.name, operation.writes, call.region, call.source_ip, call.user_agent[:_MOST_TEXT],
+        operation.service, operation.name, changes, call.region, call.source_ip, call.user_agent[:_MOST_TEXT],
         host[:_MOST_TEXT], owner or call.account_id, who.kind, who.account_id, who.arn, who.user_id, who.access_key_id,
         who.name, who.role_arn,
     )  # fmt: skip
@@ -84,7 +86,7 @@ def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> 
         event_name=operation.name,
         username="" if owner else username_of(who),
         access_key_id="" if owner else who.access_key_id,
-        read_only=int(not operation.writes),
+        read_only=int(not changes),
         names=names,
         body=body.decode(),
     )

@@ -215,6 +215,15 @@ SHOWN: Final = frozenset(
         "SharedDocumentVersion",
         "TargetType",
         "Version",
+        "kmsKeyId",
+        "logGroupClass",
+        "logGroupIdentifier",
+        "logGroupIdentifiers",
+        "logGroupName",
+        "logStreamName",
+        "logStreamNames",
+        "logStreamNamePrefixes",
+        "resourceArn",
     ]
 )
 """Members whose texts, and lists of texts, are shown."""
@@ -223,6 +232,8 @@ WHOLE: Final = frozenset(
     [
         "Tags",
         "TagKeys",
+        "tags",
+        "tagKeys",
         "Targets",
         "EncryptionContext",
         "SourceEncryptionContext",

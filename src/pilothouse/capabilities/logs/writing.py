@@ -195,7 +195,7 @@ def _prepared(
     return chunk, closed(house.vault, chunk, events, cipher, house.ids.random_bytes(12))
 
 
-@operation("logs", "PutLogEvents", callers=Caller.ACCOUNT | Caller.NODE, resources=of_stream)
+@operation("logs", "PutLogEvents", appends=True, callers=Caller.ACCOUNT | Caller.NODE, resources=of_stream)
 async def put_log_events(call: Call, request: Shape) -> Shape:
     """Add a batch of events to a stream; those too old or too new are left out, and the answer says which."""
     async with call.reading() as tx:
