@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from bench import beside, fan_out, get_parameter, parameters, peers, policies, postgresql, scale, turns
+from bench import beside, fan_out, get_parameter, log_events, parameters, peers, policies, postgresql, scale, turns
 from bench.tables import show
 
 
@@ -63,6 +63,7 @@ def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> 
     results |= {
         "Policies of a user: two managed, one inline, a boundary; 13 statements": policies.measure(rounds),
         "GetParameter with decryption, 32 connections, SQLite": get_parameter.measure(rounds, seconds),
+        "PutLogEvents, 16 connections, SQLite": log_events.measure(rounds, seconds),
         f"One command on {nodes} scripted agents, SQLite": fan_out.measure(rounds, nodes),
         "GetParameter alone and beside a flood of all kinds": beside.measure(rounds, seconds),
     }
@@ -71,6 +72,8 @@ def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> 
             results["GetParameter with decryption, 32 connections, PostgreSQL"] = get_parameter.measure(
                 rounds, seconds, database=fresh
             )
+        with postgresql.database(url) as fresh:
+            results["PutLogEvents, 16 connections, PostgreSQL"] = log_events.measure(rounds, seconds, database=fresh)
         with postgresql.database(url) as fresh:
             results[f"One command on {nodes} scripted agents, PostgreSQL"] = fan_out.measure(
                 rounds, nodes, "--database", fresh

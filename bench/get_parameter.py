@@ -17,14 +17,20 @@ from bench.processes import echo, pilothouse
 
 
 def signed(
-    url: str, values: dict[str, str], target: str, members: dict[str, Any], more: dict[str, str] | None = None
+    url: str,
+    values: dict[str, str],
+    target: str,
+    members: dict[str, Any],
+    more: dict[str, str] | None = None,
+    *,
+    service: str = "ssm",
 ) -> bytes:
     """The bytes of one signed JSON 1.1 request, good for as long as the clocks agree (five minutes)."""
     body = json.dumps(members).encode()
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target}
     request = AWSRequest("POST", url + "/", headers=headers, data=body)
     credentials = Credentials(values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"])
-    SigV4Auth(credentials, "ssm", values["AWS_REGION"]).add_auth(request)
+    SigV4Auth(credentials, service, values["AWS_REGION"]).add_auth(request)
     lines = [f"{name}: {value}" for name, value in {**dict(request.headers.items()), **(more or {})}.items()]
     head = "\r\n".join(["POST / HTTP/1.1", f"Host: {url.partition('//')[2]}", *lines, f"Content-Length: {len(body)}"])
     return f"{head}\r\n\r\n".encode() + body

@@ -20,6 +20,8 @@ def test_every_benchmark_gives_its_figures() -> None:
     assert fan_out["nodes per second"] > 0
     assert fan_out["share of the bare gateway"] > 0
     assert fan_out["ms from reply to receipt, p99"] > 0
+    events = results["PutLogEvents, 16 connections, SQLite"]
+    assert events["share of bare rows, 100 to a call"] > 0
     puts = results["PutParameter, 16 connections, SQLite"]
     assert puts["of bare write"] > 0
     assert puts["p99 ms"] >= puts["p50 ms"]

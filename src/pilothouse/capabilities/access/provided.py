@@ -43,8 +43,8 @@ _POLICIES: Final[Mapping[str, tuple[str, str, list[dict[str, Any]]]]] = {
         "/", "Looking at everything but the values of secrets.",
         [_allow(["ssm:Describe*", "ssm:Get*", "ssm:List*", "secretsmanager:Describe*", "secretsmanager:List*",
                  "secretsmanager:GetResourcePolicy", "kms:Describe*", "kms:List*", "kms:GetKeyPolicy",
-                 "kms:GetKeyRotationStatus", "iam:Get*", "iam:List*", "cloudtrail:LookupEvents", "logs:Describe*", "logs:Get*",
-                 "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
+                 "kms:GetKeyRotationStatus", "iam:Get*", "iam:List*", "cloudtrail:LookupEvents", "logs:Describe*",
+                 "logs:Get*", "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
     ),
     "AmazonSSMFullAccess": (
         "/", "Everything of Systems Manager, with its channels.",

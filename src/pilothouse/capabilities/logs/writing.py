@@ -36,6 +36,8 @@ from pilothouse.crypto.vault import Vault
 WRITTEN: Final = "logs.written"
 """Events of the group that is the key were committed by this process."""
 _INVOCATION: Final = "amz-sdk-invocation-id"
+_ATTEMPT: Final = "amz-sdk-request"
+"""`attempt=1; max=3`: an SDK says when it asks again."""
 _BATCH_BYTES: Final = 8 << 20
 _BATCH_PUTS: Final = 500
 _IN_A_THREAD: Final = 64 << 10
@@ -49,6 +51,8 @@ class Put:
     group: Group
     stream: Stream
     chunks: Sequence[tuple[Chunk, bytes]]
+    again: bool
+    """Whether it may have been written before."""
 
     @property
     def size(self) -> int:
@@ -109,7 +113,8 @@ class Writer:
         refused: dict[Put, Exception] = {}
         async with self._database.transaction() as tx:
             store = ChunkStore(tx)
-            there = await store.have([chunk.chunk_id for put in puts for chunk, _ in put.chunks])
+            asked = [chunk.chunk_id for put in puts if put.again for chunk, _ in put.chunks]
+            there = await store.have(asked) if asked else set[str]()
             fresh = {put: [each for each in put.chunks if each[0].chunk_id not in there] for put in puts}
             streams = await store.grow_streams(_grown(fresh))
             alive = [put for put in puts if put.stream.stream_id in streams]
@@ -163,9 +168,18 @@ def writer_of(house: House) -> Writer:
 
 
 async def put_events(
-    house: House, group: Group, stream: Stream, events: Sequence[Event], put: str, *, start: int = 0
+    house: House,
+    group: Group,
+    stream: Stream,
+    events: Sequence[Event],
+    put: str,
+    *,
+    start: int = 0,
+    again: bool = True,
 ) -> None:
-    """Write events that were found acceptable, durably. `start`: the number of the first of them in the put.
+    """Write events that were found acceptable, durably.
+
+    `start`: the number of the first of them in the put. `again`: it may have been written before.
 
     Raises ResourceNotFoundException, StorageUnavailable.
     """
@@ -180,7 +194,7 @@ async def put_events(
 
     large = sum(len(event.message) for event in events) > _IN_A_THREAD
     chunks = await asyncio.to_thread(prepared) if large else prepared()
-    await writer_of(house).write(Put(group=group, stream=stream, chunks=chunks))
+    await writer_of(house).write(Put(group=group, stream=stream, chunks=chunks, again=again))
 
 
 def _prepared(
@@ -206,7 +220,8 @@ async def put_log_events(call: Call, request: Shape) -> Shape:
     kept = accepted(events, group, now)
     if kept.first < kept.end:
         put = _put_id(call, stream, events)
-        await put_events(call.house, group, stream, events[kept.first : kept.end], put, start=kept.first)
+        again = call.headers.get(_ATTEMPT, "").partition(";")[0] != "attempt=1"
+        await put_events(call.house, group, stream, events[kept.first : kept.end], put, start=kept.first, again=again)
     rejected = {
         "tooOldLogEventEndIndex": kept.too_old,
         "expiredLogEventEndIndex": kept.expired,
