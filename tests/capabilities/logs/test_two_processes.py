@@ -31,10 +31,11 @@ def other(server: Server, database_url: str, tmp_path: Path) -> Iterator[Server]
         opened.close()
 
 
-def through(aws: Aws, server: Server) -> Any:
-    """A client of this server."""
+def through(aws: Aws, usual: Server, at: Server) -> Any:
+    """A client of one of the servers."""
     client = aws("logs")
-    client.meta.events.register_first("before-send.logs", server.answer)
+    client.meta.events.unregister("before-send.logs", usual.answer)
+    client.meta.events.register("before-send.logs", at.answer)
     return client
 
 
@@ -43,7 +44,7 @@ def test_both_put_at_once_and_each_event_is_there_once(aws: Aws, logs: Any, serv
     now = server.clock.millis()
 
     def put(at: Server, name: str) -> None:
-        client = through(aws, at)
+        client = through(aws, server, at)
         for number in range(15):
             client.put_log_events(**OF, logEvents=[{"timestamp": now, "message": f"{name}{number}"}])
 
@@ -54,7 +55,7 @@ def test_both_put_at_once_and_each_event_is_there_once(aws: Aws, logs: Any, serv
         each.join()
     told = sorted(f"{name}{number}" for name in "abc" for number in range(15))
     for at in (server, other):
-        read = through(aws, at).get_log_events(**OF, startFromHead=True)["events"]
+        read = through(aws, server, at).get_log_events(**OF, startFromHead=True)["events"]
         assert sorted(each["message"] for each in read) == told
     assert sorted(session.heard(len(told))) == told
     assert logs.describe_log_groups()["logGroups"][0]["storedBytes"] == sum(len(each) + 26 for each in told)
