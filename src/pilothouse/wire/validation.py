@@ -50,6 +50,8 @@ IN_WORDS = {
 """Shapes of IAM whose patterns it tells in words, and alone, after all that it tells as others do."""
 WITH_NUL = frozenset({"EventMessage"})
 """Shapes that may hold U+0000: what a program wrote is kept as bytes, not as a text of the database."""
+_UNSAID = frozenset({"LogGroupIdentifier"})
+"""Shapes whose values the real service does not repeat, though their models do not mark them as sensitive."""
 _LEAST_LENGTHS = {"PSParameterValue": 1}
 """Shapes that the real service does not take empty, though their model allows it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -308,7 +310,7 @@ class InputCompiler:
     def echoes(self, name: str) -> bool:
         """Whether texts may repeat a value of the shape: scalars and collections of scalars, nothing sensitive."""
         shape = self._shapes[name]
-        if shape.sensitive or shape.type in ("structure", "blob"):
+        if shape.sensitive or name in _UNSAID or shape.type in ("structure", "blob"):
             return False
         parts = (shape.member, shape.key, shape.value)
         return all(self.echoes(part.shape) for part in parts if part is not None and part.shape != name)

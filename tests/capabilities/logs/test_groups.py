@@ -86,6 +86,11 @@ def test_streams_are_listed_by_name_and_by_time(logs: Any, put: Putting, server:
     )  # fmt: skip
     arn = logs.describe_log_groups()["logGroups"][0]["logGroupArn"]
     assert len(logs.describe_log_streams(logGroupIdentifier=arn)["logStreams"]) == 4
+    assert refused(logs.describe_log_streams, logGroupIdentifier=f"{arn}:*") == (
+        "InvalidParameterException",
+        "1 validation error detected: Value at 'logGroupIdentifier' failed to satisfy constraint: "
+        "Member must satisfy regular expression pattern: [\\w#+=/:,.@-]*",
+    )
     assert refused(logs.describe_log_streams, logGroupName=GROUP, logGroupIdentifier=arn) == (
         "ValidationException", "LogGroup name and LogGroup ARN are mutually exclusive parameters.",
     )  # fmt: skip

@@ -58,7 +58,10 @@ async def _session(
         await each.begin()
     yield {
         "sessionStart": {
-            **{name: value for name, value in request.items() if value is not None},
+            "logStreamNames": [],
+            "logStreamNamePrefixes": [],
+            "logEventFilterPattern": "",
+            **request,
             "requestId": call.request_id,
             "sessionId": call.ids.uuid(),
         }
