@@ -16,6 +16,7 @@ from pilothouse.capabilities.logs.model import (
     Stream,
     put_id,
 )
+from pilothouse.capabilities.logs.sealing import with_own_key
 from pilothouse.capabilities.logs.store import LogStore
 from pilothouse.capabilities.logs.writing import put_events
 
@@ -60,9 +61,8 @@ async def _ensured(house: House, account_id: str, region: str, group: str, strea
     async with house.database.transaction() as tx:
         store = LogStore(tx, account_id, region)
         made, now = new_id(house.ids.uuid()), house.clock.millis()
-        await store.add_group(
-            Group(group_id=made, account_id=account_id, region=region, name=group, kind="STANDARD", created_at=now)
-        )
+        fresh = Group(group_id=made, account_id=account_id, region=region, name=group, kind="STANDARD", created_at=now)
+        await store.add_group(with_own_key(house, fresh))
         its = await store.group(group)
         assert its is not None
         await store.add_stream(

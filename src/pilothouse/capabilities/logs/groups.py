@@ -1,7 +1,6 @@
 """CreateLogGroup, DeleteLogGroup, DescribeLogGroups, and what groups are set to: retention, deletion protection."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from pilothouse.call import Call, Caller, Shape, operation
@@ -21,7 +20,7 @@ from pilothouse.capabilities.logs.naming import (
     of_no_group,
     tags_of_request,
 )
-from pilothouse.capabilities.logs.sealing import new_data_key
+from pilothouse.capabilities.logs.sealing import with_kms_key, with_own_key
 from pilothouse.capabilities.logs.store import LogStore
 from pilothouse.errors import InvalidParameterException, ValidationException
 from pilothouse.identity.authorise import ask_own
@@ -53,8 +52,7 @@ async def create_log_group(call: Call, request: Shape) -> Shape:
         protected=request.get("deletionProtectionEnabled", False), kms_key=request.get("kmsKeyId", ""),
     )  # fmt: skip
     async with call.transaction() as tx:
-        if group.kms_key:
-            group = replace(group, data_key=await new_data_key(call, tx, group, group.kms_key))
+        group = await with_kms_key(call, tx, group) if group.kms_key else with_own_key(call.house, group)
         if not await LogStore(tx, call.account_id, call.region).add_group(group):
             raise ResourceAlreadyExistsException("The specified log group already exists")
         await tags.put(tx, call.account_id, call.region, TAGGED, name, tagged)

@@ -79,9 +79,10 @@ class Group:
     stored: int = 0
     """Bytes of its events."""
     kms_key: str = ""
-    """The ARN of the key that its events are encrypted under besides; empty: none."""
-    data_key: bytes | None = None
-    """The key of the events, as a ciphertext of that key."""
+    """The ARN of the KMS key that the key of its events lies under; empty: it is sealed by the vault."""
+    kms_blob: bytes | None = None
+    sealed_key: bytes | None = None
+    """One of the two holds the key of its events."""
 
     def kept_from(self, now: int) -> int:
         """Events before this time are expired."""

@@ -25,7 +25,7 @@ _BREATH_BYTES: Final = 64 << 10
 class Scan:
     """One reading of a reach. `scanned` counts bytes of messages that were opened."""
 
-    def __init__(self, house: House, reach: Reach, cipher: AESGCM | None, *, backward: bool) -> None:
+    def __init__(self, house: House, reach: Reach, cipher: AESGCM, *, backward: bool) -> None:
         self._house, self._reach, self._cipher, self._backward = house, reach, cipher, backward
         self.scanned = self._without_break = 0
 
@@ -85,7 +85,7 @@ class Scan:
                     continue
                 self.scanned += chunk.stored
                 await self._breathe(chunk.stored)
-                for event in await opened(self._house.vault, chunk, body, self._cipher):
+                for event in opened(chunk, body, self._cipher):
                     heapq.heappush(heap, (self._key(event.place), event))
             if heap:
                 yield heapq.heappop(heap)[1]

@@ -8,7 +8,7 @@ from pilothouse.storage import Row, Transaction
 
 _GROUP: Final = (
     "group_id, account_id, region, name, class as kind, created_at, retention_days, protected, bytes as stored, "
-    "kms_key, data_key"
+    "kms_key, kms_blob, sealed_key"
 )
 _STREAM: Final = "stream_id, account_id, region, group_id, name, created_at, first_at, last_at, ingested_at"
 _CHUNK: Final = "chunk_id, account_id, region, group_id, stream_id, ingested_at, first_at, last_at, bytes"
@@ -43,13 +43,13 @@ class LogStore:
         return bool(
             await self._tx.execute(
                 """insert into log_group (group_id, account_id, region, name, class, created_at, retention_days,
-                     protected, bytes, kms_key, data_key)
+                     protected, bytes, kms_key, kms_blob, sealed_key)
                    values (:group_id, :account_id, :region, :name, :kind, :created_at, :retention_days, :protected, 0,
-                     :kms_key, :data_key)
+                     :kms_key, :kms_blob, :sealed_key)
                    on conflict (account_id, region, name) do nothing""",
                 group_id=group.group_id, **self._scope, name=group.name, kind=group.kind,
                 created_at=group.created_at, retention_days=group.retention_days, protected=int(group.protected),
-                kms_key=group.kms_key, data_key=group.data_key,
+                kms_key=group.kms_key, kms_blob=group.kms_blob, sealed_key=group.sealed_key,
             )
         )  # fmt: skip
 
@@ -345,7 +345,6 @@ def _chunk(row: Row) -> Chunk:
 
 def _group(row: Row) -> Group:
     values = dict(row)
-    data_key = values.pop("data_key")
-    return Group(
-        **{**values, "protected": bool(values["protected"])}, data_key=None if data_key is None else bytes(data_key)
-    )
+    for name in ("kms_blob", "sealed_key"):
+        values[name] = None if values[name] is None else bytes(values[name])
+    return Group(**{**values, "protected": bool(values["protected"])})

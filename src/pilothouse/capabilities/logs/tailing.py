@@ -97,7 +97,9 @@ class _Followed:
     async def look(self) -> tuple[list[Shape], bool]:
         """The events that came since the last look, and whether that is all of them."""
         fresh, whole = await self._fresh()
-        cipher = await cipher_of(self._call.house, self._group) if fresh else None
+        if not fresh:
+            return [], whole
+        cipher = await cipher_of(self._call.house, self._group)
         found: list[Kept] = []
         for number in range(0, len(fresh), 16):
             part = fresh[number : number + 16]
@@ -105,7 +107,7 @@ class _Followed:
                 bodies = await ChunkStore(tx).bodies([each.chunk_id for each in part])
             for chunk in part:
                 if chunk.chunk_id in bodies:
-                    events = await opened(self._call.house.vault, chunk, bodies[chunk.chunk_id], cipher)
+                    events = opened(chunk, bodies[chunk.chunk_id], cipher)
                     found += [event for event in events if self._fits(event.message)]
             await self._call.clock.sleep(0)  # others have their turn
         return [self._told(event) for event in sorted(found)], whole

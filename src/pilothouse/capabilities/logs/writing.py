@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pilothouse.call import Call, Caller, House, Shape, operation
-from pilothouse.capabilities.logs.chunks import closed
+from pilothouse.capabilities.logs.chunks import NONCE, closed
 from pilothouse.capabilities.logs.model import (
     OVERHEAD,
     Chunk,
@@ -199,14 +199,14 @@ async def put_events(
 
 def _prepared(
     house: House, group: Group, stream: Stream, events: Sequence[Event], put: str, start: int, ingested_at: int,
-    cipher: AESGCM | None,
+    cipher: AESGCM,
 ) -> tuple[Chunk, bytes]:  # fmt: skip
     chunk = Chunk(
         account_id=group.account_id, region=group.region, group_id=group.group_id, stream_id=stream.stream_id,
         put=put, start=start, ingested_at=ingested_at, first_at=events[0].at, last_at=events[-1].at,
         stored=sum(len(event.message.encode()) + OVERHEAD for event in events),
     )  # fmt: skip
-    return chunk, closed(house.vault, chunk, events, cipher, house.ids.random_bytes(12))
+    return chunk, closed(chunk, events, cipher, house.ids.random_bytes(NONCE))
 
 
 @operation("logs", "PutLogEvents", appends=True, callers=Caller.ACCOUNT | Caller.NODE, resources=of_stream)

@@ -1,5 +1,5 @@
 -- Log groups and streams, and their events in chunks: one row for each minute of a PutLogEvents (or part of one), whose
--- body is compressed and sealed. `first_at` and `last_at` lie in the same minute.
+-- body is compressed and encrypted under the key of its group. `first_at` and `last_at` lie in the same minute.
 create table log_group (
   group_id text not null,
   account_id text not null,
@@ -11,7 +11,8 @@ create table log_group (
   protected bigint not null,
   bytes bigint not null,
   kms_key text not null,
-  data_key blob,
+  kms_blob blob,
+  sealed_key blob,
   constraint log_group_pk primary key (group_id)
 );
 create unique index log_group_by_name on log_group (account_id, region, name);
