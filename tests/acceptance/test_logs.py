@@ -93,3 +93,23 @@ def test_acknowledged_events_outlive_kills(house: Installation) -> None:
     assert acknowledged <= set(found)
     whole = {message.partition("-")[0] + "-" + str(int(message.partition("-")[2]) // 20) for message in found}
     assert len(found) == 20 * len(whole)  # a batch is there as a whole, or not at all
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_output_of_a_command_goes_to_its_log_group(house: Installation) -> None:
+    node = house.enrol("web-1")
+    policy = "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"
+    house.boto("iam").attach_role_policy(RoleName="node-role", PolicyArn=policy)
+    house.run(
+        node.node_id, "echo one", "echo two", "echo bad >&2", CloudWatchOutputConfig={"CloudWatchOutputEnabled": True}
+    )
+    logs, group = house.boto("logs"), "/aws/ssm/AWS-RunShellScript"
+
+    def told() -> set[tuple[str, str]]:
+        if not logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]:
+            return set()
+        events = logs.filter_log_events(logGroupName=group)["events"]
+        return {(each["logStreamName"].rpartition("/")[2], each["message"]) for each in events}
+
+    wanted = {("stdout", "one"), ("stdout", "two"), ("stderr", "bad")}
+    eventually(lambda: told() == wanted, what="the output in the log group")

@@ -33,8 +33,6 @@ from pilothouse.capabilities.logs.sealing import cipher_of
 from pilothouse.capabilities.logs.store import ChunkStore
 from pilothouse.crypto.vault import Vault
 
-WRITTEN: Final = "logs.written"
-"""Events of the group that is the key were committed by this process."""
 _INVOCATION: Final = "amz-sdk-invocation-id"
 _ATTEMPT: Final = "amz-sdk-request"
 """`attempt=1; max=3`: an SDK says when it asks again."""
@@ -64,7 +62,7 @@ class Writer:
     """Writes the events of one process."""
 
     def __init__(self, house: House) -> None:
-        self._database, self._bus = house.database, house.bus
+        self._database = house.database
         self._waiting: list[tuple[Put, asyncio.Future[None]]] = []
         self._turn = asyncio.Lock()
 
@@ -129,8 +127,6 @@ class Writer:
                 elif put.group.group_id not in groups:
                     refused[put] = no_group()
             await store.add([each for put in alive if put not in refused for each in fresh[put]])
-            for group_id in groups:
-                tx.after_commit(lambda key=group_id: self._bus.wake(WRITTEN, key))  # type: ignore[misc]
         return refused
 
 
