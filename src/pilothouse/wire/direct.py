@@ -13,11 +13,12 @@ from typing import Any
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from pilothouse.wire.http import Response, text_response
+from pilothouse.wire.http import Response, Write, text_response
 
 log = structlog.get_logger()
 
 Gone = Callable[[], Awaitable[None]]
+Streaming = Callable[[Write], Awaitable[None]]
 Answer = Callable[[Sequence[tuple[bytes, bytes]], bytes, str, bool, Gone], Awaitable[Response]]
 """(headers, body, peer, over TLS, returns when the client has left) of a `POST /` to its answer."""
 
@@ -115,16 +116,15 @@ class DirectHttp(HttpToolsProtocol):
         try:
             response = await self.answer(headers, exchange.body, peer, self.scheme == "https", exchange.left)
             head = self._head(response, exchange)
-            if response.stream is not None:
-                await self._streamed(exchange, head, response)
-                return
         except Exception:
             log.exception("wire.answer_failed")
             response = text_response(500, "An internal error occurred.\n", connection="close")
             head = self._head(response, exchange)
         if self.flow.write_paused and not exchange.disconnected:
             await self.flow.drain()
-        if not exchange.disconnected:
+        if response.stream is not None:
+            await self._streamed(exchange, head, response.stream)
+        elif not exchange.disconnected:
             self.transport.write(head + response.body)
         exchange.response_complete = True
         exchange.set()
@@ -134,11 +134,9 @@ class DirectHttp(HttpToolsProtocol):
             self.transport.close()
         self.on_response_complete()
 
-    async def _streamed(self, exchange: _Exchange, head: bytes, response: Response) -> None:
+    async def _streamed(self, exchange: _Exchange, head: bytes, stream: Streaming) -> None:
         """Write an answer whose body comes piece by piece. Who does not read it loses the connection."""
-        assert response.stream is not None
         self.shown()
-        self.transport.write(head)
 
         async def write(piece: bytes) -> None:
             if self.flow.write_paused and not exchange.disconnected:
@@ -146,16 +144,15 @@ class DirectHttp(HttpToolsProtocol):
             if piece and not exchange.disconnected:
                 self.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
+        if not exchange.disconnected:
+            self.transport.write(head)
         try:
-            await response.stream(write)
-        finally:
-            if not exchange.disconnected:
-                self.transport.write(b"0\r\n\r\n")
-            exchange.response_complete = True
-            exchange.set()
-            if not exchange.keep_alive:
-                self.transport.close()
-            self.on_response_complete()
+            await stream(write)
+        except Exception:
+            log.exception("wire.stream_failed")
+            self.transport.abort()  # so that the client does not take it for whole
+        if not exchange.disconnected:
+            self.transport.write(b"0\r\n\r\n")
 
     def _head(self, response: Response, exchange: _Exchange) -> bytes:
         headers = response.headers

@@ -18,15 +18,19 @@ LARGE = frozenset({"CreateDocument", "UpdateDocument", "PutInventory", "PutCompl
 IMPORT_BODY_LIMIT = 16 << 20
 """Bytes of an ImportParameters: 10,000 parameters, of which few are as large as they may be."""
 
-_LARGE_TARGETS = frozenset({"Logs_20140328.PutLogEvents", *(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))})
-"""A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON; so may
-messages of logs."""
+EVENTS_BODY_LIMIT = 7 << 20
+"""Bytes of a PutLogEvents: 1 MiB of messages, of which a character may take six bytes in JSON."""
+
+_LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))
+"""A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON."""
 
 
 def body_limit(headers: Mapping[str, str]) -> int:
     """Bytes that the body of a request with these headers may have."""
     if headers.get("x-amz-target") == "Pilothouse.ImportParameters":
         return IMPORT_BODY_LIMIT
+    if headers.get("x-amz-target") == "Logs_20140328.PutLogEvents":
+        return EVENTS_BODY_LIMIT
     return LARGE_BODY_LIMIT if headers.get("x-amz-target") in _LARGE_TARGETS else BODY_LIMIT
 
 

@@ -1,5 +1,6 @@
 """Putting events into a stream and reading them again, page by page, in both directions."""
 
+import json
 import random
 from typing import Any
 
@@ -8,6 +9,7 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 
 from pilothouse.capabilities.logs.model import Event, Group, accepted, divided
 from pilothouse.runtime.clock import TestClock
+from pilothouse.wire.limits import body_limit
 from tests.capabilities.commands.conftest import Until
 from tests.capabilities.logs.conftest import GROUP, STREAM, Putting
 from tests.conftest import Server
@@ -40,6 +42,12 @@ def test_what_was_put_is_read_in_the_order_of_time(logs: Any, put: Putting, cloc
     between = {"startTime": answer["events"][1]["timestamp"], "endTime": answer["events"][3]["timestamp"]}
     assert messages(logs.get_log_events(**OF, **between)) == ["b", "c\0d ü"]
     assert messages(logs.filter_log_events(logGroupName=GROUP, **between)) == ["b", "c\0d ü", "e"]
+    ever = {"startTime": 0, "endTime": (1 << 63) - 1}
+    assert len(messages(logs.get_log_events(**OF, **ever))) == 4
+    assert len(messages(logs.filter_log_events(logGroupName=GROUP, **ever))) == 4
+    never = {"startTime": (1 << 63) - 1}
+    assert messages(logs.get_log_events(**OF, **never)) == []
+    assert messages(logs.filter_log_events(logGroupName=GROUP, **never)) == []
 
 
 def test_pages_lead_on_in_both_directions_and_repeat_at_the_ends(logs: Any, put: Putting) -> None:
@@ -125,7 +133,9 @@ def test_a_batch_keeps_to_its_limits(put: Putting) -> None:
     half = "x" * ((1 << 19) - 25)
     assert refusal(put, half, half) == "Upload too large: 1048578 bytes exceeds limit of 1048576"
     put(*["line"] * 10_000)
-    put("\x1b" * ((1 << 20) - 26))  # six bytes each in JSON
+    escaped = "\x1b" * ((1 << 20) - 26)
+    assert len(json.dumps(escaped)) + 1000 < body_limit({"x-amz-target": "Logs_20140328.PutLogEvents"})
+    put(escaped)
 
 
 def test_a_call_that_is_sent_again_puts_its_events_once(logs: Any, put: Putting, server: Server) -> None:

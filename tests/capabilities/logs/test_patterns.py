@@ -78,6 +78,8 @@ APACHE = '127.0.0.1 - frank [10/Oct/2000:13:25:15 -0700] "GET /index.html HTTP/1
         ("[w1=ERROR || w1=WARN, w2]", "INFO message", False),
         ("[w1=!ERROR&&w1=!WARN, w2]", "INFO message", True),
         ("[w1, w2]", 'one "two and more"', True),
+        ("[w1, w2, w3]", '"open [brackets stay', True),
+        ("[w1, ...]", "[ " * 300_000, True),
     ],
 )
 def test_a_pattern_says_what_fits(pattern: str, message: str, fits: bool) -> None:

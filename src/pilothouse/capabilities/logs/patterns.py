@@ -18,7 +18,9 @@ Fits = Callable[[str], bool]
 
 _TERM: Final = re.compile(r'\s*([-?]?)\s*(?:"((?:[^"\\]|\\.)*)"|%([^%]*)%|([^\s"%]+))(?=\s|$)')
 _BARE: Final = re.compile(r"\w+")
-_FIELD: Final = re.compile(r'\s*(?:"([^"]*)"|\[([^\]]*)\]|(\S+))')
+_BLANKS: Final = re.compile(r"\s*")
+_WORD: Final = re.compile(r"\S+")
+_CLOSING: Final = {'"': '"', "[": "]"}
 _MOST_REGEXES: Final = 2
 _ELLIPSIS: Final = "..."
 
@@ -170,10 +172,19 @@ def _field(text: str, at: int) -> tuple[str, Expression | None, int]:
 
 
 def _words(message: str) -> Iterator[str]:
-    at = 0
-    while (found := _FIELD.match(message, at)) is not None:
-        yield next(each for each in found.groups() if each is not None)
-        at = found.end()
+    """Words between blanks; what stands in quotes or brackets is one. An opening one without an end is as any other."""
+    at, last = 0, {closing: message.rfind(closing) for closing in _CLOSING.values()}
+    while (at := _BLANKS.match(message, at).end()) < len(message):  # type: ignore[union-attr]
+        closing = _CLOSING.get(message[at])
+        if closing is not None and last[closing] > at:
+            end = message.index(closing, at + 1)
+            yield message[at + 1 : end]
+            at = end + 1
+        else:
+            found = _WORD.match(message, at)
+            assert found is not None
+            yield found[0]
+            at = found.end()
 
 
 def _placed(names: Sequence[str], gap: int | None, words: Sequence[str]) -> Mapping[str, str] | None:

@@ -12,6 +12,7 @@ from pilothouse.capabilities.logs.groups import bad_token
 from pilothouse.capabilities.logs.model import (
     AFTER_ALL,
     LAST,
+    MINUTE_MS,
     OVERHEAD,
     PAGE_BYTES,
     PAGE_EVENTS,
@@ -42,8 +43,8 @@ async def get_log_events(call: Call, request: Shape) -> Shape:
     async with call.reading() as tx:
         group = await found_group(call, tx, identifier(request))
         stream = await found_stream(call, tx, group, request["logStreamName"])
-    start = max(request.get("startTime", 0), group.kept_from(call.clock.millis()))
-    end = request.get("endTime", LAST)
+    start = _start(call, group, request)
+    end = min(request.get("endTime", LAST), LAST)
     query = ["GetLogEvents", call.account_id, call.region, group.group_id, stream.stream_id]
     backward = not request.get("startFromHead", False)
     gap = AFTER_ALL if backward else Place(start)
@@ -67,6 +68,12 @@ async def get_log_events(call: Call, request: Shape) -> Shape:
         "nextForwardToken": _FORWARD + call.house.pages.token(query, list(after)),
         "nextBackwardToken": _BACKWARD + call.house.pages.token(query, list(before)),
     }
+
+
+def _start(call: Call, group: Group, request: Shape) -> int:
+    """Of what is read: not before what the group still keeps."""
+    said: int = request.get("startTime", 0)
+    return max(min(said, LAST - MINUTE_MS), group.kept_from(call.clock.millis()))
 
 
 async def _page(scan: Scan, gap: Place, most: int) -> list[Kept]:
@@ -145,8 +152,8 @@ async def filter_log_events(call: Call, request: Shape) -> Shape:
 
 
 async def _reach(call: Call, group: Group, request: Shape) -> Reach:
-    start = max(request.get("startTime", 0), group.kept_from(call.clock.millis()))
-    end = request.get("endTime", LAST - 1) + 1  # the millisecond is in it
+    start = _start(call, group, request)
+    end = min(request.get("endTime", LAST), LAST - 1) + 1  # the millisecond is in it
     names = request.get("logStreamNames")
     if names is None:
         prefix = request.get("logStreamNamePrefix")

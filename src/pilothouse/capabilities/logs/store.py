@@ -1,11 +1,13 @@
 """SQL of log_group, log_stream and log_chunk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pilothouse.capabilities.logs.model import MINUTE_MS, Chunk, Group, Stream, after_prefix, put_and_start
 from pilothouse.storage import Row, Transaction
 
+_ASKED: Final = 500
+"""Ids that one question names."""
 _GROUP: Final = (
     "group_id, account_id, region, name, class as kind, created_at, retention_days, protected, bytes as stored, "
     "kms_key, kms_blob, sealed_key"
@@ -87,11 +89,14 @@ class LogStore:
         return [Stream(**row) for row in rows]
 
     async def names(self, stream_ids: Sequence[str]) -> dict[str, str]:
-        """Stream id to name."""
-        rows = await self._tx.rows(
-            "select stream_id, name from log_stream where stream_id in (:stream_ids)", stream_ids=list(stream_ids)
-        )
-        return {row["stream_id"]: row["name"] for row in rows}
+        """Stream id to name, of those that there are."""
+        found: dict[str, str] = {}
+        for some in _parts(stream_ids):
+            rows = await self._tx.rows(
+                "select stream_id, name from log_stream where stream_id in (:stream_ids)", stream_ids=list(some)
+            )
+            found |= {row["stream_id"]: row["name"] for row in rows}
+        return found
 
     async def streams(
         self, group_id: str, prefix: str, after: str | None, most: int, *, descending: bool
@@ -187,10 +192,13 @@ class ChunkStore:
 
     async def have(self, chunk_ids: Sequence[str]) -> set[str]:
         """Those that there are already."""
-        rows = await self._tx.rows(
-            "select chunk_id from log_chunk where chunk_id in (:chunk_ids)", chunk_ids=list(chunk_ids)
-        )
-        return {row["chunk_id"] for row in rows}
+        found: set[str] = set()
+        for some in _parts(chunk_ids):
+            rows = await self._tx.rows(
+                "select chunk_id from log_chunk where chunk_id in (:chunk_ids)", chunk_ids=list(some)
+            )
+            found |= {row["chunk_id"] for row in rows}
+        return found
 
     async def add(self, chunks: Sequence[tuple[Chunk, bytes]]) -> None:
         """Chunks with their sealed bodies; one that is there already stays as it is."""
@@ -324,6 +332,10 @@ async def remove_some(tx: Transaction, removed_id: str, most: int) -> bool:
             return True
     await tx.execute("delete from log_removed where removed_id = :removed_id", removed_id=removed_id)
     return False
+
+
+def _parts(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _ASKED] for start in range(0, len(ids), _ASKED))
 
 
 def _values(chunk: Chunk) -> dict[str, Any]:

@@ -6,7 +6,7 @@ is sent again by an SDK, as the answer to it was lost, is recognised by its invo
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -81,7 +81,7 @@ class Writer:
         try:
             refused = await self._written([put for put, _ in batch])
         except asyncio.CancelledError:
-            self._waiting[:0] = [each for each in batch if each[1] is not own]
+            self._waiting[:0] = [(replace(put, again=True), each) for put, each in batch if each is not own]
             raise
         except Exception as error:
             for _, written in batch:
