@@ -187,3 +187,19 @@ def test_a_batch_without_good_events_is_taken() -> None:
     group = Group(group_id="g", account_id="1", region="r", name="n", kind="STANDARD", created_at=0)
     kept = accepted([Event(0, "a"), Event(40 * DAY, "b")], group, 20 * DAY)
     assert (kept.first, kept.end, kept.too_old, kept.too_new) == (1, 1, 1, 1)
+
+
+def test_pages_go_on_where_little_of_much_fits(logs: Any, put: Putting) -> None:
+    for number in range(9):
+        put(*["nothing of interest " + "x" * 100_000] * 9, f"needle {number}")
+    request: dict[str, Any] = {"logGroupName": GROUP, "filterPattern": "needle"}
+    found, pages = [], 0
+    while True:
+        page = logs.filter_log_events(**request)
+        found += messages(page)
+        pages += 1
+        if "nextToken" not in page:
+            break
+        request["nextToken"] = page["nextToken"]
+    assert sorted(found) == [f"needle {number}" for number in range(9)]
+    assert pages > 1

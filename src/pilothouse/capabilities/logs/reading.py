@@ -31,7 +31,7 @@ from pilothouse.storage.pages import InvalidPageToken
 
 _FORWARD: Final = "f/"
 _BACKWARD: Final = "b/"
-_SCANNED_BYTES: Final = 8 << 20
+_PASSED_BYTES: Final = 4 << 20
 """What one answer of FilterLogEvents looks at; the next page goes on."""
 _NEWEST_FIRST_SINCE: Final = 1_704_067_200_000
 
@@ -174,11 +174,12 @@ async def _fitting_page(
 ) -> tuple[list[Kept], Place | None]:
     """The events that fit, and the gap behind them; None where there is nothing behind."""
     page: list[Kept] = []
-    size = 0
+    size = passed = 0
     async with aclosing(scan.events(gap)) as events:
         async for event in events:
-            if len(page) >= most or scan.scanned > _SCANNED_BYTES:
+            if len(page) >= most or passed > _PASSED_BYTES:
                 return page, event.place if not backward else _after(event.place)
+            passed += len(event.message) + OVERHEAD
             if not fits(event.message):
                 continue
             size += len(event.message.encode()) + OVERHEAD

@@ -23,11 +23,11 @@ _BREATH_BYTES: Final = 64 << 10
 
 
 class Scan:
-    """One reading of a reach. `scanned` counts bytes of messages that were opened."""
+    """One reading of a reach."""
 
     def __init__(self, house: House, reach: Reach, cipher: AESGCM, *, backward: bool) -> None:
         self._house, self._reach, self._cipher, self._backward = house, reach, cipher, backward
-        self.scanned = self._without_break = 0
+        self._without_break = 0
 
     async def events(self, gap: Place) -> AsyncGenerator[Kept, None]:
         """The events behind the gap, which lies just before a place: forward with that place, backward without."""
@@ -83,7 +83,6 @@ class Scan:
                 body = bodies.pop(chunk.chunk_id, None)
                 if body is None:  # removed meanwhile
                     continue
-                self.scanned += chunk.stored
                 await self._breathe(chunk.stored)
                 for event in opened(chunk, body, self._cipher):
                     heapq.heappush(heap, (self._key(event.place), event))
