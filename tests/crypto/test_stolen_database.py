@@ -48,6 +48,16 @@ def stolen(server: Server, tmp_path: Path) -> bytes:
     return found
 
 
+def log(aws: Aws, server: Server, message: str) -> str:
+    """Put the message into a stream of a new group."""
+    logs = aws("logs")
+    logs.create_log_group(logGroupName="g")
+    logs.create_log_stream(logGroupName="g", logStreamName="s")
+    events = [{"timestamp": server.clock.millis(), "message": message}]
+    logs.put_log_events(logGroupName="g", logStreamName="s", logEvents=events)
+    return message
+
+
 def test_a_stolen_database_shows_no_secret(aws: Aws, server: Server, tmp_path: Path) -> None:
     ssm = aws("ssm")
     canaries = [f"{CANARY}{kind}" for kind in ("parameter", "older", "list")]
@@ -55,13 +65,14 @@ def test_a_stolen_database_shows_no_secret(aws: Aws, server: Server, tmp_path: P
     ssm.put_parameter(Name="/a", Value=canaries[0], Type="SecureString", Overwrite=True)
     ssm.put_parameter(Name="/b", Value=f"{canaries[2]},x", Type="SecureString", Tier="Advanced")
     ssm.put_parameter(Name="/open", Value="seen-3c55", Type="String")
+    logged = log(aws, server, f"{CANARY}logged")
     activation = ssm.create_activation(IamRole="role")["ActivationCode"]
     made = server.run(access.create_account(server.application.house, "other"))
     root = server.application.root
     found = stolen(server, tmp_path)
     assert b"seen-3c55" in found, "the scan does not see what lies open"
     vault = server.application.house.vault
-    for secret in [*canaries, activation, made.secret, root.secret]:
+    for secret in [*canaries, logged, activation, made.secret, root.secret]:
         assert secret.encode() not in found
     assert vault.root(1) not in found
 
@@ -138,6 +149,7 @@ def test_material_opens_for_its_own_key_alone(aws: Aws, server: Server) -> None:
 def test_everything_sealed_moves_under_a_new_root_key(aws: Aws, server: Server) -> None:
     ssm, house = aws("ssm"), server.application.house
     ssm.put_parameter(Name="/a", Value=CANARY, Type="SecureString")
+    log(aws, server, CANARY)
     sealed = sealed_in_the_house()
 
     async def move() -> tuple[tuple[int, int], int, int]:
@@ -152,6 +164,7 @@ def test_everything_sealed_moves_under_a_new_root_key(aws: Aws, server: Server) 
     assert done == under >= 3  # the root's secret, the key behind alias/aws/ssm, the answer kept for a retry
     server.run(_forget_first(house))
     assert ssm.get_parameter(Name="/a", WithDecryption=True)["Parameter"]["Value"] == CANARY
+    assert aws("logs").filter_log_events(logGroupName="g")["events"][0]["message"] == CANARY
 
 
 async def _forget_first(house: Any) -> None:
