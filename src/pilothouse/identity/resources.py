@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 _COLONS = frozenset({"logs", "secretsmanager"})
 """Services whose ARNs have a colon behind the kind of the resource."""
 

@@ -23,7 +23,7 @@ from pilothouse.capabilities.logs.naming import (
 from pilothouse.capabilities.logs.sealing import with_kms_key, with_own_key
 from pilothouse.capabilities.logs.store import LogStore
 from pilothouse.errors import InvalidParameterException, ValidationException
-from pilothouse.identity.authorise import ask_own
+from pilothouse.identity.authorise import ask_each
 from pilothouse.storage.pages import InvalidPageToken
 
 TAGGED: Final = "LogGroup"
@@ -43,15 +43,15 @@ async def create_log_group(call: Call, request: Shape) -> Shape:
     name, tagged = request["logGroupName"], request.get("tags") or {}
     if name.startswith(_RESERVED):
         raise InvalidParameterException(f"Log group names can't start with {_RESERVED}")
-    if tagged:
-        arn = group_arn(call.account_id, call.region, name)
-        await ask_own(call, "logs:TagResource", arn, tags_of_request(call, request))
     group = Group(
         group_id=new_id(call.ids.uuid()), account_id=call.account_id, region=call.region, name=name,
         kind=request.get("logGroupClass", "STANDARD"), created_at=call.clock.millis(),
         protected=request.get("deletionProtectionEnabled", False), kms_key=request.get("kmsKeyId", ""),
     )  # fmt: skip
     async with call.transaction() as tx:
+        if tagged:
+            arn = group_arn(call.account_id, call.region, name)
+            await ask_each(call, tx, "logs:TagResource", [arn], tags_of_request(call, request))
         group = await with_kms_key(call, tx, group) if group.kms_key else with_own_key(call.house, group)
         if not await LogStore(tx, call.account_id, call.region).add_group(group):
             raise ResourceAlreadyExistsException("The specified log group already exists")
