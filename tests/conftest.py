@@ -6,6 +6,7 @@ import queue
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,6 +100,8 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name="server", daemon=True)
         self._thread.start()
         self._stop = asyncio.Event()
+        self._flows: list[Future[None]] = []
+        """Answers that go on."""
         self._opened: asyncio.Future[Application] = self._loop.create_future()
         self._living = asyncio.run_coroutine_threadsafe(self._live(), self._loop)
         self.application: Application = self.run(self._started())
@@ -155,7 +158,7 @@ class Server:
         raw: Any = _Raw(response.body)
         if response.stream is not None:
             raw = _Flowing()
-            asyncio.run_coroutine_threadsafe(self._flow(response.stream, raw), self._loop)
+            self._flows.append(asyncio.run_coroutine_threadsafe(self._flow(response.stream, raw), self._loop))
         return AWSResponse(request.url, response.status, dict(response.headers), raw)
 
     async def _flow(self, stream: Any, raw: "_Flowing") -> None:
@@ -174,6 +177,8 @@ class Server:
 
     def close(self) -> None:
         self.run(self._drained())
+        for flow in self._flows:
+            flow.result(60)
         self._loop.call_soon_threadsafe(self._stop.set)
         self._living.result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
