@@ -232,7 +232,7 @@ async def _rows(server: Server, account: str) -> dict[str, list[str]]:
                 for row in rows
                 if row.get("account_id") == account
             ]
-            if not table.startswith("audit"):
+            if not table.startswith("audit") and table != "kms_key_use":
                 found[table] = sorted(repr(row) for row in own)
     return found
 
