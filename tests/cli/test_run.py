@@ -110,7 +110,7 @@ def test_on_a_terminal_a_table_lives_and_leaving_leaves_the_command(house: Insta
     words = [BIN / "pilothouse", "run", "--all", "--", "sleep 600"]
     running = subprocess.Popen(
         words, env=house.environment() | {"COLUMNS": "120", "LINES": "30", "TERM": "xterm"},
-        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=_interruptible,
     )  # fmt: skip
     os.close(slave)
     try:
@@ -128,6 +128,11 @@ def test_on_a_terminal_a_table_lives_and_leaving_leaves_the_command(house: Insta
     assert command["Status"] == "InProgress"
     ssm.cancel_command(CommandId=command["CommandId"])
     eventually(lambda: ssm.list_commands(CommandId=command["CommandId"])["Commands"][0]["Status"] == "Cancelled")
+
+
+def _interruptible() -> None:
+    """Also where the tests themselves run in the background of a shell, which makes it deaf to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _until(terminal: int, words: str) -> str:

@@ -89,7 +89,7 @@ def test_a_token_that_is_good_is_recorded_and_never_shown(aws: Aws, setup: Setup
     trail = aws("cloudtrail", region="us-east-1")
     found = [each["CloudTrailEvent"] for each in trail.lookup_events(LookupAttributes=[name])["Events"]]
     told = [json.loads(each) for each in found]
-    assert sorted(each.get("errorCode", "") for each in told) == ["", "AccessDeniedException"]
+    assert sorted(each.get("errorCode", "") for each in told) == ["", "AccessDenied"]
     assert {each["requestParameters"]["roleArn"] for each in told} == {setup.role}
     assert not any(token in each for token in (good, other) for each in found)
 
