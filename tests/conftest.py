@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import boto3
+import botocore.auth
 import pytest
 import structlog
 from botocore.awsrequest import AWSResponse
@@ -26,6 +27,15 @@ from pilothouse.storage.engines import open_database
 from pilothouse.wire.http import Request
 
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # tests say what failed; logs stay quiet
+
+botocore.auth.AUTH_TYPE_MAPS.update(
+    {
+        "v4": botocore.auth.SigV4Auth,
+        "v4-query": botocore.auth.SigV4QueryAuth,
+        "s3v4": botocore.auth.S3SigV4Auth,
+        "s3v4-query": botocore.auth.S3SigV4QueryAuth,
+    }
+)  # not those of awscrt, whose clock no test can set
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -142,6 +152,8 @@ class Server:
         }
         headers.setdefault("host", split[0])
         body = request.body or b""
+        if hasattr(body, "read"):
+            body = body.read()
         response = self.run(
             self.application.front.respond(
                 Request(
@@ -149,17 +161,28 @@ class Server:
                     path=path,
                     query=query,
                     headers=headers,
-                    body=body.encode() if isinstance(body, str) else body,
+                    body=body.encode() if isinstance(body, str) else bytes(body),
                     peer="127.0.0.1",
-                    secure=False,
+                    secure=request.url.startswith("https:"),
                 )
             )
         )
         raw: Any = _Raw(response.body)
-        if response.stream is not None:
+        if response.stream is not None and "content-length" in response.headers:
+            raw = _Raw(self.run(self._whole(response.stream)))
+        elif response.stream is not None:
             raw = _Flowing()
             self._flows.append(asyncio.run_coroutine_threadsafe(self._flow(response.stream, raw), self._loop))
         return AWSResponse(request.url, response.status, dict(response.headers), raw)
+
+    async def _whole(self, stream: Any) -> bytes:
+        parts: list[bytes] = []
+
+        async def write(piece: bytes) -> None:
+            parts.append(piece)
+
+        await stream(write)
+        return b"".join(parts)
 
     async def _flow(self, stream: Any, raw: "_Flowing") -> None:
         async def write(piece: bytes) -> None:

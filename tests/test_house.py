@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "src" / "pilothouse"
 AGENT = ROOT / "src" / "pilothouse_agent"
 FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__init__.py"))
-SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs")
+SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3")
 
 SQL_APART_FROM_STORES = {
     "capabilities/access/account_store.py": "a store of its own: what is kept of an account as a whole",
@@ -79,6 +79,46 @@ ERRORS_OUTSIDE_THE_MODELS = {
     "MachineFingerprintDoesNotMatch": "the same, of RequestManagedInstanceRoleToken",
     "InvalidInstanceInformationValue": "the same, of UpdateInstanceInformation",
 }
+ERRORS_OUTSIDE_THE_MODELS |= dict.fromkeys(
+    (
+        "AccessControlListNotSupported",
+        "BadDigest",
+        "BadRequest",
+        "BucketNotEmpty",
+        "EntityTooLarge",
+        "EntityTooSmall",
+        "IllegalLocationConstraintException",
+        "IncompleteBody",
+        "InvalidArgument",
+        "InvalidBucketName",
+        "InvalidChunkSizeError",
+        "InvalidDigest",
+        "InvalidLocationConstraint",
+        "InvalidPart",
+        "InvalidPartNumber",
+        "InvalidPartOrder",
+        "InvalidRange",
+        "InvalidTag",
+        "InvalidURI",
+        "KeyTooLongError",
+        "MalformedPolicy",
+        "MalformedTrailerError",
+        "MalformedXML",
+        "MaxMessageLengthExceeded",
+        "MetadataTooLarge",
+        "MethodNotAllowed",
+        "MissingContentLength",
+        "NoSuchBucketPolicy",
+        "NoSuchLifecycleConfiguration",
+        "NoSuchTagSet",
+        "NotModified",
+        "PreconditionFailed",
+        "RequestTimeout",
+        "UnsupportedFeature",
+        "XAmzContentSHA256Mismatch",
+    ),
+    "of S3's list of error codes, or answered by a code of it; its model names few",
+)
 IMPURE = {
     "apsw",
     "asyncio",

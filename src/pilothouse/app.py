@@ -23,6 +23,7 @@ from pilothouse.capabilities import (
     keys,
     logs,
     nodes,
+    objects,
     parameters,
     resource_policies,
     secrets,
@@ -56,6 +57,7 @@ from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import Settings, SettingsInvalid, load
 from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
+from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
@@ -79,6 +81,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     keys.CAPABILITY,
     events.CAPABILITY,
     logs.CAPABILITY,
+    objects.CAPABILITY,
     secrets.CAPABILITY,
     documents.CAPABILITY,
     nodes.CAPABILITY,
@@ -203,6 +206,7 @@ async def opened_around(settings: Settings, ring: Ring) -> House:
         vault=vault,
         pages=Pages(lambda: vault.subkeys("page tokens")),
         settings=settings,
+        blobs=open_blobs(settings.blobs, settings.data),
         outbound=Outbound(settings.outbound.allow, settings.outbound.ca_file),
     )
     for capability in CAPABILITIES:
@@ -420,7 +424,7 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
     given = {prefix: give for capability in CAPABILITIES for prefix, give in capability.files.items()}
     files = downloads.Downloads(house.settings.data).download
     prefixes = {control_channel.PATH: edge.control.create, downloads.PREFIX: files, **giving(house, given)}
-    return Front(dispatch, routes, prefixes)
+    return Front(dispatch, routes, prefixes, dispatch.hosts)
 
 
 def _json(status: int, members: Mapping[str, str]) -> Response:
@@ -447,7 +451,7 @@ async def run(settings: Settings) -> None:
             group.create_task(_drain(stopping, application))
             listeners = [Listener(*http_at), Listener(*https_at, context or _own_context(settings))]
             websockets = {control_channel.PATH: application.edge.websocket}
-            wire = WireApplication(application.front, websockets, limits, proxies)
+            wire = WireApplication(application.front, websockets, limits, proxies, application.front.is_rest)
             await serve(wire, listeners, stopping=stopping, started=started, limits=limits, proxies=proxies)
     except* (PortInUse, CannotListen, StartFailed) as failures:
         failed = failures

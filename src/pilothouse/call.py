@@ -4,7 +4,7 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,9 +19,11 @@ from pilothouse.runtime.clock import Clock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.outbound import Outbound
 from pilothouse.storage import Database, Transaction
+from pilothouse.storage.blobs import Blobs
 from pilothouse.storage.pages import Pages
 
 if TYPE_CHECKING:
+    from pilothouse.crypto.checksums import Digests
     from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
     from pilothouse.identity.permissions import Source
@@ -30,6 +32,31 @@ if TYPE_CHECKING:
 
 Shape = dict[str, Any]
 """A request or response by the service model: PascalCase names, timestamps as aware datetimes, blobs as bytes."""
+
+
+class Body(Protocol):
+    """The content of a request, as it comes: the value of a member that is a stream."""
+
+    size: int
+    """Bytes of the content, as announced; it has as many, or `pieces` fails."""
+    stated: tuple[str, str] | None
+    """Algorithm and checksum that the request states; what it states behind the content is empty until then."""
+    digests: "Digests"
+    """Of what has passed."""
+
+    def want(self, algorithm: str) -> None:
+        """Make this checksum as well; to be said before the first piece."""
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The content, once. It counts only when this ends without an error: hashes are compared then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The content of an answer: the value of a member that is a stream."""
+
+    size: int
+    pieces: AsyncIterator[bytes] = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +70,7 @@ class House:
     vault: "Vault"
     pages: Pages
     settings: "Settings"
+    blobs: Blobs
     outbound: Outbound = field(default_factory=Outbound)
     process_id: str = ""
     """A name that no other process of the installation has or had."""
@@ -150,6 +178,8 @@ class Call:
     user_agent: str = ""
     secure: bool = False
     """Whether the request came over TLS."""
+    presigned: bool = False
+    """Whether the signature came in the query."""
     headers: Mapping[str, str] = field(default_factory=dict)
     gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Returns when the client has left, for answers that take long."""

@@ -102,6 +102,22 @@ class InvalidSignatureException(ApiError):
         super().__init__(message)
 
 
+class SignatureOutOfTimeException(InvalidSignatureException):
+    """The date of a signed header is too far from the server's clock; only S3 tells it from other bad signatures."""
+
+    @property
+    def code(self) -> str:
+        return InvalidSignatureException.__name__
+
+
+class PresignedExpiredException(InvalidSignatureException):
+    """A presigned request after its time; only S3 tells it from other bad signatures."""
+
+    @property
+    def code(self) -> str:
+        return InvalidSignatureException.__name__
+
+
 class ExpiredTokenException(ApiError):
     """Temporary credentials past their expiry. Agents re-read their credentials on this code."""
 

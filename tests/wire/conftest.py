@@ -23,6 +23,7 @@ from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
+from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
@@ -254,6 +255,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         vault=vault,
         pages=Pages(vault.subkey("page tokens")),
         settings=Settings(data=Path()),
+        blobs=open_blobs("", Path()),
     )
     operations: dict[tuple[str, str], Operation] = {}
     denied: set[str] = set()

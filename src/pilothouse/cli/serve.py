@@ -23,6 +23,7 @@ def serve(
     http: Annotated[str | None, typer.Option(help="Plain listener, loopback only. Default 127.0.0.1:7700.")] = None,
     https: Annotated[str | None, typer.Option(help="TLS listener for nodes. Default 0.0.0.0:7743.")] = None,
     database: Annotated[str | None, typer.Option(help="postgresql://... instead of SQLite.")] = None,
+    blobs: Annotated[str | None, typer.Option(help="s3://bucket/prefix instead of a directory for contents.")] = None,
     bus: Annotated[
         str | None, typer.Option(help="nats://... for wake-ups between servers, instead of PostgreSQL's NOTIFY.")
     ] = None,
@@ -42,6 +43,7 @@ def serve(
         http=http,
         https=https,
         database=database,
+        blobs=blobs,
         bus=bus,
         names=tuple(name) if name else None,
         dev=dev or None,

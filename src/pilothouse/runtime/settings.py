@@ -115,6 +115,14 @@ class ParameterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectSettings:
+    """[objects]"""
+
+    host: str = ""
+    """A host name that buckets may stand before, as in `BUCKET.objects.example.com`; `names` count as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything that an operator may set."""
 
@@ -123,6 +131,8 @@ class Settings:
     https: str = "0.0.0.0:7743"
     database: str = ""
     """`postgresql://...`; empty: SQLite in the data directory."""
+    blobs: str = ""
+    """`s3://bucket/prefix` or `file:///directory`; empty: the directory `blobs` in the data directory."""
     bus: str = ""
     """`nats://...` for wake-ups between server processes; empty: PostgreSQL's own NOTIFY where that is the database."""
     master_key: str = ""
@@ -147,6 +157,7 @@ class Settings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    objects: ObjectSettings = field(default_factory=ObjectSettings)
 
     @property
     def database_url(self) -> str:

@@ -8,14 +8,21 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import structlog
+
+from pilothouse.rest_errors import RequestTimeout
 from pilothouse.runtime.metrics import CONNECTIONS_DROPPED, REQUESTS_REFUSED
 from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import LimitSettings
 from pilothouse.wire.bodies import Bodies
 from pilothouse.wire.front import Front
-from pilothouse.wire.http import BadRequest, Request, Response, Write, header_map, text_response
+from pilothouse.wire.http import BadRequest, ClientLeft, Request, Response, Write, header_map, text_response
 from pilothouse.wire.limits import BODY_LIMIT, body_limit
 
+log = structlog.get_logger()
+
+STREAM_BYTES = 16 << 10
+"""What of a body that comes as a stream must come within the time for a body, however long the whole takes."""
 CONNECTION = "pilothouse.connection"
 """Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
 _LARGE = 1 << 20
@@ -32,10 +39,6 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 WebSocketHandler = Callable[[Any, Any, Any], Awaitable[None]]
 """(scope, receive, send) of an ASGI websocket."""
-
-
-class _Gone(Exception):
-    """The client left before its request was whole."""
 
 
 class _NoRoom(Exception):
@@ -55,8 +58,12 @@ class WireApplication:
         websockets: Mapping[str, WebSocketHandler] | None = None,
         limits: LimitSettings | None = None,
         proxies: Proxies | None = None,
+        streamed: Callable[[str, str, Mapping[str, str]], bool] | None = None,
     ) -> None:
-        """`websockets`: path prefix to the ASGI callable that answers for it; of several the longest wins."""
+        """`websockets`: path prefix to the ASGI callable that answers for it; of several the longest wins.
+
+        `streamed`: whether the body of a request with this path, query and headers comes as a stream.
+        """
         limits = limits or LimitSettings()
         self._front = front
         self._websockets = sorted((websockets or {}).items(), key=lambda entry: -len(entry[0]))
@@ -64,6 +71,7 @@ class WireApplication:
         self._stall_seconds = limits.stall_seconds
         self._bodies = Bodies(limits.body_mib << 20)
         self._proxies = proxies or Proxies()
+        self._is_streamed = streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -80,11 +88,11 @@ class WireApplication:
             with _Held(self._bodies, peer) as held:
                 request = await self._request(scope, receive, headers, held, secure)
                 response = request if isinstance(request, Response) else await self._front.respond(request)
-                if held.is_dropped:
+                if held.is_dropped or not await held.is_drained():
                     response.headers = {**response.headers, "connection": "close"}
             if response.signed and CONNECTION in scope:
                 scope[CONNECTION].shown()
-        except _Gone:
+        except ClientLeft:
             return
         except BadRequest as error:
             response = _refused(400, f"{error}\n")
@@ -93,7 +101,8 @@ class WireApplication:
         if response.stream is not None:
             await self._streamed(scope, response.status, lines, response.stream, send)
             return
-        lines.append((b"content-length", b"%d" % len(body)))
+        if "content-length" not in response.headers and response.status not in (204, 304):
+            lines.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": response.status, "headers": lines})
         for at in range(0, len(body) - _PIECE, _PIECE):  # no more of it than the client takes is copied for it
             await send({"type": "http.response.body", "body": body[at : at + _PIECE], "more_body": True})
@@ -125,19 +134,30 @@ class WireApplication:
     async def _request(
         self, scope: Scope, receive: Receive, headers: Mapping[str, str], held: "_Held", secure: bool
     ) -> Request | Response:
-        """The whole request, or the answer that refuses to read it. Raises _Gone."""
-        if headers.get("content-encoding", "identity").lower() != "identity":
+        """The whole request (but for a body that is a stream), or the answer that refuses to read it.
+
+        Raises ClientLeft.
+        """
+        path = scope["raw_path"].decode("latin-1") if "raw_path" in scope else scope["path"]
+        query = scope["query_string"].decode("latin-1")
+        streamed = self._is_streamed is not None and self._is_streamed(path, query, headers)
+        if not streamed and headers.get("content-encoding", "identity").lower() != "identity":
             return _refused(415, _COMPRESSED)
         request = Request(
             method=scope["method"],
-            path=scope["raw_path"].decode("latin-1") if "raw_path" in scope else scope["path"],
-            query=scope["query_string"].decode("latin-1"),
+            path=path,
+            query=query,
             headers=headers,
             body=b"",
             peer=held.peer,
             secure=secure,
             gone=lambda: _left(receive),
         )
+        if streamed:
+            expects = "100-continue" in headers.get("expect", "").lower()
+            held.pieces = _Pieces(receive, self._body_seconds, expects)
+            request.pieces = held.pieces.next
+            return request
         limit = body_limit(headers) if request.path == "/" else BODY_LIMIT
         try:
             async with asyncio.timeout(self._body_seconds):
@@ -184,7 +204,11 @@ class WireApplication:
     ) -> None:
         """Send a body piece by piece. A client that takes nothing for `stall_seconds` loses its connection."""
 
+        finite = any(name == b"content-length" for name, _ in headers)
+
         async def sent(piece: bytes, more: bool) -> None:
+            if finite and more and CONNECTION in scope and scope[CONNECTION].transport.is_closing():
+                raise ClientLeft
             try:
                 async with asyncio.timeout(self._stall_seconds):
                     await send({"type": "http.response.body", "body": piece, "more_body": more})
@@ -193,14 +217,22 @@ class WireApplication:
                 scope[CONNECTION].abort()
 
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await stream(lambda piece: sent(piece, True))
-        await sent(b"", False)
+        try:
+            await stream(lambda piece: sent(piece, True))
+            await sent(b"", False)
+        except ClientLeft:
+            return
+        except Exception:
+            log.exception("answer.broken_off", path=scope["path"])
+            if CONNECTION not in scope:
+                raise
+            scope[CONNECTION].abort()  # what was sent must not look whole
 
 
 class _Held:
     """The memory that one request has of what there is for bodies; all of it is given back at the end."""
 
-    __slots__ = ("_bodies", "_size", "is_dropped", "peer")
+    __slots__ = ("_bodies", "_size", "is_dropped", "peer", "pieces")
 
     def __init__(self, bodies: Bodies, peer: str) -> None:
         self._bodies = bodies
@@ -209,6 +241,12 @@ class _Held:
         """Whether the body was read for nothing, and perhaps not to its end."""
         self.peer = peer
         """Address of the client."""
+        self.pieces: _Pieces | None = None
+        """The body, if it comes as a stream."""
+
+    async def is_drained(self) -> bool:
+        """Read and drop what was left of a stream; False if the connection cannot be used further."""
+        return self.pieces is None or await self.pieces.drained()
 
     def __enter__(self) -> "_Held":
         return self
@@ -227,6 +265,60 @@ class _Held:
         """The body is dropped."""
         self._bodies.free(self.peer, self._size)
         self._size = 0
+
+
+class _Pieces:
+    """A body as a stream: so much of it must come in each span of time, however long the whole takes."""
+
+    def __init__(self, receive: Receive, seconds: float, expects: bool) -> None:
+        self._receive = receive
+        self._seconds = seconds
+        self._expects = expects
+        """The client waits for the word to send its body."""
+        self._deadline = 0.0
+        self._since = STREAM_BYTES
+        """Bytes since the deadline was set."""
+        self._ended = False
+        self._begun = False
+
+    async def next(self) -> bytes:
+        """The next piece; empty at the end. Raises ClientLeft, RequestTimeout."""
+        while not self._ended:
+            self._begun = True
+            try:
+                async with asyncio.timeout(self._seconds) as limit:
+                    if self._since >= STREAM_BYTES:
+                        self._deadline, self._since = limit.when() or 0.0, 0
+                    limit.reschedule(self._deadline)
+                    message = await self._receive()
+            except TimeoutError as error:
+                raise RequestTimeout from error
+            if message["type"] == "http.disconnect":
+                raise ClientLeft
+            piece: bytes = message.get("body", b"")
+            self._ended = not message.get("more_body", False)
+            self._since += len(piece)
+            if piece:
+                return piece
+        return b""
+
+    async def drained(self) -> bool:
+        """Read and drop what is left of a body that was refused, so that the client sees the answer, not a reset.
+
+        False if the connection cannot be used further: there is too much of it, or it may yet come or not.
+        """
+        if self._expects and not self._begun:
+            return False
+        left = _DRAINED
+        while left > 0:
+            try:
+                piece = await self.next()
+            except (ClientLeft, RequestTimeout):
+                return False
+            if not piece:
+                return True
+            left -= len(piece)
+        return False
 
 
 def _peer(scope: Scope) -> str:
@@ -251,14 +343,14 @@ def _too_large(limit: int) -> Response:
 
 
 async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], Awaitable[bool]]) -> bytes | None:
-    """The body; None when it is over the limit. Raises _Gone, _NoRoom, _Unknown.
+    """The body; None when it is over the limit. Raises ClientLeft, _NoRoom, _Unknown.
 
     More than BODY_LIMIT is held for those alone who are `known`. What is not to be held is read all the same, within
     reason: a client that still writes would see a reset instead of the answer.
     """
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise _Gone
+        raise ClientLeft
     first: bytes = message.get("body", b"")
     size = len(first)
     if not message.get("more_body"):
@@ -269,7 +361,7 @@ async def _whole(receive: Receive, limit: int, held: _Held, known: Callable[[], 
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Gone
+            raise ClientLeft
         part = message.get("body", b"")
         size += len(part)
         more = message.get("more_body", False)

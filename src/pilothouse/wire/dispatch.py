@@ -31,12 +31,16 @@ from pilothouse.errors import (
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import CALLS, NODE_REFUSALS
 from pilothouse.storage import StorageUnavailable
-from pilothouse.wire.http import Request, Response
+from pilothouse.wire.http import ClientLeft, Request, Response
+from pilothouse.wire.incoming import StreamedBody, whole_body
 from pilothouse.wire.json11 import ACCEPTED, Json11
+from pilothouse.wire.limits import REST_BODY_LIMIT
 from pilothouse.wire.models import TARGETS, VERSIONS, OperationModel, service_model
 from pilothouse.wire.protocol import WireProtocol
 from pilothouse.wire.query import FORM, Query, form_of
 from pilothouse.wire.replay import ReplayStore, replay_key
+from pilothouse.wire.rest_routes import S3, Hosts, hosts_of, named
+from pilothouse.wire.rest_xml import RestXml
 from pilothouse.wire.shares import Shares
 from pilothouse.wire.sigv4 import Authenticator
 
@@ -57,6 +61,8 @@ class EventStreams(Protocol):
 
 INVOCATION_ID = "amz-sdk-invocation-id"
 _JSON, _QUERY = Json11(), Query()
+_LEFT = Response(400, {}, b"")
+"""The answer that nobody will get."""
 _MAX_INVOCATION_ID = 256
 _LARGE = 64 << 10
 """Bytes of a body that is parsed beside the event loop, which may take longer than hundreds of calls; one at a time."""
@@ -109,6 +115,8 @@ class Dispatch:
         """`streams` is needed where an operation of the table has an event stream."""
         self._streams = streams
         self._house = house
+        self.hosts: Hosts = hosts_of(house.settings)
+        self._rest = RestXml(self.hosts)
         self._operations = operations
         self._authenticator = authenticator
         self._authorise = authorise
@@ -123,13 +131,20 @@ class Dispatch:
         except StorageUnavailable:  # a fault is no refusal
             return True
 
-    async def respond(self, request: Request, named: tuple[str, str] | None = None) -> Response:
+    async def respond_rest(self, request: Request) -> Response:
+        """As `respond`, for what method, host, path and query say."""
+        request.host_bucket = self.hosts.bucket(request.headers.get("host", ""))
+        return await self.respond(request, protocol=self._rest)
+
+    async def respond(
+        self, request: Request, named: tuple[str, str] | None = None, protocol: WireProtocol = _JSON
+    ) -> Response:
         """The answer to one API call; an error is an answer too. Only cancellation leaves this function.
 
         `named`: service and operation, where the path says so and no header or form does.
         """
         began = perf_counter()
-        way = _Way(self._house.ids.uuid(), _JSON)
+        way = _Way(self._house.ids.uuid(), protocol)
         if named is not None:
             way.service, way.name = named
         try:
@@ -142,6 +157,8 @@ class Dispatch:
             log.error("call.storage_unavailable", request_id=way.request_id, operation=way.name, error=str(fault))
             unavailable = _unavailable()
             code, response = unavailable.code, way.protocol.error(unavailable, way.request_id, way.model)
+        except ClientLeft:
+            code, response = "ClientLeft", _LEFT
         except Exception:
             log.exception("call.failed", request_id=way.request_id, service=way.service, operation=way.name)
             internal = await self._refusal_kept(way, InternalServerError())
@@ -172,11 +189,15 @@ class Dispatch:
             raise UnknownOperationException(f"The operation {way.name} does not exist.")
         way.model = model
         call = way.call = self._call(request, way, region)
+        if way.protocol is self._rest and model.streamed_in is None:
+            request.body = await whole_body(request, REST_BODY_LIMIT)
         parsed = partial(_parsed, model, operation, way.protocol, request)
         if len(request.body) > _LARGE:
             shape, call.beyond = await get_running_loop().run_in_executor(_PARSING, parsed)
         else:
             shape, call.beyond = parsed()
+        if model.streamed_in is not None:
+            shape[model.streamed_in] = StreamedBody(request)
         way.shape = shape
         if operation is None:
             raise _not_here(way)
@@ -197,9 +218,11 @@ class Dispatch:
             if model.event_stream is not None:
                 assert self._streams is not None
                 return self._streams.told(request, call, operation, model, shape, answer)
-            body = way.protocol.body(model, answer)
             if audit is not None and operation.is_audited(shape, answer):
                 await audit.keep(_act(way, answer=answer))
+            if model.streamed_out is not None:
+                return self._rest.streamed(model, answer, way.request_id)
+            body = way.protocol.body(model, answer)
         return way.protocol.answer(model, body, way.request_id)
 
     def _call(self, request: Request, way: _Way, region: str) -> Call:
@@ -214,6 +237,7 @@ class Dispatch:
             source_ip=request.peer,
             user_agent=request.headers.get("user-agent", ""),
             secure=request.secure,
+            presigned="authorization" not in request.headers,
             headers=request.headers,
             gone=request.gone,
         )
@@ -239,6 +263,10 @@ class Dispatch:
     def _name_operation(self, request: Request, way: _Way) -> None:
         """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
         if way.name:
+            return
+        if way.protocol is self._rest:
+            way.service = S3
+            way.name, _ = named(self.hosts, request)
             return
         headers = request.headers
         target = headers.get("x-amz-target")
@@ -272,6 +300,10 @@ class Dispatch:
         wanted = request.body if request.method == "POST" else request.query.encode("latin-1")
         if operation.prepare is not None:
             call.prepared = await operation.prepare(call, shape)
+        if way.protocol is self._rest:
+            wanted = self._rest.identity(request)
+            if model.streamed_in is not None:
+                wanted += shape[model.streamed_in].digests.md5()
         async with self._house.database.transaction() as tx:
             replays = ReplayStore(tx, self._house.vault)
             key = None

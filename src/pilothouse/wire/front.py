@@ -1,7 +1,7 @@
 """The request core: from one request to one response, free of any HTTP server.
 
 Routes are exact paths (`/health`) and path prefixes (`/v1/control-channel/`); both tables come from `app`. What is sent
-to `/` is an API call.
+to `/` is an API call, and so is, on any path, what is signed for S3 or names a bucket of it.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import structlog
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.http import Request, Response, RouteHandler, text_response
+from pilothouse.wire.rest_routes import Hosts, names_a_bucket
 
 log = structlog.get_logger()
 
@@ -23,9 +24,11 @@ class Front:
         dispatch: Dispatch,
         routes: Mapping[str, RouteHandler] | None = None,
         prefixes: Mapping[str, RouteHandler] | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        """`routes` are exact paths; of the `prefixes` the longest that fits wins."""
+        """`routes` are exact paths; of the `prefixes` the longest that fits wins; without `hosts` there is no S3."""
         self._dispatch = dispatch
+        self._hosts = hosts
         self._routes = dict(routes or {})
         self._prefixes = sorted((prefixes or {}).items(), key=lambda entry: -len(entry[0]))
 
@@ -35,6 +38,10 @@ class Front:
 
     async def respond(self, request: Request) -> Response:
         """The response. A route that fails is a 500 with a line in the log; details never leave the server."""
+        if request.path == "/" and request.method == "POST" and not request.query:
+            return await self._dispatch.respond(request)
+        if self.is_rest(request.path, request.query, request.headers):
+            return await self._dispatch.respond_rest(request)
         if request.path == "/" and (request.method == "POST" or "Action=" in request.query):
             return await self._dispatch.respond(request)
         handler = self._routes.get(request.path) or self._by_prefix(request.path)
@@ -48,6 +55,18 @@ class Front:
         except Exception:
             log.exception("route.failed", method=request.method, path=request.path)
             return text_response(500, "An internal error occurred.\n")
+
+    def is_rest(self, path: str, query: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request is one of S3: signed for it, or unsigned and about a bucket where no route is."""
+        if self._hosts is None:
+            return False
+        if self._hosts.claims(headers, query):
+            return True
+        if path == "/" or "authorization" in headers:
+            return False
+        if not names_a_bucket(path) and not self._hosts.bucket(headers.get("host", "")):
+            return False
+        return path not in self._routes and self._by_prefix(path) is None
 
     def _by_prefix(self, path: str) -> RouteHandler | None:
         for prefix, handler in self._prefixes:

@@ -2,6 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pilothouse.wire.aws_chunked import Seed
 
 _ONCE = frozenset({"authorization", "host", "content-length", "content-type", "transfer-encoding"})
 """Headers of which a second one makes the request ambiguous. `x-amz-…` headers are added to them: all are signed."""
@@ -21,9 +25,13 @@ class BadRequest(Exception):
     """The HTTP request itself is malformed; it never reaches a protocol."""
 
 
+class ClientLeft(Exception):
+    """The client left before its request was whole: there is nobody to answer."""
+
+
 @dataclass(slots=True)
 class Request:
-    """One HTTP request with its whole body."""
+    """One HTTP request, mostly with its whole body."""
 
     method: str
     path: str
@@ -39,6 +47,20 @@ class Request:
     """Whether it came over TLS."""
     gone: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     """Returns when the client has left. For answers that take long; None where no connection stands behind."""
+    pieces: Callable[[], Awaitable[bytes]] | None = field(default=None, repr=False)
+    """Of requests whose body comes as a stream: the next piece of it, empty at the end; `body` is empty then. Raises
+    ClientLeft, RequestTimeout."""
+    host_bucket: str = ""
+    """Of requests of S3: the bucket that the host names, if it does."""
+    seed: "Seed | None" = field(default=None, repr=False)
+    """What signed chunks of the body are verified by, once the signature was."""
+
+    async def next_piece(self) -> bytes:
+        """The next piece of the body, from wherever it comes; empty at its end."""
+        if self.pieces is not None:
+            return await self.pieces()
+        piece, self.body = self.body, b""
+        return piece
 
 
 Write = Callable[[bytes], Awaitable[None]]

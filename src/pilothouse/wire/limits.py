@@ -21,6 +21,9 @@ IMPORT_BODY_LIMIT = 16 << 20
 EVENTS_BODY_LIMIT = 7 << 20
 """Bytes of a PutLogEvents: 1 MiB of messages, of which a character may take six bytes in JSON."""
 
+REST_BODY_LIMIT = 5 << 20
+"""Bytes of a REST request's XML: 10,000 parts or 1,000 keys. Contents are no part of it, they pass as streams."""
+
 _LARGE_TARGETS = frozenset(f"AmazonSSM.{name}" for name in (*LARGE, "PutParameter"))
 """A parameter's value may have 1 MiB where the account has set it so, and more when it is written in JSON."""
 

@@ -18,7 +18,7 @@ from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
 
-PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs")
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3")
 """The services whose public models we answer by."""
 
 INTERNAL = ("ssm", "ec2messages")
@@ -58,7 +58,24 @@ class OperationModel:
         self.input = entry.input.shape if entry.input else None
         self.output = entry.output.shape if entry.output else None
         self.result_wrapper = entry.output.resultWrapper if entry.output else None
+        self.http = entry.http
+        self.deprecated = entry.deprecated
         self.errors = frozenset(reference.shape for reference in entry.errors)
+
+    @cached_property
+    def streamed_in(self) -> str | None:
+        """The member that is the request's body and comes as a stream; it is no part of what `parse` reads."""
+        return self._streamed(self.input)
+
+    @cached_property
+    def streamed_out(self) -> str | None:
+        """The member that is the answer's body and leaves as a stream."""
+        return self._streamed(self.output)
+
+    def _streamed(self, shape: str | None) -> str | None:
+        if shape is None or (payload := self.service.shapes[shape].payload) is None:
+            return None
+        return payload if self.service.shapes[shape].members[payload].streaming else None
 
     @cached_property
     def _read(self) -> Any:

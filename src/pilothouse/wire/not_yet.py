@@ -134,6 +134,34 @@ _BY_REASON: dict[tuple[str, str], str] = {
         StartQuery StopQuery TestMetricFilter TestTransformer UpdateAnomaly UpdateDeliveryConfiguration
         UpdateLogAnomalyDetector UpdateLookupTable UpdateScheduledQuery
     """,
+    ("s3", "objects: versions, locks, keys, analytics, replication, web sites, further settings of buckets"): """
+        CreateBucketMetadataConfiguration CreateBucketMetadataTableConfiguration CreateSession
+        DeleteBucketAnalyticsConfiguration DeleteBucketCors DeleteBucketEncryption
+        DeleteBucketIntelligentTieringConfiguration DeleteBucketInventoryConfiguration
+        DeleteBucketMetadataConfiguration DeleteBucketMetadataTableConfiguration
+        DeleteBucketMetricsConfiguration DeleteBucketOwnershipControls DeleteBucketReplication
+        DeleteBucketWebsite DeleteObjectAnnotation DeletePublicAccessBlock GetBucketAbac
+        GetBucketAccelerateConfiguration GetBucketAnalyticsConfiguration GetBucketCors
+        GetBucketIntelligentTieringConfiguration GetBucketInventoryConfiguration GetBucketLifecycle
+        GetBucketLogging GetBucketMetadataConfiguration GetBucketMetadataTableConfiguration
+        GetBucketMetricsConfiguration GetBucketNotification GetBucketNotificationConfiguration
+        GetBucketOwnershipControls GetBucketReplication GetBucketRequestPayment GetBucketWebsite
+        GetObjectAnnotation GetObjectLegalHold GetObjectLockConfiguration GetObjectRetention
+        GetObjectTorrent GetPublicAccessBlock ListBucketAnalyticsConfigurations
+        ListBucketIntelligentTieringConfigurations ListBucketInventoryConfigurations
+        ListBucketMetricsConfigurations ListDirectoryBuckets ListObjectAnnotations
+        PutBucketAbac PutBucketAccelerateConfiguration PutBucketAcl
+        PutBucketAnalyticsConfiguration PutBucketCors PutBucketEncryption
+        PutBucketIntelligentTieringConfiguration PutBucketInventoryConfiguration PutBucketLifecycle
+        PutBucketLogging PutBucketMetricsConfiguration PutBucketNotification
+        PutBucketNotificationConfiguration PutBucketOwnershipControls PutBucketReplication
+        PutBucketRequestPayment PutBucketVersioning PutBucketWebsite PutObjectAnnotation
+        PutObjectLegalHold PutObjectLockConfiguration PutObjectRetention PutPublicAccessBlock
+        RenameObject RestoreObject SelectObjectContent
+        UpdateBucketMetadataAnnotationTableConfiguration
+        UpdateBucketMetadataInventoryTableConfiguration
+        UpdateBucketMetadataJournalTableConfiguration UpdateObjectEncryption WriteGetObjectResponse
+    """,
 }
 
 NOT_YET: frozenset[Name] = frozenset(

@@ -1,4 +1,4 @@
-"""What dispatch asks of a wire protocol. JSON 1.1 and query are the two that there are."""
+"""What dispatch asks of a wire protocol. JSON 1.1, query and REST-XML are the three that there are."""
 
 from typing import Any, Protocol
 

@@ -4,9 +4,15 @@ from msgspec import Struct, field
 
 
 class Reference(Struct, frozen=True):
-    """A member, element, key or value: the name of its shape."""
+    """A member, element, key or value: the name of its shape, and in REST protocols where it stands."""
 
     shape: str
+    location: str | None = None
+    """`uri`, `querystring`, `header`, `headers` (all that begin with locationName), `statusCode`; None: the body."""
+    locationName: str | None = None  # noqa: N815 - the file's own name
+    flattened: bool = False
+    streaming: bool = False
+    xmlAttribute: bool = False  # noqa: N815 - the file's own name
 
 
 class ErrorTrait(Struct, frozen=True):
@@ -35,6 +41,9 @@ class ShapeModel(Struct, frozen=True):
     eventstream: bool = False
     error: ErrorTrait | None = None
     flattened: bool = False
+    payload: str | None = None
+    """The member that is the whole body, in REST protocols."""
+    timestampFormat: str | None = None  # noqa: N815 - the file's own name
 
 
 class OutputReference(Struct, frozen=True):
@@ -44,10 +53,20 @@ class OutputReference(Struct, frozen=True):
     resultWrapper: str | None = None  # noqa: N815 - the file's own name
 
 
+class HttpTrait(Struct, frozen=True):
+    """How a REST protocol asks for an operation."""
+
+    method: str = "POST"
+    requestUri: str = "/"  # noqa: N815 - the file's own name
+    responseCode: int = 200  # noqa: N815 - the file's own name
+
+
 class OperationEntry(Struct, frozen=True):
     """One operation as it stands in the file."""
 
     name: str
+    http: HttpTrait = HttpTrait()
+    deprecated: bool = False
     input: Reference | None = None
     output: OutputReference | None = None
     errors: list[Reference] = field(default_factory=list)

@@ -27,11 +27,16 @@ from pilothouse.errors import (
     IncompleteSignatureException,
     InvalidSignatureException,
     MissingAuthenticationTokenException,
+    PresignedExpiredException,
+    SignatureOutOfTimeException,
     UnrecognizedClientException,
 )
 from pilothouse.identity.credentials import Credentials
 from pilothouse.identity.principals import ANONYMOUS, Principal
+from pilothouse.rest_errors import InvalidRequest
 from pilothouse.runtime.clock import Clock
+from pilothouse.wire import sigv2
+from pilothouse.wire.aws_chunked import MODES, Seed
 from pilothouse.wire.guesses import Guesses
 from pilothouse.wire.http import Request
 
@@ -51,7 +56,7 @@ _UNSIGNED_BY_HABIT = frozenset({"x-amz-content-sha256", "x-amz-user-agent"})
 
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
-    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request, *SignedHeaders=(?P<signed>[a-z0-9_;-]{1,1024}), *"
+    r"/(?P<service>[a-z0-9-]{1,32})/aws4_request, *SignedHeaders=(?P<signed>[a-z0-9_.;-]{1,4096}), *"
 )
 _CREDENTIAL = re.compile(
     r"(?P<key>[A-Za-z0-9-]{1,128})/(?P<date>[0-9]{8})/(?P<region>[A-Za-z0-9-]{1,100})"
@@ -164,10 +169,10 @@ def canonical_query(query: str) -> str:
 
 
 def canonical_path(path: str, service: str) -> str:
-    """The path as sent, encoded once more; S3 signs the path as it is."""
-    if path == "/" or service == "s3":
+    """The path as sent, encoded once more; S3 signs the path encoded once, however it was sent."""
+    if path == "/":
         return path
-    return quote(path, safe="/-_.~")
+    return quote(unquote_to_bytes(path) if service == "s3" else path, safe="/-_.~")
 
 
 def string_to_sign(request: Request, scope: Scope, date: str, payload_hash: str) -> bytes:
@@ -273,6 +278,8 @@ class Authenticator:
         (ANONYMOUS, ""). Raises MissingAuthenticationToken-, IncompleteSignature-, UnrecognizedClient-,
         InvalidSignature-, ExpiredToken- and AccessDeniedException; ThrottlingException after too many bad signatures.
         """
+        if service == "s3" and (old := sigv2.taken_from(request.query)) is not None:
+            return await self._by_old_signature(request, old)
         signed = self._taken_from(request)
         if signed is None:
             if anonymous_ok:
@@ -303,7 +310,34 @@ class Authenticator:
         self._guesses.succeeded(key_id)
         if self._used is not None:
             self._used(credential.principal, scope.service, scope.region)
+        if signed.expires is not None and scope.service == "s3":
+            sigv2.hoist(request)
+        if payload_hash in MODES:
+            request.seed = Seed(key, expected, signed.date, scope.text)
         return credential.principal, credential.principal.region or scope.region
+
+    async def _by_old_signature(self, request: Request, signed: sigv2.Presigned) -> tuple[Principal, str]:
+        """The caller of a presigned request of S3's older form, which clients still make by default."""
+        if "authorization" in request.headers:
+            raise IncompleteSignatureException("Credentials may be in the header or in the query, not in both.")
+        key_id = signed.access_key_id
+        self._guesses.admit(request.peer, key_id, has_token=signed.session_token is not None)
+        try:
+            credential = await self._credentials.find(key_id, signed.session_token)
+        except UnrecognizedClientException:
+            self._guesses.failed(request.peer, key_id)
+            raise
+        if signed.expires < self._clock.millis() // 1000:
+            raise PresignedExpiredException
+        expected = sigv2.signature(request, signed, credential.secret)
+        if not (signed.signature.isascii() and hmac.compare_digest(expected, signed.signature)):
+            self._guesses.failed(request.peer, key_id)
+            raise InvalidSignatureException
+        self._guesses.succeeded(key_id)
+        sigv2.hoist(request)
+        if self._used is not None:
+            self._used(credential.principal, "s3", "")
+        return credential.principal, credential.principal.region or ""
 
     async def knows(self, request: Request) -> bool:
         """Whether the access key is one that may sign now; nothing is verified."""
@@ -346,15 +380,16 @@ class Authenticator:
             raise IncompleteSignatureException(f"The header '{name}' is present and must be a 'SignedHeader'.")
 
     async def _payload_hash(self, request: Request, signed: _Signed) -> str:
+        """What the body is signed as. S3's bodies come later: they are compared with it as they pass."""
+        if signed.scope.service == "s3":
+            return _stated_hash(request, signed)
         if len(request.body) > _LARGE:
             actual = await asyncio.get_running_loop().run_in_executor(self._hashing, _hash, request.body)
         else:
             actual = _hash(request.body)
         stated = request.headers.get("x-amz-content-sha256")
-        if signed.expires is not None and request.method == "GET" and (
-            stated == "UNSIGNED-PAYLOAD" or (stated is None and signed.scope.service == "s3")
-        ):  # fmt: skip
-            return "UNSIGNED-PAYLOAD"
+        if signed.expires is not None and request.method == "GET" and stated == "UNSIGNED-PAYLOAD":
+            return stated
         if stated is not None and stated != actual:
             if _HEX_HASH.fullmatch(stated):
                 raise InvalidSignatureException(
@@ -396,20 +431,31 @@ class Authenticator:
         now = self._clock.millis() // 1000
         allowed = skew * 60
         if moment > now + allowed:
-            raise InvalidSignatureException(
+            raise SignatureOutOfTimeException(
                 f"Signature not yet current: {signed.date} is still later than "
                 f"{_basic(now + allowed)} ({_basic(now)} + {skew} min.)"
             )
         if signed.expires is not None:
             if moment + signed.expires < now:
-                raise InvalidSignatureException(
+                raise PresignedExpiredException(
                     f"Signature expired: {signed.date} plus {signed.expires} s is now earlier than {_basic(now)}"
                 )
         elif moment < now - allowed:
-            raise InvalidSignatureException(
+            raise SignatureOutOfTimeException(
                 f"Signature expired: {signed.date} is now earlier than "
                 f"{_basic(now - allowed)} ({_basic(now)} - {skew} min.)"
             )
+
+
+def _stated_hash(request: Request, signed: _Signed) -> str:
+    stated = request.headers.get("x-amz-content-sha256")
+    if stated is None:
+        if signed.expires is None:
+            raise InvalidRequest("Missing required header for this request: x-amz-content-sha256")
+        return "UNSIGNED-PAYLOAD"
+    if stated == "UNSIGNED-PAYLOAD" or stated in MODES or _HEX_HASH.fullmatch(stated):
+        return stated
+    raise InvalidRequest("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, or a hash")
 
 
 def _hash(body: bytes) -> str:

@@ -22,8 +22,9 @@ MAX_ECHO = 1024
 
 _NOT_NULL = "Member must not be null"
 
-LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging"})
-"""Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType)."""
+LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging", "BucketLocationConstraint"})
+"""Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType,
+InvalidLocationConstraint)."""
 
 WITH_FULL_STOP = frozenset(
     {

@@ -19,6 +19,7 @@ from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
 from pilothouse.storage import Database
+from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.pages import Pages
 
@@ -37,6 +38,7 @@ def house_with(database: Database, master_key: bytes) -> House:
         vault=vault,
         pages=Pages(vault.subkey("page tokens")),
         settings=Settings(data=Path("/nonexistent")),
+        blobs=open_blobs("", Path()),
     )
 
 

@@ -17,6 +17,7 @@ from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
 from pilothouse.storage import Database
+from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.pages import Pages
 
 ACCOUNT = "111122223333"
@@ -172,6 +173,7 @@ async def fleet(
             vault=vault,
             pages=Pages(vault.subkey("page tokens")),
             settings=Settings(data=tmp_path),
+            blobs=open_blobs("", tmp_path),
         ),
         *keys,
     )

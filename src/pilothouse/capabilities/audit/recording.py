@@ -40,7 +40,8 @@ _TYPES: Final = {
 _QUERY_SERVICES: Final = frozenset({"iam", "sts"})
 _ACCOUNT: Final = re.compile(r"\d{12}")
 _json: Final = msgspec.json.Encoder().encode
-RESOURCE_TYPES: Final = frozenset(_TYPES.values()) | {NO_TYPE}
+_BUCKET, _OBJECT = "AWS::S3::Bucket", "AWS::S3::Object"
+RESOURCE_TYPES: Final = frozenset(_TYPES.values()) | {NO_TYPE, _BUCKET, _OBJECT}
 
 
 def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> Record:
@@ -56,7 +57,7 @@ def record_of(act: Act, event_id: str, *, owner: str = "", shared: str = "") -> 
     begins, goes_on, ends, read_only = _frame(
         operation.service, operation.name, changes, call.region, call.source_ip, call.user_agent[:_MOST_TEXT],
         host[:_MOST_TEXT], owner or call.account_id, who.kind, who.account_id, who.arn, who.user_id, who.access_key_id,
-        who.name, who.role_arn,
+        who.name, who.role_arn, operation.service == "s3" and any("/" in arn for arn in act.resources),
     )  # fmt: skip
     arns = tuple(act.resources)
     told = True
@@ -124,9 +125,10 @@ def _arns_in(value: Any) -> Iterator[str]:
 def _frame(
     service: str, name: str, writes: bool, region: str, source_ip: str, user_agent: str, host: str, recipient: str,
     kind: str, account_id: str, arn: str, user_id: str, access_key_id: str, user_name: str, role_arn: str,
+    data: bool,
 ) -> tuple[bytes, bytes, bytes, bytes]:  # fmt: skip
     """What the records of a caller's calls have in common: up to the time, up to requestParameters, behind the
-    resources; and what stands between the event's id and the resources."""
+    resources; and what stands between the event's id and the resources. `data`: of what is in a bucket."""
     if kind == "anonymous":
         identity: dict[str, Any] = {"type": "Unknown"}
     elif recipient != account_id:
@@ -143,9 +145,9 @@ def _frame(
     }
     tail: dict[str, Any] = {
         "eventType": "AwsApiCall",
-        "managementEvent": True,
+        "managementEvent": not data,
         "recipientAccountId": recipient,
-        "eventCategory": "Management",
+        "eventCategory": "Data" if data else "Management",
     }
     if host:
         tail["tlsDetails"] = {"clientProvidedHostHeader": host}
@@ -290,6 +292,8 @@ def _resource(arn: str, account_id: str) -> dict[str, str]:
     parts = arn.split(":", 5)
     if len(parts) < 6:
         return {"ARN": arn, "accountId": account_id, "type": NO_TYPE}
+    if parts[2] == "s3":
+        return {"ARN": arn, "accountId": account_id, "type": _OBJECT if "/" in parts[5] else _BUCKET}
     kind = parts[5].partition("/")[0].partition(":")[0]
     return {
         "ARN": arn,

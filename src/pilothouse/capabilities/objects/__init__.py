@@ -1,0 +1,36 @@
+"""Objects: buckets and what is in them, as S3 has them, and the door by which other capabilities keep large contents.
+
+Owns the tables bucket, bucket_object, object_piece, object_upload and object_garbage, and the blobs that they name.
+Who comes by the face acts for the account that it names: no policy is asked, so its own operation has asked before.
+"""
+
+from pilothouse.call import Capability
+from pilothouse.capabilities.objects import (
+    buckets,
+    contents,
+    copying,
+    jobs,
+    listings,
+    operations,
+    settings,
+    uploads,
+)
+from pilothouse.capabilities.objects.door import Opened, delete, ensure_bucket, keep, open_object, place, presigned
+from pilothouse.capabilities.objects.errors import NoSuchBucket, NoSuchKey
+
+__all__ = [
+    "CAPABILITY",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "Opened",
+    "delete",
+    "ensure_bucket",
+    "keep",
+    "open_object",
+    "place",
+    "presigned",
+]
+
+CAPABILITY = Capability.of(
+    "objects", buckets, copying, jobs, listings, operations, settings, uploads, sealed=contents.SEALED
+)
