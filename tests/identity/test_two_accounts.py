@@ -34,6 +34,9 @@ NOT_FOR_ACCOUNTS = {"GetManifest", "ListInstanceAssociations", "PutConfigurePack
 TIER = "/ssm/parameter-store/default-parameter-tier"
 NEW_TAGS = [{"Key": "same", "Value": "new"}]
 
+
+BUCKETS = {MINE: "bucket-one", THEIRS: "bucket-two"}
+HERE = {"LocationConstraint": "eu-west-1"}
 AZURE = {"AzureConfiguration": dict.fromkeys(("TenantId", "ApplicationId"), "11111111-2222-3333-4444-555555555555")}
 PLAIN = {"Name": "/same/plain"}
 DOCUMENT = {"Name": "Same-Document", "DocumentVersion": None, "VersionName": None}
@@ -67,6 +70,9 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("pilothouse", "ReadParameters"): {"Names": ["/same/plain", "/same/secret"]},
     ("pilothouse", "RestoreParameters"): {"Path": "/same", "AsOf": datetime(2026, 1, 1, tzinfo=UTC)},
     ("pilothouse", "SignIn"): {"Password": f"A1!{THEIRS}"},
+    ("s3", "CopyObject"): {"Bucket": BUCKETS[THEIRS]},
+    ("s3", "CreateBucket"): {"CreateBucketConfiguration": HERE},
+    ("s3", "PutBucketPolicy"): {"Policy": document(allow("s3:*", "arn:aws:s3:::bucket-one", Principal="*"))},
     ("secretsmanager", "CreateSecret"): {"Name": "other"},
     ("ssm", "CreateActivation"): {"IamRole": "SameNodes"},
     ("ssm", "CreateDocument"): DOCUMENT | CONTENT | {"Tags": None},
@@ -158,6 +164,12 @@ class Side:
             RoleArns=[role["Arn"]],
         )  # fmt: skip
         group = f"arn:aws:logs:eu-west-1:{self.account}:log-group:same"
+        s3, bucket = self("s3"), BUCKETS[mark]  # names of buckets are everybody's
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=HERE)
+        s3.put_object(Bucket=bucket, Key="same", Body=mark.encode(), Metadata={"same": mark}, Tagging=f"same={mark}")
+        s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "same", "Value": mark}]})
+        upload = s3.create_multipart_upload(Bucket=bucket, Key="same")["UploadId"]
+        s3.upload_part(Bucket=bucket, Key="same", UploadId=upload, PartNumber=1, Body=mark.encode())
         parameter = f"arn:aws:ssm:eu-west-1:{self.account}:parameter/same/plain"
         shared = {"Name": f"arn:aws:ssm:eu-west-1:{self.account}:document/Same-Document"}
         self.better = {
@@ -202,6 +214,11 @@ class Side:
                 "logGroupName": "same", "logStreamName": "same", "logGroupIdentifier": group,
                 "logGroupIdentifiers": [group], "resourceArn": group, "tags": {"same": "new"}, "tagKeys": ["same"],
                 "retentionInDays": 1, "deletionProtectionEnabled": True,
+            },
+            "s3": {
+                "Bucket": bucket, "Key": "same", "UploadId": upload, "PartNumber": 1, "CopySource": f"{bucket}/same",
+                "Body": b"x", "ObjectAttributes": ["ETag"],
+                "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": "x"}]},
             },
             "pilothouse": {
                 "WebhookId": hook["WebhookId"], "PrincipalArn": user["Arn"], "Account": self.account,
