@@ -4,7 +4,19 @@ import argparse
 import json
 from typing import Any
 
-from bench import beside, fan_out, get_parameter, log_events, parameters, peers, policies, postgresql, scale, turns
+from bench import (
+    beside,
+    fan_out,
+    get_parameter,
+    log_events,
+    objects,
+    parameters,
+    peers,
+    policies,
+    postgresql,
+    scale,
+    turns,
+)
 from bench.tables import show
 
 
@@ -65,6 +77,7 @@ def _usual(results: dict[str, Any], rounds: int, seconds: float, nodes: int) -> 
         "GetParameter with decryption, 32 connections, SQLite": get_parameter.measure(rounds, seconds),
         "PutLogEvents, 16 connections, SQLite": log_events.measure(rounds, seconds),
         f"One command on {nodes} scripted agents, SQLite": fan_out.measure(rounds, nodes),
+        "Objects of 10 KB, 16 connections, SQLite": objects.measure(rounds, seconds),
         "GetParameter alone and beside a flood of all kinds": beside.measure(rounds, seconds),
     }
     if url := postgresql.reachable():
