@@ -113,6 +113,9 @@ def test_every_verb_of_nodes_is_in_the_policy_that_nodes_get(server: Server) -> 
               "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"}  # fmt: skip
     beyond |= {f"logs:{name}" for name in ("CreateLogGroup", "CreateLogStream", "DescribeLogGroups",
                                            "DescribeLogStreams", "PutLogEvents")}  # fmt: skip
+    beyond |= {f"s3:{name}" for name in ("AbortMultipartUpload", "GetBucketLocation", "GetEncryptionConfiguration",
+                                         "GetObject", "ListBucket", "ListMultipartUploadParts", "PutObject",
+                                         "PutObjectAcl")}  # fmt: skip
     missing = set()
     for operation in operations_of_the_house(*server.application.edge.operations).values():
         if Caller.NODE in operation.callers and not operation.free:

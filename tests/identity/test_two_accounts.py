@@ -355,7 +355,7 @@ def test_nothing_crosses_for_any_verb_of_a_node(server: Server, aws: Aws, sides:
     second("iam").put_role_policy(RoleName="NodeRole", PolicyName="all", PolicyDocument=document(allow("*")))
     tried = Tried()
     verbs = [name for name, operation in operations_of_the_house().items() if Caller.NODE in operation.callers]
-    asked_of = {"ssm", "kms", "secretsmanager", "sts"}
+    asked_of = {"ssm", "kms", "s3", "secretsmanager", "sts"}
     for service, name in sorted(verbs):
         if name in NOT_FOR_ACCOUNTS or service not in asked_of:
             continue
@@ -368,5 +368,5 @@ def test_nothing_crosses_for_any_verb_of_a_node(server: Server, aws: Aws, sides:
         assert MINE in _text(members) or MINE not in shown, (service, name, shown)
         assert first.account in _text(members) or first.account not in shown, (service, name, shown)
     assert server.run(_rows(server, first.account)) == before
-    assert (tried.answered, tried.refused) == (2, 10)  # who it is, and what its own account has below the path
+    assert (tried.answered, tried.refused) == (2, 24)  # who it is, and what its own account has below the path
     assert not tried.malformed, "; ".join(map(str, tried.malformed))

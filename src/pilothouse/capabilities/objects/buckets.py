@@ -2,7 +2,7 @@
 
 import re
 
-from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.objects import rights
 from pilothouse.capabilities.objects.errors import (
     BucketAlreadyExists,
@@ -16,7 +16,7 @@ from pilothouse.capabilities.objects.errors import (
 )
 from pilothouse.capabilities.objects.folding import after_all
 from pilothouse.capabilities.objects.model import Bucket, checked_tags, is_name
-from pilothouse.capabilities.objects.operations import EVERYONE, bucket_arn
+from pilothouse.capabilities.objects.operations import EVERYONE, NODES_TOO, bucket_arn
 from pilothouse.capabilities.objects.placing import garbage_due
 from pilothouse.capabilities.objects.store import BucketStore, ObjectStore
 from pilothouse.capabilities.objects.writing import ENCRYPTION, check_acl, owner
@@ -77,7 +77,7 @@ def _place(call: Call, constraint: str | None) -> str:
     return constraint
 
 
-@operation("s3", "HeadBucket", callers=EVERYONE, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
+@operation("s3", "HeadBucket", callers=NODES_TOO, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
 async def head_bucket(call: Call, request: Shape) -> Shape:
     """Whether there is the bucket and the caller may list it; and where it is."""
     async with call.reading() as tx:
@@ -112,7 +112,7 @@ async def _abort_all(tx: Transaction, bucket: Bucket, now: int) -> None:
             await objects.remove_upload(upload.key, upload.upload_id)
 
 
-@operation("s3", "ListBuckets", callers=Caller.ACCOUNT | Caller.NODE, action="s3:ListAllMyBuckets")
+@operation("s3", "ListBuckets", action="s3:ListAllMyBuckets")
 async def list_buckets(call: Call, request: Shape) -> Shape:
     """The account's buckets by name."""
     most = request.get("MaxBuckets")
@@ -147,7 +147,7 @@ async def list_buckets(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("s3", "GetBucketLocation", callers=EVERYONE, resources=bucket_arn, asks_itself=True)
+@operation("s3", "GetBucketLocation", callers=NODES_TOO, resources=bucket_arn, asks_itself=True)
 async def get_bucket_location(call: Call, request: Shape) -> Shape:
     """The bucket's region; nothing for the first of all regions."""
     async with call.reading() as tx:
@@ -179,7 +179,7 @@ async def get_bucket_policy_status(call: Call, request: Shape) -> Shape:
 
 
 @operation(
-    "s3", "GetBucketEncryption", callers=EVERYONE, action="s3:GetEncryptionConfiguration", resources=bucket_arn,
+    "s3", "GetBucketEncryption", callers=NODES_TOO, action="s3:GetEncryptionConfiguration", resources=bucket_arn,
     asks_itself=True,
 )  # fmt: skip
 async def get_bucket_encryption(call: Call, request: Shape) -> Shape:

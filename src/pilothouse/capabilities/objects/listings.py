@@ -8,7 +8,7 @@ from pilothouse.capabilities.objects import rights
 from pilothouse.capabilities.objects.errors import InvalidArgument
 from pilothouse.capabilities.objects.folding import Page, page_of
 from pilothouse.capabilities.objects.model import Bucket, Object
-from pilothouse.capabilities.objects.operations import EVERYONE, bucket_arn
+from pilothouse.capabilities.objects.operations import EVERYONE, NODES_TOO, bucket_arn
 from pilothouse.capabilities.objects.store import ObjectStore
 from pilothouse.capabilities.objects.writing import STORAGE_CLASS, owner
 from pilothouse.identity.policy_patterns import Value
@@ -19,7 +19,7 @@ MOST = 1000
 """Keys and common prefixes on one page."""
 
 
-@operation("s3", "ListObjectsV2", callers=EVERYONE, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
+@operation("s3", "ListObjectsV2", callers=NODES_TOO, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
 async def list_objects_v2(call: Call, request: Shape) -> Shape:
     """The objects of a bucket by key, folded at the delimiter."""
     prefix, delimiter = request.get("Prefix") or "", request.get("Delimiter") or ""
@@ -50,7 +50,7 @@ async def list_objects_v2(call: Call, request: Shape) -> Shape:
     }
 
 
-@operation("s3", "ListObjects", callers=EVERYONE, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
+@operation("s3", "ListObjects", callers=NODES_TOO, action="s3:ListBucket", resources=bucket_arn, asks_itself=True)
 async def list_objects(call: Call, request: Shape) -> Shape:
     """As ListObjectsV2, in the older form: a page goes on from a key that is told."""
     bucket, page, most = await _page(call, request, request.get("Marker") or "")

@@ -39,7 +39,10 @@ from pilothouse.rest_errors import InvalidRequest, MalformedXML
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
-EVERYONE = Caller.ACCOUNT | Caller.NODE | Caller.ANYONE
+EVERYONE = Caller.ACCOUNT | Caller.ANYONE
+"""As far as policies allow, which for unsigned requests are those of the bucket."""
+NODES_TOO = EVERYONE | Caller.NODE
+"""What agents ask, and scripts on a machine."""
 _OVERRIDES = {
     "ResponseCacheControl": "CacheControl",
     "ResponseContentDisposition": "ContentDisposition",
@@ -117,7 +120,7 @@ async def received_piece(
     return await contents.keep(call.house, place, version, number, body.pieces(), body.digests)
 
 
-@operation("s3", "PutObject", writes=True, callers=EVERYONE, resources=object_arn, asks_itself=True, prepare=_receive)
+@operation("s3", "PutObject", writes=True, callers=NODES_TOO, resources=object_arn, asks_itself=True, prepare=_receive)
 async def put_object(call: Call, request: Shape) -> Shape:
     """Put an object whose content has come."""
     received: Received = call.prepared
@@ -170,7 +173,7 @@ async def opened(tx: Transaction, bucket: Bucket, found: Object) -> tuple[Object
     return found, pieces
 
 
-@operation("s3", "GetObject", callers=EVERYONE, resources=object_arn, asks_itself=True, audited=True)
+@operation("s3", "GetObject", callers=NODES_TOO, resources=object_arn, asks_itself=True, audited=True)
 async def get_object(call: Call, request: Shape) -> Shape:
     """An object with its content, or a range of it."""
     check_asked(request)
@@ -183,7 +186,7 @@ async def get_object(call: Call, request: Shape) -> Shape:
     return {**answer, "Body": Content(end - start, content)}
 
 
-@operation("s3", "HeadObject", callers=EVERYONE, action="s3:GetObject", resources=object_arn, asks_itself=True)
+@operation("s3", "HeadObject", callers=NODES_TOO, action="s3:GetObject", resources=object_arn, asks_itself=True)
 async def head_object(call: Call, request: Shape) -> Shape:
     """What GetObject says of an object, without the content."""
     check_asked(request)

@@ -19,6 +19,7 @@ from pilothouse.capabilities.objects.errors import (
 from pilothouse.capabilities.objects.model import Bucket, Rule, checked_tags
 from pilothouse.capabilities.objects.operations import (
     EVERYONE,
+    NODES_TOO,
     bucket_arn,
     existing_tags,
     object_arn,
@@ -177,7 +178,7 @@ async def get_object_acl(call: Call, request: Shape) -> Shape:
     return acl_of(bucket)
 
 
-@operation("s3", "PutObjectAcl", writes=True, callers=EVERYONE, resources=object_arn, asks_itself=True)
+@operation("s3", "PutObjectAcl", writes=True, callers=NODES_TOO, resources=object_arn, asks_itself=True)
 async def put_object_acl(call: Call, request: Shape) -> Shape:
     """Nothing changes: the only ACL that can be put is the one that there is."""
     async with call.transaction() as tx:

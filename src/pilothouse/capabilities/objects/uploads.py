@@ -32,6 +32,7 @@ from pilothouse.capabilities.objects.model import (
 )
 from pilothouse.capabilities.objects.operations import (
     EVERYONE,
+    NODES_TOO,
     bucket_arn,
     check_more,
     object_arn,
@@ -61,7 +62,7 @@ from pilothouse.storage import Transaction
 
 
 @operation(
-    "s3", "CreateMultipartUpload", writes=True, callers=EVERYONE, action="s3:PutObject", resources=object_arn,
+    "s3", "CreateMultipartUpload", writes=True, callers=NODES_TOO, action="s3:PutObject", resources=object_arn,
     asks_itself=True,
 )  # fmt: skip
 async def create_multipart_upload(call: Call, request: Shape) -> Shape:
@@ -145,7 +146,7 @@ async def keep_part(call: Call, tx: Transaction, request: Shape, piece: Piece) -
 
 
 @operation(
-    "s3", "UploadPart", writes=True, callers=EVERYONE, action="s3:PutObject", resources=object_arn, asks_itself=True,
+    "s3", "UploadPart", writes=True, callers=NODES_TOO, action="s3:PutObject", resources=object_arn, asks_itself=True,
     prepare=_receive,
 )  # fmt: skip
 async def upload_part(call: Call, request: Shape) -> Shape:
@@ -196,7 +197,7 @@ def _checksum(upload: Upload, pieces: Sequence[Piece]) -> Checksum | None:
 
 
 @operation(
-    "s3", "CompleteMultipartUpload", writes=True, callers=EVERYONE, action="s3:PutObject", resources=object_arn,
+    "s3", "CompleteMultipartUpload", writes=True, callers=NODES_TOO, action="s3:PutObject", resources=object_arn,
     asks_itself=True,
 )  # fmt: skip
 async def complete_multipart_upload(call: Call, request: Shape) -> Shape:
@@ -263,7 +264,7 @@ def _completed(call: Call, bucket: Bucket, found: Object) -> Shape:
     }
 
 
-@operation("s3", "AbortMultipartUpload", writes=True, callers=EVERYONE, resources=object_arn, asks_itself=True)
+@operation("s3", "AbortMultipartUpload", writes=True, callers=NODES_TOO, resources=object_arn, asks_itself=True)
 async def abort_multipart_upload(call: Call, request: Shape) -> Shape:
     """Give up an upload; its parts go."""
     key = request["Key"]
@@ -282,7 +283,7 @@ async def abort(tx: Transaction, bucket: Bucket, upload: Upload, now: int) -> No
     await store.remove_upload(upload.key, upload.upload_id)
 
 
-@operation("s3", "ListParts", callers=EVERYONE, action="s3:ListMultipartUploadParts", resources=object_arn,
+@operation("s3", "ListParts", callers=NODES_TOO, action="s3:ListMultipartUploadParts", resources=object_arn,
            asks_itself=True)  # fmt: skip
 async def list_parts(call: Call, request: Shape) -> Shape:
     """The parts of an upload that have come."""
