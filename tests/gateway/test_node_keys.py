@@ -18,6 +18,8 @@ VERBS = {
     ("ec2messages", "AcknowledgeMessage"), ("ec2messages", "DeleteMessage"), ("ec2messages", "FailMessage"),
     ("ec2messages", "GetEndpoint"), ("ec2messages", "GetMessages"), ("ec2messages", "SendReply"),
     ("kms", "Decrypt"), ("kms", "DescribeKey"), ("kms", "Encrypt"), ("kms", "GenerateDataKey"),
+    ("logs", "CreateLogGroup"), ("logs", "CreateLogStream"), ("logs", "DescribeLogGroups"),
+    ("logs", "DescribeLogStreams"), ("logs", "PutLogEvents"),
     ("s3", "AbortMultipartUpload"), ("s3", "CompleteMultipartUpload"), ("s3", "CreateMultipartUpload"),
     ("s3", "GetBucketEncryption"), ("s3", "GetBucketLocation"), ("s3", "GetObject"), ("s3", "HeadBucket"),
     ("s3", "HeadObject"), ("s3", "ListObjects"), ("s3", "ListObjectsV2"), ("s3", "ListParts"), ("s3", "PutObject"),
