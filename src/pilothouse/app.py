@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import structlog
 
 from pilothouse.call import Audit, Capability, House, Job, Operation, job
@@ -44,7 +43,6 @@ from pilothouse.gateway import control_channel, downloads, presence
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
 from pilothouse.identity.principals import Principal
-from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus, Link
 from pilothouse.runtime.bus_postgresql import PostgresqlLink
 from pilothouse.runtime.clock import Clock, SystemClock
@@ -67,6 +65,7 @@ from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.files import giving
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request, Response, RouteHandler
+from pilothouse.wire.plain_pages import plain_pages
 from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
 from pilothouse.wire.sigv4 import Authenticator
 from pilothouse.wire.streams import Streams
@@ -394,20 +393,6 @@ async def _process_id(house: House) -> str:
 def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Streams) -> Front:
     dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise, streams)
 
-    async def health(request: Request) -> Response:
-        try:
-            async with house.database.reading() as tx:
-                await tx.value("select 1")
-        except StorageUnavailable:
-            return _json(503, {"status": "database unavailable"})
-        return _json(200, {"status": "ok", "database": house.database.engine})
-
-    async def show_metrics(request: Request) -> Response:
-        return Response(200, {"content-type": "text/plain; version=0.0.4; charset=utf-8"}, metrics.render())
-
-    async def authority(request: Request) -> Response:
-        return Response(200, {"content-type": "application/x-pem-file"}, (house.settings.data / "ca.pem").read_bytes())
-
     def calling(name: str) -> RouteHandler:
         async def answer(request: Request) -> Response:
             if request.method != "POST":
@@ -418,17 +403,12 @@ def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Stre
 
         return answer
 
-    own: dict[str, RouteHandler] = {"/health": health, "/metrics": show_metrics, "/ca.pem": authority}
-    own |= {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
+    own = plain_pages(house) | {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
     routes = {**own, **streams.handlers()}
     given = {prefix: give for capability in CAPABILITIES for prefix, give in capability.files.items()}
     files = downloads.Downloads(house.settings.data).download
     prefixes = {control_channel.PATH: edge.control.create, downloads.PREFIX: files, **giving(house, given)}
     return Front(dispatch, routes, prefixes, dispatch.hosts)
-
-
-def _json(status: int, members: Mapping[str, str]) -> Response:
-    return Response(status, {"content-type": "application/json"}, msgspec.json.encode(members))
 
 
 async def run(settings: Settings) -> None:
