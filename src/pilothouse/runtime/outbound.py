@@ -19,6 +19,8 @@ import httpcore
 SECONDS = 10.0
 """For one request, from the name's resolution to the end of the answer."""
 MOST_BYTES = 5 << 20
+_RECEIPT_BYTES = 64 << 10
+"""Of what a receiver answers, which nobody looks at."""
 _CONNECTIONS = 64
 _KEPT_SECONDS = 30.0
 
@@ -47,6 +49,14 @@ class OutboundFailed(Exception):
 
 class AddressRefused(OutboundFailed):
     """The URL leads to an address that this server does not call."""
+
+
+class Refused(Exception):
+    """A receiver did not take what was delivered to it; the text says why."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status
 
 
 class InvalidUrl(OutboundFailed):
@@ -178,6 +188,17 @@ class Outbound:
             raise OutboundFailed(_connect_failure(host or "", error)) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
             raise OutboundFailed(f"{host} broke off or did not speak HTTP") from error
+
+    async def deliver(self, url: str, *, headers: Mapping[str, str], body: bytes) -> int:
+        """POST to a receiver that takes what it answers with 2xx; the status. Raises Refused."""
+        try:
+            answer = await self.send("POST", url, headers=headers, body=body, most=_RECEIPT_BYTES)
+        except OutboundFailed as error:
+            raise Refused(str(error)) from error
+        if not 200 <= answer.status < 300:
+            hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
+            raise Refused(f"the receiver answered {answer.status}{hint}", answer.status)
+        return answer.status
 
     async def close(self) -> None:
         """End the connections."""

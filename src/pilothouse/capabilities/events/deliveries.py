@@ -28,7 +28,7 @@ from pilothouse.capabilities.events.ordering import ORDERED, SWEEP_SECONDS
 from pilothouse.capabilities.events.patterns import parse
 from pilothouse.capabilities.events.signing import signed_headers
 from pilothouse.crypto.vault import SealBroken
-from pilothouse.runtime.outbound import OutboundFailed
+from pilothouse.runtime.outbound import Refused
 from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable, Transaction
 
@@ -46,16 +46,7 @@ _LANE_SECONDS = 5
 _SAVE_MS = 500
 _PAGE = 50
 _GATHER_SECONDS = 0.01
-_ANSWER_BYTES = 64 << 10
 _GONE = 410
-
-
-class Refused(Exception):
-    """A receiver did not take an event; the text says why."""
-
-    def __init__(self, why: str, status: int | None = None) -> None:
-        super().__init__(why)
-        self.status = status
 
 
 async def deliver(house: House) -> None:
@@ -81,14 +72,7 @@ async def post(house: House, webhook: Webhook, event_id: str, body: bytes) -> in
         raise Refused("the webhook's secret does not open; give it a new one with RotateWebhookSecret") from error
     headers = {"content-type": "application/json", "user-agent": "pilothouse"}
     headers |= signed_headers(event_id, now // 1000, body, secrets)
-    try:
-        answer = await house.outbound.send("POST", webhook.url, headers=headers, body=body, most=_ANSWER_BYTES)
-    except OutboundFailed as error:
-        raise Refused(str(error)) from error
-    if not 200 <= answer.status < 300:
-        hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-        raise Refused(f"the receiver answered {answer.status}{hint}", answer.status)
-    return answer.status
+    return await house.outbound.deliver(webhook.url, headers=headers, body=body)
 
 
 class Deliveries:

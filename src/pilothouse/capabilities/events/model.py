@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from pilothouse.errors import ApiError
+from pilothouse.scheduling.retries import is_given_up, next_try
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
@@ -17,8 +18,6 @@ MOST_WEBHOOKS: Final = 100
 """In one account and region."""
 OLD_SECRET_MS: Final = DAY_MS
 """How long deliveries are signed with the secret before a rotation as well."""
-GIVE_UP_MS: Final = DAY_MS
-"""After failing this long a webhook is Failing: tried each hour only, until it answers or is changed."""
 
 ACTIVE: Final = "Active"
 RETRYING: Final = "Retrying"
@@ -235,21 +234,17 @@ class Setback:
 
 
 def setback(webhook: Webhook, failures: int, now: int, chance: float, error: str) -> Setback:
-    """`failures`: in a row, with this one; `chance`: random, from 0 to 1.
-
-    Waits 1, 2, 4 … seconds, 10 minutes at most, each shortened by chance down to a half; an hour once it is Failing.
-    """
+    """`failures`: in a row, with this one; `chance`: random, from 0 to 1. Waits an hour once it is Failing."""
     since = webhook.failing_since if webhook.failing_since is not None else now
-    shortened = 1 - chance / 2
-    if now - since >= GIVE_UP_MS:
+    next_at = next_try(failures, since, now, chance)
+    if is_given_up(since, now):
         text = (
             f"{error}. Deliveries have failed for {(now - since) // HOUR_MS} hours; they are tried each hour now. "
             "Nothing is lost while events are kept: when the receiver answers again, or after UpdateWebhook, "
             "it gets them from where it stopped."
         )
-        return Setback(FAILING, now + int(HOUR_MS * shortened), text)
-    wait_ms = min(1000 << min(failures - 1, 10), 10 * MINUTE_MS)
-    return Setback(RETRYING, now + int(wait_ms * shortened), error)
+        return Setback(FAILING, next_at, text)
+    return Setback(RETRYING, next_at, error)
 
 
 def seal_context(webhook_id: str) -> str:

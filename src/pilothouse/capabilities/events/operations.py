@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities.events.deliveries import CHANGED, Refused, post
+from pilothouse.capabilities.events.deliveries import CHANGED, post
 from pilothouse.capabilities.events.model import (
     ACTIVE,
     DISABLED,
@@ -26,7 +26,7 @@ from pilothouse.capabilities.events.signing import shown
 from pilothouse.capabilities.events.store import EventStore, WebhookStore, give_places
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis, to_millis
-from pilothouse.runtime.outbound import OutboundFailed, check_url
+from pilothouse.runtime.outbound import OutboundFailed, Refused, check_url
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
