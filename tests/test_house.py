@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 SERVER = ROOT / "src" / "pilothouse"
 AGENT = ROOT / "src" / "pilothouse_agent"
 FOLDERS = sorted(path.parent for path in (SERVER / "capabilities").glob("*/__init__.py"))
-SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3")
+SERVICES = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3", "sns")
 
 SQL_APART_FROM_STORES = {
     "capabilities/access/account_store.py": "a store of its own: what is kept of an account as a whole",
@@ -43,6 +43,7 @@ SQL_APART_FROM_STORES = {
     "capabilities/documents/attachment_store.py": "a store of its own: the files of versions",
     "capabilities/documents/review_store.py": "a store of its own: what reviewers said",
     "capabilities/documents/share_store.py": "a store of its own: whom documents are shared with",
+    "capabilities/topics/queue_store.py": "a store of its own: messages, and who is still to get them",
     "storage": "the engines keep their own table of migrations",
     "gateway": "owns the outbox and who is connected where; each file holds the statements of its subject",
     "wire/replay.py": "owns the answers that retries get again",

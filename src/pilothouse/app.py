@@ -28,6 +28,7 @@ from pilothouse.capabilities import (
     secrets,
     service_settings,
     tags,
+    topics,
 )
 from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.following import Follower
@@ -79,6 +80,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     resource_policies.CAPABILITY,
     keys.CAPABILITY,
     events.CAPABILITY,
+    topics.CAPABILITY,
     logs.CAPABILITY,
     objects.CAPABILITY,
     secrets.CAPABILITY,

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError, ParamValidationError
 from pilothouse.app import operations_of_the_house
 from pilothouse.call import Caller
 from pilothouse.capabilities import access
+from pilothouse.capabilities.topics.tokens import token_of
 from tests.capabilities.access.people import Device
 from tests.capabilities.access.policies import allow, document
 from tests.capabilities.commands.conftest import Fleet, _signatures_follow_the_clock
@@ -74,6 +75,8 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("s3", "CreateBucket"): {"CreateBucketConfiguration": HERE},
     ("s3", "PutBucketPolicy"): {"Policy": document(allow("s3:*", "arn:aws:s3:::bucket-one", Principal="*"))},
     ("secretsmanager", "CreateSecret"): {"Name": "other"},
+    ("sns", "CreateTopic"): {"Name": "other"},
+    ("sns", "SetSubscriptionAttributes"): {"AttributeName": "RawMessageDelivery", "AttributeValue": "true"},
     ("ssm", "CreateActivation"): {"IamRole": "SameNodes"},
     ("ssm", "CreateDocument"): DOCUMENT | CONTENT | {"Tags": None},
     ("ssm", "DeleteDocument"): DOCUMENT,
@@ -109,8 +112,8 @@ class Side:
     def furnish(self, server: Server) -> None:
         """The same names as everybody; what they hold bears the mark."""
         mark, tags = self.mark, [{"Key": "same", "Value": self.mark}]
-        ssm, kms, secrets, iam, own = (
-            self(each) for each in ("ssm", "kms", "secretsmanager", "iam", "pilothouse")
+        ssm, kms, secrets, iam, own, sns = (
+            self(each) for each in ("ssm", "kms", "secretsmanager", "iam", "pilothouse", "sns")
         )  # fmt: skip
         key = kms.create_key(Description=mark, Tags=[{"TagKey": "same", "TagValue": mark}])["KeyMetadata"]
         kms.create_alias(AliasName="alias/same", TargetKeyId=key["KeyId"])
@@ -153,6 +156,13 @@ class Side:
         connector = ssm.create_cloud_connector(
             DisplayName="same", RoleArn=role["Arn"], Configuration=AZURE, Description=mark
         )  # fmt: skip
+        topic = sns.create_topic(Name="same", Attributes={"DisplayName": mark}, Tags=tags)["TopicArn"]
+        endpoint = "https://same.example/topic"
+        subscribed = sns.subscribe(
+            TopicArn=topic, Protocol="https", Endpoint=f"{endpoint}/{mark}", ReturnSubscriptionArn=True
+        )["SubscriptionArn"]  # fmt: skip
+        token = token_of(server.application.house, subscribed.rpartition(":")[2], 1 << 44)
+        sns.confirm_subscription(TopicArn=topic, Token=token)  # so nothing is on its way to it
         hook = own.create_webhook(Url="https://same.example/hook")
         logs = self("logs")
         logs.create_log_group(logGroupName="same", tags={"same": mark})
@@ -219,6 +229,12 @@ class Side:
                 "Bucket": bucket, "Key": "same", "UploadId": upload, "PartNumber": 1, "CopySource": f"{bucket}/same",
                 "Body": b"x", "ObjectAttributes": ["ETag"],
                 "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": "x"}]},
+            },
+            "sns": {
+                "TopicArn": topic, "SubscriptionArn": subscribed, "ResourceArn": topic, "Endpoint": endpoint,
+                "Protocol": "https", "Name": "same", "Message": "x", "Tags": NEW_TAGS, "TagKeys": ["same"],
+                "AttributeName": "DisplayName", "AttributeValue": "x",
+                "Token": token,
             },
             "pilothouse": {
                 "WebhookId": hook["WebhookId"], "PrincipalArn": user["Arn"], "Account": self.account,

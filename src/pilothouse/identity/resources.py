@@ -26,6 +26,8 @@ def place_of(arn: str) -> Place | None:
         return None
     service = parts[2]
     rest = parts[5].replace(":", "/", 1) if service in _COLONS else parts[5]
+    if service == "sns":  # its ARNs end with a topic's name, or that and a subscription's id
+        rest = f"topic/{rest}"
     kind, _, tail = rest.partition("/")
     return Place(
         service=service,

@@ -18,6 +18,9 @@ class SettingsInvalid(Exception):
     """A setting is unknown or has the wrong form; the text names it and says what fits."""
 
 
+_SERVER_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NodeSettings:
     """[nodes]"""
@@ -46,6 +49,23 @@ class EventSettings:
     """Events are removed after this; who reads later than that misses some."""
     streams: int = 20
     """Event streams that one principal may have open at once, on one process."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSettings:
+    """[topics]"""
+
+    url: str = ""
+    """Where subscribers reach the server, such as `https://pilothouse.example:7743`; empty: as whoever subscribed
+    them addressed it over TLS, else by the first of `names`."""
+    keep_days: int = 7
+    """What a subscriber did not take in this time is dropped."""
+
+    def __post_init__(self) -> None:
+        if self.url and not _SERVER_URL.fullmatch(self.url):
+            raise SettingsInvalid("[topics] url must be http:// or https:// with a host, and no path")
+        if self.keep_days < 1:
+            raise SettingsInvalid("[topics] keep_days must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +174,7 @@ class Settings:
     commands: CommandSettings = field(default_factory=CommandSettings)
     parameters: ParameterSettings = field(default_factory=ParameterSettings)
     events: EventSettings = field(default_factory=EventSettings)
+    topics: TopicSettings = field(default_factory=TopicSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)

@@ -18,7 +18,7 @@ from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
 
-PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3")
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3", "sns")
 """The services whose public models we answer by."""
 
 INTERNAL = ("ssm", "ec2messages")
@@ -38,7 +38,7 @@ TARGETS = {
 }
 """`X-Amz-Target` prefix to service; known without loading a model."""
 
-VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam"}
+VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2010-03-31": "sns"}
 """`Version` of a query-protocol form to service."""
 
 _COMMON_ERRORS = frozenset({"ValidationException", "AccessDeniedException", "ThrottlingException"})

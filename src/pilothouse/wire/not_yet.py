@@ -94,6 +94,15 @@ _BY_REASON: dict[tuple[str, str], str] = {
         UpdateSSHPublicKey UpdateServerCertificate UpdateServiceSpecificCredential UpdateSigningCertificate
         UploadSSHPublicKey UploadServerCertificate UploadSigningCertificate
     """,
+    ("sns", "topics: telephones, e-mail and queues; permissions by label, data protection"): """
+        AddPermission CheckIfPhoneNumberIsOptedOut CreatePlatformApplication CreatePlatformEndpoint
+        CreateSMSSandboxPhoneNumber DeleteEndpoint DeletePlatformApplication DeleteSMSSandboxPhoneNumber
+        GetDataProtectionPolicy GetEndpointAttributes GetPlatformApplicationAttributes GetSMSAttributes
+        GetSMSSandboxAccountStatus ListEndpointsByPlatformApplication ListOriginationNumbers
+        ListPhoneNumbersOptedOut ListPlatformApplications ListSMSSandboxPhoneNumbers OptInPhoneNumber
+        PutDataProtectionPolicy RemovePermission SetEndpointAttributes SetPlatformApplicationAttributes
+        SetSMSAttributes VerifySMSSandboxPhoneNumber
+    """,
     ("cloudtrail", "trails, event data stores, dashboards: records are in one trail of the installation"): """
         AddTags CancelQuery CreateChannel CreateDashboard CreateEventDataStore CreateTrail
         DeleteChannel DeleteDashboard DeleteEventDataStore DeleteResourcePolicy DeleteTrail

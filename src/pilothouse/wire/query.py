@@ -1,4 +1,4 @@
-"""The query protocol of STS and IAM: form-encoded requests, XML answers."""
+"""The query protocol of STS, IAM and SNS: form-encoded requests, XML answers."""
 
 import re
 from base64 import b64encode
@@ -20,6 +20,9 @@ FORM = "application/x-www-form-urlencoded"
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NUMBER = re.compile(r"[1-9][0-9]{0,5}")
 _TRUE_OR_FALSE = {"true": True, "false": False}
+
+_CALLED = {("sns", "AccessDeniedException"): "AuthorizationErrorException"}
+"""Errors of the front door for which a service has an exception of its own."""
 
 Tree = dict[str, Any]
 
@@ -76,19 +79,21 @@ class _FormReader:
         if shape.type == "list" and shape.member is not None:
             return [self.read(shape.member.shape, part) for part in _numbered(node, "member", shape.flattened)]
         if shape.type == "map" and shape.key is not None and shape.value is not None:
-            return self._map(shape.value.shape, _numbered(node, "entry", shape.flattened))
+            words = (shape.key.locationName or "key", shape.value.locationName or "value")
+            return self._map(shape.value.shape, words, _numbered(node, "entry", shape.flattened))
         if not isinstance(node, str):
             raise SerializationException("Start of structure or map found where not expected.")
         return _scalar(shape.type, node)
 
-    def _map(self, value_shape: str, entries: list[Any]) -> dict[str, Any]:
+    def _map(self, value_shape: str, words: tuple[str, str], entries: list[Any]) -> dict[str, Any]:
+        """`words`: what the key and the value of an entry are called."""
         got = {}
         for entry in entries:
             tree = _subtree(entry)
-            key = tree.get("key")
-            if not isinstance(key, str) or "value" not in tree or key in got:
+            key = tree.get(words[0])
+            if not isinstance(key, str) or words[1] not in tree or key in got:
                 raise SerializationException("A map entry needs a key of its own and a value.")
-            got[key] = self.read(value_shape, tree["value"])
+            got[key] = self.read(value_shape, tree[words[1]])
         return got
 
 
@@ -191,7 +196,7 @@ class Query:
     def error(self, error: ApiError, request_id: str, operation: OperationModel | None) -> Response:
         code, status = error.query_code or error.code, error.query_status
         if operation is not None:
-            shape = operation.service.error_shape(error.code)
+            shape = operation.service.error_shape(_CALLED.get((operation.service.name, error.code), error.code))
             if shape is not None and shape.error is not None:
                 code, status = shape.error.code or code, shape.error.httpStatusCode
         if error.http_status >= 500:

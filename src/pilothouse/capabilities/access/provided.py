@@ -44,7 +44,7 @@ _POLICIES: Final[Mapping[str, tuple[str, str, list[dict[str, Any]]]]] = {
         [_allow(["ssm:Describe*", "ssm:Get*", "ssm:List*", "secretsmanager:Describe*", "secretsmanager:List*",
                  "secretsmanager:GetResourcePolicy", "kms:Describe*", "kms:List*", "kms:GetKeyPolicy",
                  "kms:GetKeyRotationStatus", "iam:Get*", "iam:List*", "cloudtrail:LookupEvents", "logs:Describe*",
-                 "logs:Get*", "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
+                 "logs:Get*", "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail", "sns:Get*", "sns:List*"])],
     ),
     "AmazonSSMFullAccess": (
         "/", "Everything of Systems Manager, with its channels.",

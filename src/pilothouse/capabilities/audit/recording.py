@@ -36,8 +36,9 @@ _TYPES: Final = {
     ("iam", "policy"): "AWS::IAM::ManagedPolicy",
     ("logs", "log-group"): "AWS::Logs::LogGroup",
     ("iam", "instance-profile"): "AWS::IAM::InstanceProfile",
+    ("sns", ""): "AWS::SNS::Topic",
 }
-_QUERY_SERVICES: Final = frozenset({"iam", "sts"})
+_QUERY_SERVICES: Final = frozenset({"iam", "sns", "sts"})
 _ACCOUNT: Final = re.compile(r"\d{12}")
 _json: Final = msgspec.json.Encoder().encode
 _BUCKET, _OBJECT = "AWS::S3::Bucket", "AWS::S3::Object"
@@ -298,7 +299,7 @@ def _resource(arn: str, account_id: str) -> dict[str, str]:
     return {
         "ARN": arn,
         "accountId": parts[4] or account_id,
-        "type": _TYPES.get((parts[2], kind), NO_TYPE),
+        "type": _TYPES.get((parts[2], "" if parts[2] == "sns" else kind), NO_TYPE),
     }
 
 

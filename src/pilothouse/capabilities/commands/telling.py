@@ -3,7 +3,7 @@
 Told are the statuses that a NotificationConfig can ask for; what is Pending, Delayed or Cancelling goes on untold.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ async def command_changed(house: House, tx: Transaction, command: Command, now: 
     )  # fmt: skip
     if _wanted(command, "Command", now.status):
         about = {"instanceIds": command.instance_ids, "expiresAfter": _moment(command.expires_at)}
-        await _tell_topic(house, tx, command, about, now.status, now.details)
+        await _tell_topic(house, tx, command, [_message(house, command, about, now.status, now.details)])
 
 
 async def invocations_changed(
@@ -67,14 +67,16 @@ async def invocations_changed(
         account_id=command.account_id, region=command.region, source="aws.ssm",
         detail_type="EC2 Command Invocation Status-change Notification", each=each,
     )  # fmt: skip
-    for node_id, details in moved:
-        if _wanted(command, "Invocation", STATUS[details]):
-            await _tell_topic(house, tx, command, {"instanceId": node_id}, STATUS[details], details.value)
+    messages = [
+        _message(house, command, {"instanceId": node_id}, STATUS[details], details.value)
+        for node_id, details in moved
+        if _wanted(command, "Invocation", STATUS[details])
+    ]
+    if messages:
+        await _tell_topic(house, tx, command, messages)
 
 
-async def _tell_topic(
-    house: House, tx: Transaction, command: Command, about: Mapping[str, Any], status: str, details: str
-) -> None:
+def _message(house: House, command: Command, about: Mapping[str, Any], status: str, details: str) -> str:
     settings: Mapping[str, Any] = command.settings
     message = {
         "commandId": command.command_id,
@@ -87,12 +89,15 @@ async def _tell_topic(
         "outputS3KeyPrefix": settings.get("OutputS3KeyPrefix", ""),
         "eventTime": _moment(house.clock.millis()),
     }
+    return msgspec.json.encode(message).decode()
+
+
+async def _tell_topic(house: House, tx: Transaction, command: Command, messages: Sequence[str]) -> None:
     await house.tell(
-        tx, "topic.message",
+        tx, "topic.messages",
         account_id=command.account_id, region=command.region,
         topic_arn=_config(command)["NotificationArn"],
-        subject=f"EC2 Run Command Notification {command.region}",
-        message=msgspec.json.encode(message).decode(),
+        subject=f"EC2 Run Command Notification {command.region}", messages=messages,
     )  # fmt: skip
 
 

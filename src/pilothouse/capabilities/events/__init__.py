@@ -13,12 +13,14 @@ from pilothouse.capabilities.events import jobs, operations
 from pilothouse.capabilities.events.deliveries import deliver
 from pilothouse.capabilities.events.model import Event
 from pilothouse.capabilities.events.ordering import ORDERED, WRITTEN, keep_order
+from pilothouse.capabilities.events.patterns import MalformedPattern
+from pilothouse.capabilities.events.patterns import parse as parse_pattern
 from pilothouse.capabilities.events.sealed import SEALED
 from pilothouse.capabilities.events.store import EventStore, release, scope_key
 from pilothouse.capabilities.events.streaming import stream_events
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY"]
+__all__ = ["CAPABILITY", "MalformedPattern", "parse_pattern"]
 
 
 async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
