@@ -17,6 +17,7 @@ from pilothouse.capabilities.commands.model import (
     Invocation,
     InvocationDoesNotExist,
 )
+from pilothouse.capabilities.commands.notifying import check_notification
 from pilothouse.capabilities.commands.progress import CANCEL_TOPIC, COMMAND_TOPIC, cancel_id, message_id, settle
 from pilothouse.capabilities.commands.references import check_references
 from pilothouse.capabilities.commands.store import CommandStore
@@ -65,6 +66,7 @@ async def send_command(call: Call, request: Shape) -> Shape:
         await check_references(call, tx, documents.references(document, request.get("Parameters") or {}))
         if request.get("InstanceIds"):
             sending.check_platform(document, chosen)
+        await check_notification(call, tx, request)
         command = sending.new_command(call, request, document, chosen, denied)
         content = sending.content(command, document)
         sending.check_size(document, command.parameters, content)
