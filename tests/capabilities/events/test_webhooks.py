@@ -112,6 +112,26 @@ def test_after_a_day_a_webhook_is_failing_and_heals_when_it_is_changed(
     eventually(lambda: names(receiver) == ["/a"])
 
 
+def test_one_that_heals_and_fails_again_begins_to_fail_anew(
+    server: Server, client: Any, receiver: Receiver, told: Callable[..., None]
+) -> None:
+    def one_only() -> None:
+        if receiver.taken:
+            receiver.status = 503
+
+    receiver.status = 503
+    made = client.create_webhook(Url=receiver.url)
+    told("/a")
+    told("/b")
+    eventually(lambda: _described(client, made, lambda hook: hook["State"] == "Retrying"))
+    server.advance(hours=25)
+    eventually(lambda: _described(client, made, lambda hook: hook["State"] == "Failing"))
+    receiver.status, receiver.during = 200, one_only
+    server.advance(hours=1)
+    hook = eventually(lambda: _described(client, made, lambda hook: hook["State"] == "Retrying"))
+    assert (hook["Failures"], names(receiver)) == (1, ["/a"])
+
+
 def test_a_receiver_that_is_gone_is_told_no_more(
     server: Server, client: Any, receiver: Receiver, told: Callable[..., None]
 ) -> None:

@@ -7,6 +7,7 @@ after its restart (`process.ended`).
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import structlog
@@ -236,7 +237,9 @@ class _Lane:
 
     async def _refused(self, refused: Refused) -> None:
         webhook, now = self._webhook, self._house.clock.millis()
-        failures = 1 if self._status else webhook.failures + 1
+        if self._status:  # it took something before, so its failures begin anew
+            webhook = replace(webhook, failures=0, failing_since=None)
+        failures = webhook.failures + 1
         chance = self._house.ids.random_bytes(1)[0] / 255
         came = setback(webhook, failures, now, chance, str(refused))
         if refused.status == _GONE:
