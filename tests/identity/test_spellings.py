@@ -74,9 +74,10 @@ def test_documents(world: World) -> None:
         for account in ("", world.account, "999999999999")
     ]
     for each in spellings:
-        assert outcome(world.ssm.get_document, Name=each) == "DENY", each
+        expected = "InvalidDocument" if "us-east-1" in each else "DENY"  # another region's means nothing here
+        assert outcome(world.ssm.get_document, Name=each) == expected, each
         send = {"DocumentName": each, "Targets": [{"Key": "tag:x", "Values": ["y"]}]}
-        assert outcome(world.ssm.send_command, **send, Parameters={"commands": ["true"]}) == "DENY", each
+        assert outcome(world.ssm.send_command, **send, Parameters={"commands": ["true"]}) == expected, each
 
 
 def test_secrets_and_references_to_them(world: World) -> None:

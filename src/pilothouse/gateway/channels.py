@@ -56,6 +56,9 @@ class Channel:
         self._owner: asyncio.TaskGroup | None = None
         self.closing = asyncio.Event()
         self.why = ""
+        self.offered = False
+        """Whether everything that waited for the node was sent on it: until then nothing goes out by itself, or what
+        becomes due in the meantime would be sent twice."""
         self.extensions: Mapping[str, Extension] = {}
         """Those that both sides know."""
 

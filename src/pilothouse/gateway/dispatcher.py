@@ -41,9 +41,13 @@ class Dispatcher:
         house.bus.listen(outbox.WAKE, self._wake)
 
     def _wake(self, node_id: str) -> None:
-        if node_id in self._channels:
+        if self._is_offered(node_id):
             self._due[node_id] = None
             self._woken.set()
+
+    def _is_offered(self, node_id: str) -> bool:
+        channel = self._channels.get(node_id)
+        return channel is not None and channel.offered
 
     def channel_opened(self, node_id: str) -> None:
         """Offer the node everything that waits for it."""
@@ -73,13 +77,18 @@ class Dispatcher:
         except StorageUnavailable as error:
             log.warning("dispatcher.storage_unavailable", error=str(error))
             return
-        self._due.update({row["node_id"]: None for row in rows if row["node_id"] in self._channels})
+        self._due.update({row["node_id"]: None for row in rows if self._is_offered(row["node_id"])})
 
     async def _serve(self, queue: dict[str, None], which: Which) -> None:
         nodes = [node for _, node in zip(range(BATCH), queue, strict=False)]
         for node in nodes:
             del queue[node]
-        nodes = [node for node in nodes if node in self._channels]
+        if which == "all":
+            nodes = [node for node in nodes if node in self._channels]
+            for channel in filter(None, map(self._channels.get, nodes)):
+                channel.offered = True
+        else:
+            nodes = [node for node in nodes if self._is_offered(node)]
         if not nodes:
             return
         try:
