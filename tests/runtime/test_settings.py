@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pilothouse.runtime.listening import client_url, read_listening, split_address, write_listening
-from pilothouse.runtime.settings import SettingsInvalid, load
+from pilothouse.runtime.settings import LimitSettings, SettingsInvalid, load
 
 
 def test_defaults(tmp_path: Path) -> None:
@@ -84,3 +84,33 @@ def test_listening_is_remembered(tmp_path: Path) -> None:
     assert read_listening(tmp_path) is None
     write_listening(tmp_path, "127.0.0.1:1", "0.0.0.0:2")
     assert read_listening(tmp_path) == {"http": "127.0.0.1:1", "https": "0.0.0.0:2"}
+
+
+def test_roles_and_workers(tmp_path: Path) -> None:
+    found = load(tmp_path, environment={"PILOTHOUSE_ROLES": "api, scheduler", "PILOTHOUSE_WORKERS": "3"})
+    assert (found.roles, found.workers) == (("api", "scheduler"), 3)
+    (tmp_path / "pilothouse.toml").write_text('roles = ["gateway"]\nworkers = 2\n')
+    found = load(tmp_path, environment={})
+    assert (found.roles, found.workers) == (("gateway",), 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('roles = ["apis"]', "no role is named 'apis'; there are api, gateway, scheduler"),
+        ("roles = []", "roles must name at least one"),
+        ('roles = "api"', "roles must be a list of texts"),
+        ("workers = 0", "workers must be from 1 to 64"),
+        ("workers = 65", "workers must be from 1 to 64"),
+    ],
+)
+def test_roles_and_workers_that_cannot_be(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "pilothouse.toml").write_text(text)
+    with pytest.raises(SettingsInvalid, match=says):
+        load(tmp_path, environment={})
+
+
+def test_workers_divide_what_protects_the_machine_and_not_what_shares_out_a_process() -> None:
+    each = LimitSettings(connections=10, failures_per_minute=0).of_each(4)
+    assert (each.connections, each.failures_per_minute, each.body_mib) == (3, 0, 64)
+    assert (each.in_flight, each.handshakes, each.head_seconds) == (128, 128, 10)

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from pilothouse.call import Job
+from pilothouse.call import Job, Lasting
 from pilothouse.runtime.clock import TestClock
+from pilothouse.runtime.settings import ROLES
 from pilothouse.scheduling.jobs import run_jobs
+from pilothouse.storage import StorageUnavailable
 
 
 async def test_a_job_runs_by_the_clock_and_survives_its_failures() -> None:
@@ -23,7 +25,7 @@ async def test_a_job_runs_by_the_clock_and_survives_its_failures() -> None:
         if len(runs) == 1:
             raise RuntimeError
 
-    house: Any = SimpleNamespace(clock=clock)
+    house: Any = SimpleNamespace(clock=clock, roles=ROLES)
     async with asyncio.timeout(20), asyncio.TaskGroup() as group:
         running = group.create_task(run_jobs(house, [Job(name="test.job", every=timedelta(hours=1), run=run)]))
         for _ in range(3):
@@ -34,6 +36,35 @@ async def test_a_job_runs_by_the_clock_and_survives_its_failures() -> None:
         running.cancel()
     assert len(runs) == 3
     assert runs[2] - runs[0] >= 7_200_000 - 1000
+
+
+@pytest.mark.parametrize(
+    ("roles", "expected"),
+    [(ROLES, {"job", "local job", "work", "local work"}), (("api", "gateway"), {"local job", "local work"})],
+)
+async def test_a_process_that_is_no_scheduler_looks_after_its_own_only(
+    roles: tuple[str, ...], expected: set[str]
+) -> None:
+    clock = TestClock()
+    ran: set[str] = set()
+
+    def work(name: str) -> Any:
+        async def run(house: Any) -> None:
+            ran.add(name)
+
+        return run
+
+    every = timedelta(seconds=1)
+    jobs = [Job(name="a", every=every, run=work("job")), Job(name="b", every=every, run=work("local job"), local=True)]
+    lasting = [Lasting(name="c", run=work("work")), Lasting(name="d", run=work("local work"), local=True)]
+    house: Any = SimpleNamespace(clock=clock, roles=roles)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(run_jobs(house, jobs, lasting))
+        while not expected <= ran:
+            clock.advance(seconds=2)
+            await asyncio.sleep(0.01)
+        running.cancel()
+    assert ran == expected
 
 
 async def test_waiting_by_a_moved_clock_takes_no_time() -> None:
@@ -52,3 +83,27 @@ def test_millis_and_times_agree(millis: int) -> None:
     from pilothouse.runtime.clock import from_millis, to_millis
 
     assert to_millis(from_millis(millis)) == millis
+
+
+async def test_a_failure_in_the_turn_of_the_end_does_not_hide_it() -> None:
+    broken, begun = asyncio.Event(), asyncio.Event()
+
+    async def breaks() -> None:
+        await broken.wait()
+        raise StorageUnavailable("the database is away")
+
+    async def run(_: Any) -> None:
+        begun.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(breaks())
+            await asyncio.sleep(3600)
+
+    house: Any = SimpleNamespace(clock=TestClock(), roles=ROLES)
+    running = asyncio.create_task(run_jobs(house, (), [Lasting(name="deliveries", run=run)]))
+    await begun.wait()
+    await asyncio.sleep(0)
+    broken.set()
+    await asyncio.sleep(0)  # the failure is on its way to the group
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()

@@ -123,12 +123,14 @@ class SyslogLines:
 class Journal:
     """Lines that are durable at once and taken up in bulk later: files of one folder, each taken up whole.
 
-    One server at a time works with the folder. What a killed one left behind is among the files of the next.
+    One process at a time works with the folder. What a killed one left behind is among the files of the next.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        """`name` is one that no other server of the folder has or had."""
+    def __init__(self, folder: Path, name: str, *, former: Sequence[Path] = ()) -> None:
+        """`name` is one that no other process of the folder has or had. `former`: folders that nobody works with any
+        more."""
         self._folder, self._name = folder, name
+        self._folders = (folder, *former)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._number = 0
         self._descriptor: int | None = None
@@ -151,7 +153,7 @@ class Journal:
 
     def _append(self, lines: Sequence[bytes]) -> None:
         if self._descriptor is None:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._number += 1
             file = self._folder / f"{time.time_ns():020}-{self._name}-{self._number:08}.lines"
             self._descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
@@ -167,7 +169,8 @@ class Journal:
 
     def _turn(self) -> list[Path]:
         self._end()
-        return sorted(self._folder.glob("*.lines")) if self._folder.is_dir() else []
+        found = [file for folder in self._folders if folder.is_dir() for file in folder.glob("*.lines")]
+        return sorted(found, key=lambda file: file.name)
 
     def _end(self) -> None:
         descriptor, self._descriptor = self._descriptor, None

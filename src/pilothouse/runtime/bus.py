@@ -1,12 +1,13 @@
 """Wake-up bus: says that something changed, never what. No fact lives only here.
 
 Listeners are in this process. A *link* brings wake-ups to the other processes of the installation, gathered into
-parcels; what it loses, the slow sweeps of those who wait find.
+parcels; what it loses, the slow sweeps of those who wait find. Mail goes with them: bytes for one process, in order,
+which may get lost as well, and which their sender seals if they are not for everybody's eyes.
 """
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -16,6 +17,8 @@ import structlog
 log = structlog.get_logger()
 
 Listener = Callable[[str], None]
+Receiver = Callable[[str, bytes], None]
+"""(the process that sent it, what it is)."""
 
 _GATHER_SECONDS: Final = 0.002
 """How long wake-ups wait for others to travel with: a command to thousands of nodes wakes each of them."""
@@ -23,6 +26,10 @@ _PARCEL: Final = 6000
 """Characters of keys in a parcel. PostgreSQL's NOTIFY carries less than 8000 bytes."""
 _WAITING: Final = 100_000
 """Wake-ups that wait for a link at most; sweeps find what the others would have told."""
+MAIL_MOST: Final = 4096
+"""Bytes of one piece of mail."""
+_MAIL_WAITING: Final = 16 << 20
+"""Bytes of mail that wait for a link at most."""
 
 
 class LinkDown(Exception):
@@ -39,10 +46,17 @@ class Link(Protocol):
         """Raises LinkDown."""
 
 
-class _Parcel(msgspec.Struct):
+class _Mail(msgspec.Struct, array_like=True):
+    to: str
+    box: str
+    data: bytes
+
+
+class _Parcel(msgspec.Struct, omit_defaults=True):
     sender: str
     keys: dict[str, list[str]]
     """By topic."""
+    mail: list[_Mail] = msgspec.field(default_factory=list)
 
 
 class Woken:
@@ -71,6 +85,22 @@ class Bus:
         self._listeners: dict[str, list[Listener]] = defaultdict(list)
         self._leaving: dict[tuple[str, str], None] = {}
         self._some_leave: asyncio.Event | None = None
+        self._boxes: dict[str, Receiver] = {}
+        self._mail: list[_Mail] = []
+        self._mail_bytes = 0
+
+    def receive(self, box: str, receiver: Receiver) -> None:
+        """Call `receiver` with each piece of mail for the box. It returns at once."""
+        self._boxes[box] = receiver
+
+    def post(self, to: str, box: str, data: bytes) -> bool:
+        """Send up to MAIL_MOST bytes to one process; False where it is lost at once."""
+        if self._some_leave is None or self._mail_bytes + len(data) > _MAIL_WAITING:
+            return False
+        self._mail.append(_Mail(to, box, data))
+        self._mail_bytes += len(data)
+        self._some_leave.set()
+        return True
 
     def listen(self, topic: str, listener: Listener) -> None:
         """Call `listener(key)` on each wake-up of the topic."""
@@ -105,6 +135,11 @@ class Bus:
             self._leaving[topic, key] = None
             self._some_leave.set()
 
+    def wake_all(self, topic: str, keys: Iterable[str]) -> None:
+        """Tell the listeners of many keys."""
+        for key in keys:
+            self.wake(topic, key)
+
     def wake_here(self, topic: str, key: str) -> None:
         """Tell the listeners in this process alone."""
         for listener in tuple(self._listeners[topic]):
@@ -120,6 +155,9 @@ class Bus:
                 log.warning("bus.parcel_not_understood", error=str(error))
                 return
             if parcel.sender != process_id:
+                for mail in parcel.mail:
+                    if mail.to == process_id and mail.box in self._boxes:
+                        self._boxes[mail.box](parcel.sender, mail.data)
                 for topic, keys in parcel.keys.items():
                     for key in keys:
                         self.wake_here(topic, key)
@@ -132,18 +170,38 @@ class Bus:
         finally:
             self._some_leave = None
             self._leaving.clear()
+            self._mail.clear()
+            self._mail_bytes = 0
 
     async def _send(self, link: Link, process_id: str, some: asyncio.Event) -> None:
         while True:
             await some.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            if not self._mail:
+                await asyncio.sleep(_GATHER_SECONDS)
             some.clear()
             leaving, self._leaving = self._leaving, {}
+            mail, self._mail, self._mail_bytes = self._mail, [], 0
             try:
+                for pieces in _bags(mail):
+                    await link.send(msgspec.json.encode(_Parcel(process_id, {}, pieces)))
                 for keys in _parcels(leaving):
                     await link.send(msgspec.json.encode(_Parcel(process_id, keys)))
             except LinkDown as error:
-                log.debug("bus.not_told", wakes=len(leaving), error=str(error))
+                log.debug("bus.not_told", wakes=len(leaving), mail=len(mail), error=str(error))
+
+
+def _bags(mail: list[_Mail]) -> Iterator[list[_Mail]]:
+    pieces: list[_Mail] = []
+    size = 0
+    for each in mail:
+        length = len(each.data) * 4 // 3 + len(each.to) + len(each.box) + 16
+        if pieces and size + length > _PARCEL:
+            yield pieces
+            pieces, size = [], 0
+        pieces.append(each)
+        size += length
+    if pieces:
+        yield pieces
 
 
 def _parcels(leaving: dict[tuple[str, str], None]) -> Iterator[dict[str, list[str]]]:

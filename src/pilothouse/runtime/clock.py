@@ -21,6 +21,11 @@ class Clock(Protocol):
         """Wait by this clock."""
 
 
+def monotonic() -> float:
+    """Seconds since some moment, whatever happens to the clock of the machine: for how long something took."""
+    return time.monotonic()
+
+
 class SystemClock:
     """The machine's clock."""
 

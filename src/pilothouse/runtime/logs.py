@@ -7,7 +7,26 @@ import logging
 import sys
 from typing import Any
 
-import structlog
+_loaded = "rich" in sys.modules
+if not _loaded:  # structlog would load it for coloured tracebacks, which are not printed here: 4 MiB of each process
+    sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+
+if not _loaded:
+    del sys.modules["rich"]
+
+_always: dict[str, Any] = {}
+
+
+def always(**fields: Any) -> None:
+    """Put these fields into every line from now on."""
+    _always.update(fields)
+
+
+def _with_those_of_all(_: Any, __: str, event: Any) -> Any:
+    for name, value in _always.items():
+        event.setdefault(name, value)
+    return event
 
 
 def configure(*, level: str = "info", readable: bool | None = None) -> None:
@@ -20,6 +39,7 @@ def configure(*, level: str = "info", readable: bool | None = None) -> None:
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
+            _with_those_of_all,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([] if readable else [structlog.processors.format_exc_info]),

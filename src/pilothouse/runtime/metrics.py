@@ -70,7 +70,25 @@ REGISTRATION_REFUSALS = Counter(
     "pilothouse_registration_refusals_total", "Registrations of nodes that were refused.", ["reason"]
 )
 CHANNELS = Gauge("pilothouse_control_channels", "Control channels of nodes that are open on this process.")
+DATA_CHANNELS = Gauge("pilothouse_data_channels", "Data channels of sessions that are open on this process.", ["role"])
+SESSION_TOKENS_REFUSED = Counter(
+    "pilothouse_session_tokens_refused_total", "Data channels that were not opened for want of a good token."
+)
+SESSION_FRAMES_REFUSED = Counter(
+    "pilothouse_session_frames_refused_total", "Data channels closed for what came on them, by who sent it.", ["role"]
+)
+SECRET_ROTATIONS = Counter(
+    "pilothouse_secret_rotations_total", "Rotations of secrets that ended, by outcome.", ["outcome"]
+)
+SECRETS_WARNED = Gauge(
+    "pilothouse_secrets_warned", "Secrets that somebody should look at, by what is the matter.", ["warning"]
+)
 JOB_FAILURES = Counter("pilothouse_job_failures_total", "Runs of background jobs that failed.", ["job"])
+ROLE = Gauge("pilothouse_role", "Processes that have the role.", ["role"])
+
+
+class FiguresMissing(Exception):
+    """The figures of all processes could not be had in time."""
 
 
 def render() -> bytes:

@@ -47,6 +47,10 @@ class OutboundFailed(Exception):
     """No whole answer came; the text is a sentence that names no more than the host."""
 
 
+class NotReached(OutboundFailed):
+    """No connection was made, so nothing was asked."""
+
+
 class AddressRefused(OutboundFailed):
     """The URL leads to an address that this server does not call."""
 
@@ -131,7 +135,7 @@ class _Pinned(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         failed: Exception = OutboundFailed(f"{host} has no address")
-        for address in await self._checked(host, port):
+        for address in await checked(self._resolve, self._allowed, host, port):
             try:
                 return await self._inner.connect_tcp(address, port, timeout, None, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
@@ -144,16 +148,20 @@ class _Pinned(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
 
-    async def _checked(self, host: str, port: int) -> list[str]:
-        try:
-            texts = await self._resolve(host, port)
-        except (OSError, UnicodeError) as error:
-            raise OutboundFailed(f"the host {host} cannot be resolved") from error
-        addresses = [text.partition("%")[0] for text in dict.fromkeys(texts)]
-        for text in addresses:
-            if not may_call(ipaddress.ip_address(text), self._allowed):
-                raise AddressRefused(_refusal(host))
-        return addresses
+
+async def checked(resolve: Resolve, allowed: tuple[Network, ...], host: str, port: int) -> list[str]:
+    """The addresses of a host, each of which may be called. Raises OutboundFailed, AddressRefused."""
+    try:
+        texts = await resolve(host, port)
+    except (OSError, UnicodeError) as error:
+        raise NotReached(f"the host {host} cannot be resolved") from error
+    addresses = [text.partition("%")[0] for text in dict.fromkeys(texts)]
+    for text in addresses:
+        if not may_call(ipaddress.ip_address(text), allowed):
+            raise AddressRefused(_refusal(host))
+    if not addresses:
+        raise NotReached(f"{host} has no address")
+    return addresses
 
 
 class Outbound:
@@ -185,7 +193,7 @@ class Outbound:
         except (TimeoutError, httpcore.TimeoutException) as error:
             raise OutboundFailed(f"{host} did not answer within {seconds:g} s") from error
         except httpcore.ConnectError as error:
-            raise OutboundFailed(_connect_failure(host or "", error)) from error
+            raise NotReached(_connect_failure(host or "", error)) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, OSError) as error:
             raise OutboundFailed(f"{host} broke off or did not speak HTTP") from error
 
@@ -205,6 +213,10 @@ class Outbound:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.aclose()
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Where a host is, for those who speak something else than HTTP there. Raises OutboundFailed."""
+        return await checked(self._resolve, self.allowed, host, port)
 
     async def _sent(self, method: str, url: str, headers: dict[str, str], body: bytes, most: int) -> OutboundAnswer:
         size = 0

@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,13 @@ class SettingsInvalid(Exception):
     """A setting is unknown or has the wrong form; the text names it and says what fits."""
 
 
+API, GATEWAY, SCHEDULER = "api", "gateway", "scheduler"
+ROLES = (API, GATEWAY, SCHEDULER)
+"""What a process may do: answer clients, hold the channels of nodes and answer their agents, run background jobs."""
+
+MOST_WORKERS = 64
+
+_CONNECTION = re.compile(r"[A-Za-z0-9_-]{1,64} +[0-9]{12} +[a-z0-9-]{1,32} +[a-z][a-z0-9+-]*://?[^\s,]*")
 _SERVER_URL = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
@@ -39,6 +46,78 @@ class CommandSettings:
     """Finished commands are removed after this."""
     output_mib: int = 64
     """So much of each output stream of a step on a node is kept, if the node shows it while it runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssociationSettings:
+    """[associations]"""
+
+    most: int = 2000
+    """Associations of an account in a region."""
+    most_versions: int = 1000
+    """Of one association."""
+    history_days: int = 30
+    """Ended executions are removed after this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaintenanceWindowSettings:
+    """[maintenance_windows]"""
+
+    most: int = 2000
+    """Windows of an account in a region."""
+    most_targets: int = 100
+    """Of one window."""
+    most_tasks: int = 20
+    """Of one window."""
+    history_days: int = 30
+    """Ended executions are removed after this."""
+    lambda_url: str = ""
+    """Who is called for tasks of type LAMBDA; empty: there can be none."""
+    step_functions_url: str = ""
+    """Who is called for tasks of type STEP_FUNCTIONS; empty: there can be none."""
+    secret_file: str = ""
+    """A file with the secret (`whsec_...`) that these calls are signed with."""
+    lambda_endpoint: str = ""
+    """Where functions are invoked by the cloud's API, in place of `lambda_url`."""
+    lambda_seconds: int = 60
+    """How long a function may take there."""
+    step_functions_endpoint: str = ""
+    """Where state machines are started by the cloud's API, in place of `step_functions_url`."""
+    credentials_file: str = ""
+    """What calls there are signed with, as in `~/.aws/credentials`; empty: a session of the task's role."""
+
+    def __post_init__(self) -> None:
+        if (self.lambda_url or self.step_functions_url) and not self.secret_file:
+            raise SettingsInvalid("[maintenance_windows] lambda_url and step_functions_url need a secret_file")
+        if (self.lambda_url and self.lambda_endpoint) or (self.step_functions_url and self.step_functions_endpoint):
+            raise SettingsInvalid("[maintenance_windows] of a …_url and an …_endpoint for the same only one can be set")
+        if not 1 <= self.lambda_seconds <= 900:
+            raise SettingsInvalid("[maintenance_windows] lambda_seconds is from 1 to 900")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutomationSettings:
+    """[automation]"""
+
+    most_open: int = 100_000
+    """Executions of an account in a region that have not ended; no more are started then."""
+    endpoints: str = ""
+    """A file of TOML with the endpoints of services that are not here; empty: there are none."""
+    history_days: int = 30
+    """Ended executions are removed after this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchSettings:
+    """[patches]"""
+
+    most: int = 100
+    """Baselines of an account in a region."""
+    snapshot_days: int = 3
+    """What a run was given of a baseline is removed after this."""
+    catalogue_days: int = 90
+    """Patches that no node has seen for so long are forgotten."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +185,12 @@ class LimitSettings:
     stall_seconds: float = 30
     """How long a client may leave its buffers full."""
 
+    def of_each(self, processes: int) -> "LimitSettings":
+        """What each of several processes of a server may take, so that all together take no more than is set: places,
+        memory and guesses are divided. What shares out the time of one process stays."""
+        divided = ("connections", "connections_per_address", "failures_per_minute", "body_mib")
+        return replace(self, **{name: -(-getattr(self, name) // processes) for name in divided})
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
@@ -135,11 +220,102 @@ class ParameterSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecretSettings:
+    """[secrets]"""
+
+    unlabelled_versions: int = 100
+    """Versions without staging labels that are kept of each secret; none goes before it is a day old."""
+    hook_secret_file: str = ""
+    """A file with the secret (`whsec_...`) that calls of rotation hooks are signed with; empty: there can be none."""
+    lambda_endpoint: str = ""
+    """Where rotation functions are invoked, such as `https://lambda.eu-west-1.amazonaws.com`; empty: nowhere."""
+    lambda_credentials_file: str = ""
+    """A file with two lines, an access key id and its secret, that these calls are signed with."""
+    rotation_history_days: int = 90
+    """Ended rotations and their logs are removed after this."""
+
+    def __post_init__(self) -> None:
+        if self.unlabelled_versions < 1 or self.rotation_history_days < 1:
+            raise SettingsInvalid("[secrets] unlabelled_versions and rotation_history_days must be 1 or more")
+        if self.lambda_endpoint and not _SERVER_URL.fullmatch(self.lambda_endpoint):
+            raise SettingsInvalid("[secrets] lambda_endpoint must be http:// or https:// with a host, and no path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineSettings:
+    """[machines]"""
+
+    connections: tuple[str, ...] = ()
+    """Where machines are that are not in EC2: `NAME ACCOUNT REGION URI`, the URI as libvirt has them, such as
+    `lab 111122223333 eu-west-1 qemu:///system`."""
+    look_seconds: float = 5
+    """How often a connection is looked at."""
+    call_seconds: float = 30
+    """For what a connection is asked, but for copies of disks."""
+    stop_seconds: int = 120
+    """A machine that was asked to stop is cut off after this."""
+    terminate_found: bool = False
+    """Whether also machines may be terminated that were not run from an image here; their disks go with them."""
+
+    def __post_init__(self) -> None:
+        if any(_CONNECTION.fullmatch(each) is None for each in self.connections):
+            raise SettingsInvalid("[machines] connections must be texts of the form NAME ACCOUNT REGION URI")
+        if len({each[:3] for each in self.places}) < len(self.connections):
+            raise SettingsInvalid("[machines] connections of an account and region must have names of their own")
+        if self.look_seconds <= 0 or self.call_seconds <= 0 or self.stop_seconds < 0:
+            raise SettingsInvalid("[machines] look_seconds, call_seconds must be more than 0, stop_seconds 0 or more")
+
+    @property
+    def places(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Name, account, region and URI of each."""
+        found = []
+        for each in self.connections:
+            name, account_id, region, uri = each.split()
+            found.append((name, account_id, region, uri))
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectSettings:
     """[objects]"""
 
     host: str = ""
     """A host name that buckets may stand before, as in `BUCKET.objects.example.com`; `names` count as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSettings:
+    """[sessions]"""
+
+    url: str = ""
+    """Where clients of sessions reach the server, such as `https://pilothouse.example:7743`; empty: where they asked
+    for the session."""
+    origins: tuple[str, ...] = ()
+    """Further sites, such as `https://console.example`, whose pages may open terminals."""
+    agents_upload: bool = False
+    """Whether agents are told to upload the logs of sessions themselves; they need a way to buckets and logs then."""
+
+    def __post_init__(self) -> None:
+        if self.url and not _SERVER_URL.fullmatch(self.url):
+            raise SettingsInvalid("[sessions] url must be http:// or https:// with a host, and no path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InventorySettings:
+    """[inventory]"""
+
+    item_bytes: int = 3 << 20
+    """JSON of one item: as much as agents send."""
+    node_bytes: int = 10 << 20
+    """JSON of all items of a node together."""
+    custom_types: int = 20
+    """Of an account in a region."""
+    versions: int = 5
+    """What a node said of a type before, kept for looking back."""
+    sync_endpoint: str = ""
+    """`https://...` of the S3 that resource data syncs write to; empty: this server's own buckets."""
+    sync_credentials: str = ""
+    """A file with `access key id:secret` for that endpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +340,10 @@ class Settings:
     certificate: str = ""
     """PEM file of a certificate chain to serve instead of our own, with `key`."""
     key: str = ""
+    roles: tuple[str, ...] = ROLES
+    """What this server does; other servers of the installation do the rest."""
+    workers: int = 1
+    """Processes that share the listeners and the work."""
     region: str = "us-east-1"
     """The region that `pilothouse env` prints; requests carry their own in the signature's scope."""
     dev: bool = False
@@ -172,13 +352,29 @@ class Settings:
     node_skew_seconds: int = 900
     nodes: NodeSettings = field(default_factory=NodeSettings)
     commands: CommandSettings = field(default_factory=CommandSettings)
+    associations: AssociationSettings = field(default_factory=AssociationSettings)
+    maintenance_windows: MaintenanceWindowSettings = field(default_factory=MaintenanceWindowSettings)
+    inventory: InventorySettings = field(default_factory=InventorySettings)
+    automation: AutomationSettings = field(default_factory=AutomationSettings)
     parameters: ParameterSettings = field(default_factory=ParameterSettings)
+    patches: PatchSettings = field(default_factory=PatchSettings)
     events: EventSettings = field(default_factory=EventSettings)
     topics: TopicSettings = field(default_factory=TopicSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
+    machines: MachineSettings = field(default_factory=MachineSettings)
     objects: ObjectSettings = field(default_factory=ObjectSettings)
+    sessions: SessionSettings = field(default_factory=SessionSettings)
+
+    def __post_init__(self) -> None:
+        if unknown := sorted(set(self.roles) - set(ROLES)):
+            raise SettingsInvalid(f"no role is named {unknown[0]!r}; there are {', '.join(ROLES)}")
+        if not self.roles:
+            raise SettingsInvalid(f"roles must name at least one of {', '.join(ROLES)}")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise SettingsInvalid(f"workers must be from 1 to {MOST_WORKERS}")
 
     @property
     def database_url(self) -> str:
@@ -241,7 +437,7 @@ def _read(
             found[name] = _from_text(each.type, environment[variable], variable)
         elif name in values:
             value = values[name]
-            found[name] = tuple(value) if each.type == tuple[str, ...] else _checked(each.type, value, name, file)
+            found[name] = _checked(each.type, value, name, file)
     return found
 
 
@@ -265,6 +461,10 @@ def _from_text(kind: Any, text: str, variable: str) -> Any:
 
 
 def _checked(kind: Any, value: Any, name: str, file: str) -> Any:
+    if kind == tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise SettingsInvalid(f"{file}: {name} must be a list of texts")
+        return tuple(value)
     fits = type(value) in (int, float) and _NUMBER.fullmatch(str(value)) if kind is float else type(value) is kind
     if not fits:
         raise SettingsInvalid(f"{file}: {name} must be a {_KINDS.get(kind, kind.__name__)}")

@@ -19,3 +19,25 @@ async def wait(clock: Clock, event: asyncio.Event, seconds: float, *others: asyn
             each.cancel()
         await asyncio.gather(*first, return_exceptions=True)
     return event.is_set()
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Until one of the events is set."""
+    waiting = [asyncio.ensure_future(each.wait()) for each in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def end_if_cancelled() -> None:
+    """Raise CancelledError if this task was told to end, though nothing says so any more.
+
+    A task group whose task fails in the turn in which the group is cancelled raises the failure alone, in Python 3.11
+    and 3.12. Whoever catches failures and goes on must ask here, or the process does not end.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -11,6 +11,8 @@ import structlog
 
 from pilothouse.call import House, Job, Lasting
 from pilothouse.runtime.metrics import JOB_FAILURES
+from pilothouse.runtime.settings import SCHEDULER
+from pilothouse.runtime.waiting import end_if_cancelled
 from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
@@ -20,12 +22,18 @@ AGAIN_SECONDS = 1.0
 
 
 async def run_jobs(house: House, jobs: Iterable[Job], lasting: Iterable[Lasting] = ()) -> None:
-    """Run the jobs, and the work that has no end, for ever; cancel it to stop."""
+    """Run the jobs, and the work that has no end, for ever; cancel it to stop.
+
+    A process without the role `scheduler` runs only what looks after its own.
+    """
+    is_scheduler = SCHEDULER in house.roles
     async with asyncio.TaskGroup() as running:
         for each in jobs:
-            running.create_task(_run(house, each), name=f"job {each.name}")
+            if is_scheduler or each.local:
+                running.create_task(_run(house, each), name=f"job {each.name}")
         for work in lasting:
-            running.create_task(_last(house, work), name=f"work {work.name}")
+            if is_scheduler or work.local:
+                running.create_task(_last(house, work), name=f"work {work.name}")
 
 
 async def _run(house: House, job: Job) -> None:
@@ -49,6 +57,7 @@ async def _survived(house: House, work: Job | Lasting) -> None:
             log.warning("job.storage_unavailable", job=work.name, error=str(error))
         else:
             log.exception("job.failed", job=work.name)
+    end_if_cancelled()
 
 
 def _is_storage(error: Exception) -> bool:

@@ -36,6 +36,9 @@ class Transaction(Protocol):
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
         """Every row of the query."""
 
+    async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        """Every row as its columns in their order: for many rows, where names for each cost more than the reading."""
+
     async def row(self, sql: str, /, **values: Any) -> Row | None:
         """The first row, or None."""
 

@@ -36,6 +36,8 @@ _KNOWN = (*_AWAY, asyncpg.UniqueViolationError, asyncpg.DataError)
 _STATEMENT_SECONDS = 30.0
 _LOOKING = 4
 """Connections for shared reads; each carries the questions of many calls at once."""
+_LEAST = 4
+"""Connections that a process has for its transactions, however many others there are."""
 _ACQUIRE_SECONDS = 10.0
 _LOCK_SECONDS = 10.0
 _MIGRATION_LOCK = 0x50494C4F  # any number, the same on every process of an installation
@@ -73,6 +75,16 @@ class PostgresqlTransaction:
         text, bound = _prepared(sql, values)
         try:
             found: list[Row] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
+        except _KNOWN as error:
+            raise _translated(error) from _cause(error)
+        return found
+
+    async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        if self._waiting:
+            await self.send_waiting()
+        text, bound = _prepared(sql, values)
+        try:
+            found: list[tuple[Any, ...]] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
             raise _translated(error) from _cause(error)
         return found
@@ -268,6 +280,10 @@ class _Reading(PostgresqlTransaction):
         text, bound = _prepared(sql, values)
         return await self._fetch(text, bound)
 
+    async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        text, bound = _prepared(sql, values)
+        return await self._fetch(text, bound)
+
     async def row(self, sql: str, /, **values: Any) -> Row | None:
         sql, flat = expand(sql, values)
         text, order = numbered(sql)
@@ -347,8 +363,11 @@ def _translated(error: BaseException) -> Exception:
     return StorageUnavailable(f"{type(error).__name__}: the database did not answer as needed")
 
 
-async def open_postgresql(url: str, *, connections: int = 16) -> PostgresqlDatabase:
-    """Connect; raises StorageUnavailable with the reason when the server cannot be reached."""
+async def open_postgresql(url: str, *, connections: int = 16, processes: int = 1) -> PostgresqlDatabase:
+    """Connect; raises StorageUnavailable with the reason when the server cannot be reached.
+
+    `processes` share the connections; each has a few in any case.
+    """
 
     async def pool(most: int) -> Any:
         return await asyncpg.create_pool(
@@ -356,6 +375,8 @@ async def open_postgresql(url: str, *, connections: int = 16) -> PostgresqlDatab
         )
 
     try:
-        return PostgresqlDatabase(await pool(connections), await pool(_LOOKING))
+        return PostgresqlDatabase(
+            await pool(max(connections // processes, _LEAST)), await pool(max(_LOOKING // processes, 2))
+        )
     except (*_AWAY, asyncpg.PostgresError, ValueError) as error:
         raise StorageUnavailable(f"cannot connect to PostgreSQL: {error}") from error

@@ -2,7 +2,8 @@
 
 Writers take turns on the writer connection; each turn is a savepoint in one open SQLite transaction. The commit (with
 its fsync) runs on a thread once every writer that was waiting has had its turn, so many operations share one fsync and
-none returns before it. Statements run on the loop's thread: a point read costs some 3 us, a hop to a thread 90.
+none returns before it. Processes take turns as well (`sqlite_turns`). Statements run on the loop's thread: a point read
+costs some 3 us, a hop to a thread 90.
 
 Reads of one turn of the event loop share one look at the database (taking and leaving SQLite's read lock costs more
 than the read). A request read in a turn came before that turn's look, so it sees every write acknowledged before it.
@@ -23,13 +24,14 @@ import structlog
 from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
 from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
 from pilothouse.storage.sql import expand, filling, split_statements
+from pilothouse.storage.sqlite_turns import WriterTurns
 
 log = structlog.get_logger()
 
 apsw.allow_missing_dict_bindings(False)
 
 _BUSY_MS = 10_000
-"""How long another process (a CLI command beside the server) may hold the write lock before we give up."""
+"""How long another process may keep a connection from what it needs before we give up."""
 _FILLED_AT_ONCE = 100
 """Rows to a statement."""
 _TAKEN_KEY = {apsw.SQLITE_CONSTRAINT_UNIQUE, apsw.SQLITE_CONSTRAINT_PRIMARYKEY, apsw.SQLITE_CONSTRAINT_ROWID}
@@ -61,6 +63,15 @@ class SqliteTransaction:
             cursor = self._connection.execute(sql, bound)
             names = self._names(sql, cursor)
             return [dict(zip(names, found, strict=True)) for found in cursor]
+        except apsw.Error as error:
+            raise _translated(error) from error
+
+    async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
+        if not self._begun:
+            self._begin()
+        sql, bound = expand(sql, values)
+        try:
+            return self._connection.execute(sql, bound).fetchall()
         except apsw.Error as error:
             raise _translated(error) from error
 
@@ -99,7 +110,13 @@ class SqliteTransaction:
             raise _translated(error) from error
 
     async def fill(self, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], /) -> None:
-        """On the thread that commits, which has nothing to do before this turn ends."""
+        """Many on the thread that commits, which has nothing to do before this turn ends; few at once."""
+        if len(rows) <= _FILLED_AT_ONCE:
+            try:
+                self._fill(table, tuple(columns), rows)
+            except apsw.Error as error:
+                raise _translated(error) from error
+            return
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._fill, table, tuple(columns), rows)
         try:
             await asyncio.shield(work)
@@ -227,6 +244,7 @@ class SqliteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turns = WriterTurns(path)
         self._writer = _connect(path)
         self._reader = _connect(path)
         self._reader.pragma("query_only", True)
@@ -288,6 +306,7 @@ class SqliteDatabase:
             if self._group is not None:
                 self._commit_now(self._group)
         self._thread.shutdown()
+        self._turns.close()
         self._look.end()
         self._reader.close()
         self._writer.close()
@@ -307,19 +326,27 @@ class SqliteDatabase:
     async def _open_group(self) -> _Group:
         """Begin the SQLite transaction that the next commit will end; waits off the loop if another process writes."""
         try:
-            self._writer.set_busy_timeout(0)
-            self._writer.execute("begin immediate")
-        except apsw.BusyError:
-            self._writer.set_busy_timeout(_BUSY_MS)
-            try:
-                await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.execute, "begin immediate")
-            except apsw.Error as error:
-                raise StorageUnavailable("another process holds the database's write lock") from error
+            begun = self._turns.begin_at_once(self._writer)
         except apsw.Error as error:
             raise _translated(error) from error
+        if not begun:
+            await self._begin_later()
         self._group = _Group()
         self._group_opened.set()
         return self._group
+
+    async def _begin_later(self) -> None:
+        """As `_open_group` on the thread. Who is cancelled meanwhile leaves nothing begun behind."""
+        begins = asyncio.get_running_loop().run_in_executor(self._thread, self._turns.begin, self._writer)
+        try:
+            await asyncio.shield(begins)
+        except asyncio.CancelledError:
+            await asyncio.wait([begins])
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+            raise
+        except apsw.Error as error:
+            raise StorageUnavailable("another process holds the database's write lock") from error
 
     def _undo_turn(self) -> None:
         """Take back this turn only. Some faults (disk full) end the whole SQLite transaction: then the group fails."""
