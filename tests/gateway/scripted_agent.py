@@ -19,6 +19,7 @@ from botocore.credentials import Credentials
 
 from pilothouse.gateway.edge import Edge
 from pilothouse.gateway.frames import Frame, decode, encode
+from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.http import Request
 
 SHELL = "aws:runShellScript"
@@ -92,6 +93,8 @@ class InProcess:
         self._to_server: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._to_agent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
+        self._heard: Callable[[bytes], None] | None = None
+        self._ended: Callable[[], None] = lambda: None
 
     @classmethod
     async def create(cls, edge: Edge, who: Identity, path: str | None = None) -> str:
@@ -113,7 +116,7 @@ class InProcess:
         scope = {
             "type": "websocket", "scheme": "wss", "path": path, "raw_path": path.encode(),
             "query_string": query.encode(), "client": ("127.0.0.1", 1),
-            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()], CONNECTION: made,
         }  # fmt: skip
         made._task = asyncio.get_running_loop().create_task(
             edge.websocket(scope, made._to_server.get, made._from_server)
@@ -138,8 +141,30 @@ class InProcess:
         self._to_agent.put_nowait(message)
 
     async def send(self, message: bytes | str) -> None:
+        if self._heard is not None:
+            self._heard(message.encode() if isinstance(message, str) else message)
+            return
         kind = "text" if isinstance(message, str) else "bytes"
         self._to_server.put_nowait({"type": "websocket.receive", kind: message})
+
+    def hear(self, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        """The server wants to be called with what the agent sends."""
+        self._heard, self._ended = heard, ended
+        while not self._to_server.empty():
+            earlier = self._to_server.get_nowait()
+            if earlier["type"] == "websocket.disconnect":
+                ended()
+            else:
+                heard(earlier["text"].encode() if "text" in earlier else earlier["bytes"])
+
+    def hold(self, held: bool) -> None:
+        """The server has enough to do; this agent does not wait for it."""
+
+    def write(self, message: bytes) -> None:
+        """The server sends."""
+        self._to_agent.put_nowait({"type": "websocket.send", "bytes": message})
+
+    unsent = 0
 
     async def receive(self) -> bytes | None:
         message = await self._to_agent.get()
@@ -147,6 +172,7 @@ class InProcess:
 
     async def close(self) -> None:
         self._to_server.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self._ended()
         if self._task is not None:
             await self._task
 
@@ -188,6 +214,10 @@ class OverNetwork:
     async def close(self) -> None:
         await self._socket.close()
 
+    def abort(self) -> None:
+        """Break the connection; the server hears nothing more, as when a cable is cut."""
+        self._socket.transport.abort()
+
 
 async def _post(address: str, trust: ssl.SSLContext, who: Identity, path: str) -> str:
     """CreateControlChannel over the network; the token."""
@@ -196,9 +226,11 @@ async def _post(address: str, trust: ssl.SSLContext, who: Identity, path: str) -
     reader, writer = await asyncio.open_connection(host, int(port), ssl=trust)
     headers |= {"content-length": str(len(_CREATE)), "connection": "close"}
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    writer.write("\r\n".join(lines).encode() + _CREATE)
-    answer = await reader.read()
-    writer.close()
+    try:
+        writer.write("\r\n".join(lines).encode() + _CREATE)
+        answer = await reader.read()
+    finally:
+        writer.close()
     status = int(answer.split(b" ", 2)[1])
     if status != 201:
         raise Refused(status, answer)
@@ -266,6 +298,11 @@ class ScriptedAgent:
         self.jobs: list[Job] = []
         self.receipts: set[str] = set()
         self.running: set[str] = set()
+        self.shells: list[dict[str, Any]] = []
+        """What interactive_shell said, each time."""
+        self.closings: list[str] = []
+        """Sessions that the server said are over."""
+        self.on_shell: Callable[[dict[str, Any]], None] | None = None
         self.came = asyncio.Event()
         self._connect = connect
         self._seen: set[str] = set()
@@ -312,6 +349,16 @@ class ScriptedAgent:
             "statusCode": code, "errorMessage": message,
         })  # fmt: skip
 
+    async def complete(self, session_id: str, status: str = "Success", output: str = "") -> str:
+        """Say that a session has ended; the message's id."""
+        message_id = str(uuid.uuid4())
+        await self._send("agent_task_complete", {
+            "SchemaVersion": 1, "TaskId": session_id, "Topic": "agent_task_complete", "FinalTaskStatus": status,
+            "IsRoutingFailure": False, "AwsAccountId": "", "InstanceId": self.who.node_id, "Output": output,
+            "S3Bucket": "", "S3UrlSuffix": "", "CwlGroup": "", "CwlStream": "", "RetryNumber": 1,
+        }, message_id)  # fmt: skip
+        return message_id
+
     async def send_raw(self, message: bytes | str) -> None:
         """Send any bytes."""
         assert self._connection is not None
@@ -331,6 +378,14 @@ class ScriptedAgent:
                 await (self._cancelled(job) if "cancelCommand" in job.topic else self._run(job))
             elif frame.message_type == "agent_job_reply_ack":
                 self.receipts.add(payload["acknowledgedMessageId"])
+            elif frame.message_type == "interactive_shell":
+                self.shells.append(json.loads(payload["Content"]))
+                if self.on_shell is not None:
+                    self.on_shell(self.shells[-1])
+            elif frame.message_type == "channel_closed":
+                self.closings.append(payload["SessionId"])
+            elif frame.message_type == "agent_task_acknowledge":
+                self.receipts.add(payload["MessageId"])
             self.came.set()
 
     async def _run(self, job: Job) -> None:

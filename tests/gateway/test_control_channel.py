@@ -9,7 +9,8 @@ from tests.capabilities.commands.conftest import Fleet, Node, Until
 from tests.conftest import Aws, Server
 from tests.gateway.scripted_agent import InProcess, Refused, Script, report
 
-from pilothouse.capabilities import access, nodes
+from pilothouse.capabilities import access, access_requests, nodes
+from pilothouse.capabilities.sessions import Keeper
 from pilothouse.gateway.edge import Edge
 from pilothouse.gateway.frames import Frame, decode, encode
 from pilothouse.identity.principals import Principal
@@ -200,12 +201,13 @@ def test_a_database_that_fails_while_a_channel_opens_leaves_no_dead_channel(serv
         raise AssertionError(node_id)
 
     async def channels_left() -> int:
-        authenticator = Authenticator(access.AccessCredentials(house, nodes.Rights(house).of), house.clock, no_key)
+        credentials = access.AccessCredentials(house, nodes.Rights(house).of, access_requests.granted)
+        authenticator = Authenticator(credentials, house.clock, no_key)
 
         async def authenticate(request: Request) -> tuple[Principal, str]:
             return await authenticator.principal(request, "ssmmessages")
 
-        edge = Edge(house, {}, authenticate, fails, "another")
+        edge = Edge(house, {}, authenticate, fails, "another", Keeper(credentials.find))
         channel = await InProcess.open(edge, node.who, await InProcess.create(edge, node.who))
         assert await channel.receive() is None
         return len(edge.channels)

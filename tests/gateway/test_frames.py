@@ -33,7 +33,7 @@ def test_golden_vectors(vector: dict[str, Any]) -> None:
         fields["SequenceNumber"], fields["Flags"], fields["PayloadType"], fields["SchemaVersion"],
     )  # fmt: skip
     assert encode(frame).hex() == vector["hex"]
-    assert decode(bytes.fromhex(vector["hex"])) == frame
+    assert decode(bytes.fromhex(vector["hex"]), digested=True) == frame
 
 
 FRAMES = st.builds(
@@ -49,9 +49,19 @@ FRAMES = st.builds(
 )
 
 
-@given(FRAMES, st.sampled_from([b" ", b"\0"]))
-def test_what_is_encoded_decodes(frame: Frame, padding: bytes) -> None:
-    assert decode(encode(frame, padding=padding)) == frame
+@given(FRAMES, st.sampled_from([b" ", b"\0"]), st.booleans())
+def test_what_is_encoded_decodes(frame: Frame, padding: bytes, digested: bool) -> None:
+    assert decode(encode(frame, padding=padding), digested=digested) == frame
+
+
+@given(FRAMES.filter(lambda frame: frame.payload), st.data())
+def test_a_changed_payload_has_not_the_digest(frame: Frame, data: st.DataObject) -> None:
+    message = bytearray(encode(frame))
+    at = data.draw(st.integers(120, len(message) - 1))
+    message[at] ^= data.draw(st.integers(1, 255))
+    assert decode(bytes(message)).payload != frame.payload
+    with pytest.raises(FrameInvalid):
+        decode(bytes(message), digested=True)
 
 
 @given(st.binary(max_size=300))

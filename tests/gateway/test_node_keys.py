@@ -20,16 +20,17 @@ VERBS = {
     ("kms", "Decrypt"), ("kms", "DescribeKey"), ("kms", "Encrypt"), ("kms", "GenerateDataKey"),
     ("logs", "CreateLogGroup"), ("logs", "CreateLogStream"), ("logs", "DescribeLogGroups"),
     ("logs", "DescribeLogStreams"), ("logs", "PutLogEvents"),
+    ("pilothouse", "GetPatchSnapshotByTag"), ("pilothouse", "PutAvailablePatches"),
     ("s3", "AbortMultipartUpload"), ("s3", "CompleteMultipartUpload"), ("s3", "CreateMultipartUpload"),
     ("s3", "GetBucketEncryption"), ("s3", "GetBucketLocation"), ("s3", "GetObject"), ("s3", "HeadBucket"),
     ("s3", "HeadObject"), ("s3", "ListObjects"), ("s3", "ListObjectsV2"), ("s3", "ListParts"), ("s3", "PutObject"),
     ("s3", "PutObjectAcl"), ("s3", "UploadPart"),
     ("secretsmanager", "DescribeSecret"), ("secretsmanager", "GetSecretValue"),
-    ("ssm", "DescribeDocument"), ("ssm", "GetDocument"), ("ssm", "GetManifest"), ("ssm", "GetParameter"),
-    ("ssm", "GetParameters"), ("ssm", "GetParametersByPath"), ("ssm", "ListInstanceAssociations"),
-    ("ssm", "PutConfigurePackageResult"), ("ssm", "RequestManagedInstanceRoleToken"),
-    ("ssm", "UpdateInstanceAssociationStatus"), ("ssm", "UpdateInstanceInformation"),
-    ("ssm", "UpdateManagedInstancePublicKey"), ("sts", "GetCallerIdentity"),
+    ("ssm", "DescribeDocument"), ("ssm", "GetDeployablePatchSnapshotForInstance"), ("ssm", "GetDocument"),
+    ("ssm", "GetManifest"), ("ssm", "GetParameter"), ("ssm", "GetParameters"), ("ssm", "GetParametersByPath"),
+    ("ssm", "ListInstanceAssociations"), ("ssm", "PutComplianceItems"), ("ssm", "PutConfigurePackageResult"),
+    ("ssm", "PutInventory"), ("ssm", "RequestManagedInstanceRoleToken"), ("ssm", "UpdateInstanceAssociationStatus"),
+    ("ssm", "UpdateInstanceInformation"), ("ssm", "UpdateManagedInstancePublicKey"), ("sts", "GetCallerIdentity"),
 }  # fmt: skip
 
 

@@ -1,15 +1,16 @@
 """The open control channels of this process, and the frames that go out on them."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import structlog
 
 from pilothouse.call import Extension, House
 from pilothouse.gateway.delivery import Outgoing
 from pilothouse.gateway.frames import MAX_FRAME, Frame, encode
-from pilothouse.gateway.payloads import AGENT_JOB, AgentJob, write
+from pilothouse.gateway.payloads import AGENT_JOB, job
+from pilothouse.runtime.metrics import CHANNELS
 
 log = structlog.get_logger()
 
@@ -17,8 +18,6 @@ BACKLOG = 8 * 1024 * 1024
 """Bytes that may wait for a node that reads too slowly; beyond, its channel is closed."""
 
 _IDS = 256
-
-Send = Callable[[dict[str, object]], Awaitable[None]]
 
 
 class MessageIds:
@@ -38,64 +37,64 @@ class MessageIds:
         return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
+class Connection(Protocol):
+    """The websocket under a channel."""
+
+    def hear(self, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        """Call `heard` with each message from now on, and `ended` when no more come."""
+
+    def hold(self, held: bool) -> None:
+        """Whether to read no further for now."""
+
+    def write(self, message: bytes) -> None:
+        """Send a binary message; returns at once, also if the connection has ended."""
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for a peer which reads too slowly."""
+
+
 class Channel:
-    """One node's control channel. Its frames leave in order, by a task that lives only while some wait."""
+    """One node's control channel."""
 
     def __init__(
-        self, node_id: str, account_id: str, region: str, channel_id: str, send: Send, ids: MessageIds
+        self, node_id: str, account_id: str, region: str, channel_id: str, connection: Connection, ids: MessageIds
     ) -> None:
         self.node_id = node_id
         self.account_id = account_id
         self.region = region
         self.channel_id = channel_id
-        self._send = send
+        self.connection = connection
         self._ids = ids
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
-        self._writing = False
-        self._owner: asyncio.TaskGroup | None = None
         self.closing = asyncio.Event()
         self.why = ""
+        self.heard = False
+        """What the node says is heard, and what is put is sent."""
         self.offered = False
         """Whether everything that waited for the node was sent on it: until then nothing goes out by itself, or what
         becomes due in the meantime would be sent twice."""
         self.extensions: Mapping[str, Extension] = {}
         """Those that both sides know."""
 
-    def owned_by(self, group: asyncio.TaskGroup) -> None:
-        """The task group in which frames are written; it ends with the connection."""
-        self._owner = group
+    @property
+    def is_ready(self) -> bool:
+        """Whether what is put is sent: not yet while its connection is being opened."""
+        return self.heard and not self.closing.is_set()
 
     def put(self, message_type: str, payload: bytes, house: House) -> None:
         """Send a frame; returns at once. What does not reach the node is sent again by the redelivery rules."""
-        if self.closing.is_set() or self._owner is None:
+        if not self.is_ready:
             return
-        frame = encode(Frame(message_type, self._ids.next(), house.clock.millis(), payload))
-        self._bytes += len(frame)
-        if self._bytes > BACKLOG:
+        if self.connection.unsent > BACKLOG:
             self.close("the node does not read")
             return
-        self._waiting.append(frame)
-        if not self._writing:
-            self._writing = True
-            self._owner.create_task(self._write(), name=f"frames to {self.node_id}")
+        self.connection.write(encode(Frame(message_type, self._ids.next(), house.clock.millis(), payload)))
 
     def close(self, why: str) -> None:
         """Ask the connection's own task to close it."""
         if not self.closing.is_set():
             self.why = why
             self.closing.set()
-
-    async def _write(self) -> None:
-        try:
-            while self._waiting:
-                frame = self._waiting.popleft()
-                await self._send({"type": "websocket.send", "bytes": frame})
-                self._bytes -= len(frame)
-        except OSError:  # uvicorn's word for a peer that has gone
-            self.close("the node has gone")
-        finally:
-            self._writing = False
 
 
 class Channels:
@@ -117,6 +116,7 @@ class Channels:
         """The node's channel is this one now; an older one closes."""
         older = self._open.get(channel.node_id)
         self._open[channel.node_id] = channel
+        CHANNELS.set(len(self._open))
         if older is not None:
             older.close("a newer control channel has opened")
 
@@ -124,6 +124,7 @@ class Channels:
         """The channel is closed."""
         if self._open.get(channel.node_id) is channel:
             del self._open[channel.node_id]
+            CHANNELS.set(len(self._open))
 
     def get(self, node_id: str) -> Channel | None:
         """The node's channel, if this process holds it."""
@@ -134,7 +135,7 @@ class Channels:
         channel = self._open.get(message.node_id)
         if channel is None:
             return
-        payload = write(AgentJob(1, message.wire_id, message.topic, message.content))
+        payload = job(message.wire_id, message.topic, message.content)
         if len(payload) > MAX_FRAME - 256:
             log.error("channel.message_too_large", wire_id=message.wire_id, bytes=len(payload))
             return

@@ -9,6 +9,7 @@ expire without ending it; deregistration ends it.
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -18,7 +19,8 @@ import structlog
 from pilothouse.call import Extension, House, Said
 from pilothouse.errors import AccessDeniedException, ApiError, ThrottlingException
 from pilothouse.gateway import presence
-from pilothouse.gateway.channels import Channel, Channels, MessageIds
+from pilothouse.gateway.channel_trail import ChannelTrail
+from pilothouse.gateway.channels import Channel, Channels, Connection, MessageIds
 from pilothouse.gateway.delivery import Answer
 from pilothouse.gateway.dispatcher import Dispatcher
 from pilothouse.gateway.extension_intake import ExtensionIntake
@@ -38,13 +40,14 @@ from pilothouse.gateway.payloads import (
     read_ack,
     read_open,
     read_reply,
-    read_task_complete,
     write,
 )
+from pilothouse.gateway.session_messages import read_task_complete
+from pilothouse.gateway.session_teller import SessionTeller
 from pilothouse.identity.authorise import may_node, refusal
 from pilothouse.identity.policy import Verdict
 from pilothouse.identity.principals import Principal
-from pilothouse.storage import StorageUnavailable
+from pilothouse.storage import Stamp, StorageUnavailable, Transaction
 from pilothouse.wire.http import Request, Response
 
 log = structlog.get_logger()
@@ -76,10 +79,12 @@ class ControlChannels:
     def __init__(
         self, house: House, authenticate: Authenticate, may_stay: MayStay, channels: Channels, dispatcher: Dispatcher,
         intake: Intake, process_id: str, extensions: Mapping[str, Extension], beyond: ExtensionIntake,
+        sessions: SessionTeller,
     ) -> None:  # fmt: skip
         self._house = house
         self._extensions = extensions
         self._beyond = beyond
+        self._sessions = sessions
         self._authenticate = authenticate
         self._may_stay = may_stay
         self._channels = channels
@@ -87,7 +92,10 @@ class ControlChannels:
         self._intake = intake
         self._process_id = process_id
         self._ids = MessageIds(house)
+        self._looked_at: Stamp | None = None
+        """The state of the database in which all channels were found to be this process's."""
         self._suspects: set[tuple[str, str]] = set()
+        self._trail = ChannelTrail(house)
         house.bus.listen("node.gone", self._node_gone)
 
     async def create(self, request: Request) -> Response:
@@ -99,7 +107,7 @@ class ControlChannels:
             log.warning("control_channel.storage_unavailable", error=str(error))
             return _xml(503, _error("ServiceUnavailable", "Try again."))
         except ApiError as error:
-            return _refusal(error)
+            return refusal_of(error)
         made = _xml(
             201,
             "<CreateControlChannelResponse><MessageSchemaVersion>1.0</MessageSchemaVersion>"
@@ -108,37 +116,44 @@ class ControlChannels:
         made.signed = True
         return made
 
-    async def websocket(self, request: Request, receive: Receive, send: Send) -> None:
+    async def websocket(self, request: Request, connection: Connection, receive: Receive, send: Send) -> None:
         """OpenControlChannel: the websocket at the same path, an ASGI conversation from `websocket.connect` on."""
         if (await receive())["type"] != "websocket.connect":
             return
         try:
             principal, region = await self._node(request, "ssmmessages:OpenControlChannel")
         except StorageUnavailable:
-            await _refuse_upgrade(send, 503)
+            await refuse_upgrade(send, 503)
             return
         except ApiError as error:
-            await _refuse_upgrade(send, 503 if _is_trouble(error) else 403)
+            await refuse_upgrade(send, 503 if _is_trouble(error) else 403)
             return
         await send({"type": "websocket.accept"})
-        channel = Channel(str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), send, self._ids)
+        channel = Channel(
+            str(principal.node_id), principal.account_id, region, self._house.ids.uuid(), connection, self._ids
+        )
+        del request, principal  # of no use for as long as the channel stays
         try:
             opened = await self._opened(channel, receive)
         except StorageUnavailable as error:
             log.warning("control_channel.storage_unavailable", error=str(error))
             opened = False
         if opened:
-            await self._converse(channel, receive)
+            await self._converse(channel)
         await _close(send, channel.why)
 
     async def _node(self, request: Request, action: str) -> tuple[Principal, str]:
         """The node that signed the request, which must be the one in the path, and whose role must allow the action."""
         principal, region = await self._authenticate(request)
         node_id = unquote(request.path.removeprefix(PATH))
+        why = ""
         if principal.kind != "node" or principal.node_id != node_id:
-            raise AccessDeniedException(f"The credentials are not those of the node {node_id}.")
-        if not may_node(principal, action):
-            raise AccessDeniedException(refusal(principal, action, "*", Verdict.NEUTRAL))
+            why = f"The credentials are not those of the node {node_id}."
+        elif not may_node(principal, action):
+            why = refusal(principal, action, "*", Verdict.NEUTRAL)
+        if why:
+            await self._trail.refused(principal, region, action, why)
+            raise AccessDeniedException(why)
         return principal, region
 
     async def _new_token(self, principal: Principal, region: str) -> str:
@@ -172,31 +187,35 @@ class ControlChannels:
             )
             if not used:
                 channel.why = "the token is not valid"
+                await self._record(tx, channel, "OpenControlChannel", ("AccessDenied", channel.why))
                 return False
             await presence.opened(
                 tx, channel.account_id, channel.region, channel.node_id,
                 process_id=self._process_id, channel_id=channel.channel_id, now_ms=now,
             )  # fmt: skip
             await self._contact(tx, channel)
+            await self._house.tell(
+                tx, "node.channel", account_id=channel.account_id, region=channel.region, node_id=channel.node_id
+            )
+            await self._record(tx, channel, "OpenControlChannel")
             tx.after_commit(lambda: self._house.bus.wake(CHANNEL, channel.node_id))
         channel.extensions = {
             name: each for name, each in self._extensions.items() if shown.extensions.get(name, 0) >= each.version
         }
         return True
 
-    async def _converse(self, channel: Channel, receive: Receive) -> None:
-        """Receiving and sending live and die together."""
+    async def _converse(self, channel: Channel) -> None:
+        """The node's messages are heard as they come; this task waits for the end."""
         self._channels.enter(channel)
         try:
             await self._look_once_more(channel)
             log.info("control_channel.opened", node_id=channel.node_id)
-            async with asyncio.TaskGroup() as both:
-                channel.owned_by(both)
-                self._offer(channel)
-                reader = both.create_task(self._read(channel, receive), name=f"frames of {channel.node_id}")
-                self._dispatcher.channel_opened(channel.node_id)
-                await channel.closing.wait()
-                reader.cancel()
+            channel.heard = True
+            self._offer(channel)
+            channel.connection.hear(partial(self._heard, channel), partial(channel.close, "the node closed it"))
+            self._dispatcher.channel_opened(channel.node_id)
+            self._sessions.channel_opened(channel.node_id)
+            await channel.closing.wait()
         finally:
             channel.close("the connection has ended")
             self._channels.leave(channel)
@@ -223,8 +242,14 @@ class ControlChannels:
             async with self._house.database.transaction() as tx:
                 if await presence.closed(tx, channel.node_id, channel.channel_id):
                     await self._contact(tx, channel)
+                await self._record(tx, channel, "CloseControlChannel")
         except StorageUnavailable as error:
             log.warning("control_channel.storage_unavailable", node_id=channel.node_id, error=str(error))
+
+    async def _record(self, tx: Transaction, channel: Channel, name: str, error: tuple[str, str] | None = None) -> None:
+        """Into the audit trail: not more than so often for each node."""
+        node = channel.account_id, channel.region, channel.node_id
+        await self._trail.tell(tx, node, name, channel.why if name == "CloseControlChannel" else "", error)
 
     async def _contact(self, tx: Any, channel: Channel) -> None:
         await self._house.tell(
@@ -233,29 +258,23 @@ class ControlChannels:
             at_ms=self._house.clock.millis(),
         )  # fmt: skip
 
-    async def _read(self, channel: Channel, receive: Receive) -> None:
-        while True:
-            event = await receive()
-            if event["type"] == "websocket.disconnect":
-                channel.close("the node closed it")
-                return
-            message = event.get("bytes")
-            if message is None:
-                message = (event.get("text") or "").encode()
-            if len(message) > MAX_FRAME:
-                channel.close("a message over 256 KiB came")
-                return
-            try:
-                await self._hear(channel, decode(message))
-            except (FrameInvalid, ValueError, RecursionError) as error:
-                log.warning("control_channel.frame_dropped", node_id=channel.node_id, reason=type(error).__name__)
-            except Exception:
-                log.exception("control_channel.frame_failed", node_id=channel.node_id)
+    def _heard(self, channel: Channel, message: bytes) -> None:
+        if channel.closing.is_set():
+            return
+        if len(message) > MAX_FRAME:
+            channel.close("a message over 256 KiB came")
+            return
+        try:
+            self._hear(channel, decode(message))
+        except (FrameInvalid, ValueError, RecursionError) as error:
+            log.warning("control_channel.frame_dropped", node_id=channel.node_id, reason=type(error).__name__)
+        except Exception:
+            log.exception("control_channel.frame_failed", node_id=channel.node_id)
 
-    async def _hear(self, channel: Channel, frame: Frame) -> None:
+    def _hear(self, channel: Channel, frame: Frame) -> None:
         handler = _HANDLERS.get(frame.message_type)
         if handler is not None:
-            await handler(self, channel, frame)
+            handler(self, channel, frame)
         elif any(frame.message_type in each.messages for each in channel.extensions.values()):
             self._hear_extension(channel, frame)
         elif frame.message_type not in AGENT_STATISTICS:
@@ -271,26 +290,33 @@ class ControlChannels:
         )  # fmt: skip
         self._beyond.put(frame.message_type, said)
 
-    async def _job_ack(self, channel: Channel, frame: Frame) -> None:
+    def _job_ack(self, channel: Channel, frame: Frame) -> None:
         ack = read_ack(frame.payload)
         if _is_of(channel, ack.job_id):
-            answer = Answer(ack.job_id, channel.node_id, code=ack.status_code, text=ack.error_message)
-            await self._intake.put(answer, lambda: None)
+            self._store(channel, Answer(ack.job_id, channel.node_id, code=ack.status_code, text=ack.error_message))
 
-    async def _job_reply(self, channel: Channel, frame: Frame) -> None:
+    def _job_reply(self, channel: Channel, frame: Frame) -> None:
         reply = read_reply(frame.payload)
         if not _is_of(channel, reply.job_id):
             return
-        receipt = write(AgentJobReplyAck(reply.job_id, frame.message_id))
-        await self._intake.put(
-            Answer(reply.job_id, channel.node_id, content=reply.content),
-            lambda: channel.put(AGENT_JOB_REPLY_ACK, receipt, self._house),
-        )
 
-    async def _task_complete(self, channel: Channel, frame: Frame) -> None:
+        def receipt() -> None:
+            channel.put(AGENT_JOB_REPLY_ACK, write(AgentJobReplyAck(reply.job_id, frame.message_id)), self._house)
+
+        self._store(channel, Answer(reply.job_id, channel.node_id, content=reply.content), receipt)
+
+    def _store(self, channel: Channel, answer: Answer, stored: Callable[[], None] = lambda: None) -> None:
+        """While too many answers wait to be stored, the channels that bring more are not read on."""
+        self._intake.put(answer, stored)
+        if self._intake.is_full:
+            channel.connection.hold(True)
+            self._intake.when_room(partial(channel.connection.hold, False))
+
+    def _task_complete(self, channel: Channel, frame: Frame) -> None:
         ended = read_task_complete(frame.payload)
         receipt = write(AgentTaskAcknowledge(1, frame.message_id, ended.task_id, ended.topic))
-        channel.put(AGENT_TASK_ACKNOWLEDGE, receipt, self._house)
+        node = channel.account_id, channel.region, channel.node_id
+        self._sessions.completed(node, ended, lambda: channel.put(AGENT_TASK_ACKNOWLEDGE, receipt, self._house))
 
     def _node_gone(self, node_id: str) -> None:
         channel = self._channels.get(node_id)
@@ -311,7 +337,7 @@ class ControlChannels:
         now = self._house.clock.millis()
         before = {channel.channel_id for channel in self._channels}
         async with self._house.database.transaction() as tx:
-            await presence.beat(tx, self._process_id, now)
+            await presence.beat(tx, self._process_id, self._house.roles, now)
             await presence.forget_dead(tx, now)
             await tx.execute("delete from control_channel_token where expires_at < :now", now=now)
             held = await presence.held_by(tx, self._process_id)
@@ -330,7 +356,11 @@ class ControlChannels:
         before = {channel.channel_id for channel in self._channels}
         if before:
             async with self._house.database.reading() as tx:
+                stamp = await tx.stamp()
+                if stamp == self._looked_at:
+                    return
                 held = await presence.held_by(tx, self._process_id)
+            self._looked_at = stamp
             self._close_unheld(before, held)
 
     def _close_unheld(self, before: set[str], held: Mapping[str, str]) -> None:
@@ -350,7 +380,7 @@ class ControlChannels:
         return [row for row in rows if row in suspects]
 
 
-_HANDLERS: Mapping[str, Callable[[ControlChannels, Channel, Frame], Awaitable[None]]] = {
+_HANDLERS: Mapping[str, Callable[[ControlChannels, Channel, Frame], None]] = {
     AGENT_JOB_ACK: ControlChannels._job_ack,
     AGENT_JOB_REPLY: ControlChannels._job_reply,
     AGENT_TASK_COMPLETE: ControlChannels._task_complete,
@@ -369,10 +399,10 @@ def _hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _refusal(error: ApiError) -> Response:
+def refusal_of(error: ApiError) -> Response:
     """403 without the word that would turn the agent to GetMessages; 503 for our own trouble."""
     if _is_trouble(error):
-        return _xml(503, _error("ServiceUnavailable", "Try again."))
+        return _xml(503, _error("ServiceUnavailable", error.message or "Try again."))
     return _xml(403, _error("UnknownException", error.message))
 
 
@@ -389,11 +419,12 @@ def _xml(status: int, body: str) -> Response:
     return Response(status, {"content-type": "application/xml"}, body.encode())
 
 
-async def _refuse_upgrade(send: Send, status: int) -> None:
+async def refuse_upgrade(send: Send, status: int, text: str = "") -> None:
+    """Answer a request for a websocket with an error."""
     headers = [(b"content-type", b"application/xml")]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     name = "ServiceUnavailable" if status >= 500 else "UnknownException"
-    text = "Try again." if status >= 500 else "These credentials do not open this channel."
+    text = text or ("Try again." if status >= 500 else "These credentials do not open this channel.")
     await send({"type": "websocket.http.response.body", "body": _error(name, text).encode()})
 
 

@@ -6,12 +6,12 @@ less than 25 min after the first time: the node's own mark against duplicates la
 does not have it; the clock starts anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from pilothouse.call import House
 from pilothouse.gateway import outbox
-from pilothouse.gateway.outbox import DONE, HELD, QUEUED, SENT, Message, Refusal, Reply, Sender
+from pilothouse.gateway.outbox import COLUMNS, DONE, HELD, QUEUED, SENT, Message, Refusal, Reply, Sender
 from pilothouse.gateway.presence import ALIVE_MS
 from pilothouse.storage import Transaction
 
@@ -77,21 +77,21 @@ where node_id in (:nodes) and state in ('queued', 'sent') and (next_at is null o
 }
 _OPEN = """(m.first_sent_at is not null or m.start_deadline is null or m.start_deadline > :now) and m.expires_at > :now
  and (m.give_up_at is null or m.give_up_at > :now)"""
-_SELECT = """select m.message_id, m.account_id, m.region, m.node_id, m.gate, m.topic, m.state, m.renewed,
-  m.first_sent_at, m.attempts, m.refusals, m.faults
-from outbox_message m where m.node_id in (:nodes) and m.gate in (:gates) and m.state in ('queued', 'sent')"""
+_SELECT = f"""select {COLUMNS}
+from outbox_message m where m.node_id in (:nodes) and m.state in ('queued', 'sent')"""  # noqa: S608
 _DUE_MESSAGES = {
     "due": f"{_SELECT} and m.next_at <= :now and {_OPEN} order by m.created_at, m.message_id",
     "all": f"{_SELECT} and {_OPEN} order by m.created_at, m.message_id",
     "poll": f"{_SELECT} and (m.next_at is null or m.next_at <= :now) and {_OPEN} order by m.created_at, m.message_id",
 }
+_DUE_BEHIND = {which: sql.replace(" where ", " where m.gate in (:gates) and ") for which, sql in _DUE_MESSAGES.items()}
 _MARK_SENT = """update outbox_message set state = 'sent', via = :via, first_sent_at = coalesce(first_sent_at, :now),
   last_sent_at = :now, attempts = attempts + 1, next_at = :next_at, give_up_at = :give_up_at
-where message_id = :message_id"""
-_PARK = "update outbox_message set next_at = null where message_id = :message_id"
-_POSTPONE = "update outbox_message set next_at = :next_at where message_id = :message_id"
+where message_id in (:ids)"""
+_PARK = "update outbox_message set next_at = null where message_id in (:ids)"
+_POSTPONE = "update outbox_message set next_at = :next_at where message_id in (:ids)"
 _MARK_DONE = """update outbox_message set state = 'done', next_at = null, give_up_at = null
-where message_id = :message_id"""
+where message_id in (:ids)"""
 _MARK_REFUSED = """update outbox_message set state = 'queued', first_sent_at = null, give_up_at = null,
   refusals = :refusals, faults = :faults, next_at = :next_at where message_id = :message_id"""
 
@@ -109,27 +109,18 @@ async def take(
     Send it only after the transaction has committed. `visible_ms`: how long a polled message stays hidden.
     """
     now = house.clock.millis()
-    gates: set[str] = set()
-    for part in outbox.chunks(node_ids):
-        gates.update(row["gate"] for row in await tx.rows(_DUE_GATES[which], **_bound(which, part, now)))
-    if not gates:
-        return [], set()
-    await outbox.hold(tx, gates)
-    waiting: list[Message] = []
-    for part in outbox.chunks(node_ids):
-        for some in outbox.chunks(sorted(gates)):
-            found = await tx.rows(_DUE_MESSAGES[which], nodes=part, gates=some, now=now)
-            waiting += [outbox.message_of(row) for row in found]
+    waiting = await _waiting(tx, node_ids, which, now)
     waiting, later = _fair(waiting)
-    await tx.many(_POSTPONE, [{"message_id": message.message_id, "next_at": now + PER_NODE_MS} for message in later])
+    await outbox.for_each(tx, _POSTPONE, _ids(later), next_at=now + PER_NODE_MS)
     admitted: set[str] = set()
     for sender, messages in _by_sender(senders, waiting):
         admitted.update(await sender.transmitting(house, tx, messages))
     parked = [message for message in waiting if message.message_id not in admitted]
     going = [message for message in waiting if message.message_id in admitted]
-    await tx.many(_PARK, [{"message_id": message.message_id} for message in parked if message.state == QUEUED])
-    await tx.many(_MARK_SENT, [_sent(message, now, via, visible_ms) for message in going])
-    texts = await outbox.contents(tx, [message.message_id for message in going])
+    await outbox.for_each(tx, _PARK, _ids(message for message in parked if message.state == QUEUED))
+    for (next_at, give_up_at), ids in _sent_alike(going, now, via, visible_ms).items():
+        await outbox.for_each(tx, _MARK_SENT, ids, via=via, now=now, next_at=next_at, give_up_at=give_up_at)
+    texts = await outbox.contents(tx, going)
     return (
         [
             Outgoing(_wire_id(house, message), message.node_id, message.topic, texts[message.message_id], now)
@@ -137,6 +128,20 @@ async def take(
         ],
         {message.gate for message in parked},
     )
+
+
+async def _waiting(tx: Transaction, node_ids: Sequence[str], which: Which, now: int) -> list[Message]:
+    """What may go out to the nodes, with its gates held. Where writers take turns, nobody need hold them first."""
+    parts = outbox.chunks(node_ids)
+    if tx.serial:
+        return [Message(*row) for part in parts for row in await tx.tuples(_DUE_MESSAGES[which], nodes=part, now=now)]
+    gates: set[str] = set()
+    for part in parts:
+        gates.update(gate for (gate,) in await tx.tuples(_DUE_GATES[which], **_bound(which, part, now)))
+    await outbox.hold(tx, gates)
+    some = outbox.chunks(sorted(gates))
+    rows = [await tx.tuples(_DUE_BEHIND[which], nodes=part, gates=gates, now=now) for part in parts for gates in some]
+    return [Message(*row) for found in rows for row in found]
 
 
 def _fair(waiting: Sequence[Message]) -> tuple[list[Message], list[Message]]:
@@ -154,18 +159,26 @@ def _bound(which: Which, nodes: list[str], now: int) -> dict[str, object]:
     return {"nodes": nodes} if which == "all" else {"nodes": nodes, "now": now}
 
 
-def _sent(message: Message, now: int, via: Via, visible_ms: int) -> dict[str, object]:
-    if via == "mds":
-        wait = visible_ms
-    elif message.attempts == 0 or message.first_sent_at is None:
-        wait = FIRST_REDELIVERY_MS
-    else:
-        wait = RENEWAL_MS if message.renewed else REDELIVERY_MS
-    first = now if message.first_sent_at is None else message.first_sent_at
-    return {
-        "message_id": message.message_id, "via": via, "now": now, "next_at": now + wait,
-        "give_up_at": None if message.renewed else first + GIVE_UP_MS,
-    }  # fmt: skip
+def _ids(messages: Iterable[Message]) -> list[str]:
+    return [message.message_id for message in messages]
+
+
+def _sent_alike(
+    messages: Sequence[Message], now: int, via: Via, visible_ms: int
+) -> dict[tuple[int, int | None], list[str]]:
+    """Ids by when the message goes out again, and until when an answer is waited for."""
+    alike: dict[tuple[int, int | None], list[str]] = {}
+    for message in messages:
+        if via == "mds":
+            wait = visible_ms
+        elif message.attempts == 0 or message.first_sent_at is None:
+            wait = FIRST_REDELIVERY_MS
+        else:
+            wait = RENEWAL_MS if message.renewed else REDELIVERY_MS
+        first = now if message.first_sent_at is None else message.first_sent_at
+        give_up_at = None if message.renewed else first + GIVE_UP_MS
+        alike.setdefault((now + wait, give_up_at), []).append(message.message_id)
+    return alike
 
 
 def _wire_id(house: House, message: Message) -> str:
@@ -199,11 +212,9 @@ class Answer(NamedTuple):
 async def answered(house: House, tx: Transaction, senders: Senders, answers: Sequence[Answer]) -> None:
     """Record what nodes said, in the order in which it came. Answers about messages that are not the node's, or not
     known (cancels, and rows that were pruned), change nothing."""
-    gates = await outbox.gates_of(tx, {answer.wire_id for answer in answers})
-    if not gates:
+    known = await outbox.messages_held(tx, {answer.wire_id for answer in answers})
+    if not known:
         return
-    await outbox.hold(tx, gates.values())
-    known = await outbox.messages_by_id(tx, gates)
     for sender, run in _runs(senders, answers, known):
         kind = run[0][0].content is not None
         if kind:
@@ -259,7 +270,7 @@ async def _replied(
 
 async def _mark_done(tx: Transaction, messages: Sequence[Message], known: dict[str, Message]) -> None:
     open_ = {message.message_id: message for message in messages if message.state != DONE and not message.renewed}
-    await tx.many(_MARK_DONE, [{"message_id": each} for each in open_])
+    await outbox.for_each(tx, _MARK_DONE, open_)
     known.update({each: message._replace(state=DONE) for each, message in open_.items()})
 
 
@@ -293,15 +304,13 @@ _UNANSWERED_GATES = """select distinct m.gate from outbox_message m
 where m.next_at <= :late and not exists (
   select 1 from node_channel c join gateway_process p on p.process_id = c.process_id
   where c.node_id = m.node_id and p.seen_at > :alive) limit 50"""
-_UNANSWERED = """select m.message_id, m.account_id, m.region, m.node_id, m.gate, m.topic, m.state, m.renewed,
-  m.first_sent_at, m.attempts, m.refusals, m.faults
-from outbox_message m where m.gate in (:gates) and m.state in ('queued', 'sent') and m.next_at <= :late and not exists (
+_UNANSWERED = f"""select {COLUMNS} from outbox_message m
+where m.gate in (:gates) and m.state in ('queued', 'sent') and m.next_at <= :late and not exists (
   select 1 from node_channel c join gateway_process p on p.process_id = c.process_id
-  where c.node_id = m.node_id and p.seen_at > :alive) limit 500"""
+  where c.node_id = m.node_id and p.seen_at > :alive) limit 500"""  # noqa: S608
 _GIVEN_UP_GATES = "select distinct gate from outbox_message where give_up_at <= :now limit 50"
-_GIVEN_UP = """select message_id, account_id, region, node_id, gate, topic, state, renewed, first_sent_at, attempts,
-  refusals, faults
-from outbox_message where gate in (:gates) and state in ('sent', 'held') and give_up_at <= :now limit 500"""
+_GIVEN_UP = f"""select {COLUMNS}
+from outbox_message where gate in (:gates) and state in ('sent', 'held') and give_up_at <= :now limit 500"""  # noqa: S608
 
 
 _TOO_LATE = """next_at <= :now and state = 'queued' and first_sent_at is null
@@ -327,8 +336,8 @@ async def note_silence(house: House, tx: Transaction, senders: Senders) -> int:
             gates=part,
             now=now,
         )
-        silent += [outbox.message_of(row) for row in await tx.rows(_UNANSWERED, gates=part, **bounds)]
-    await tx.many(_PARK, [{"message_id": message.message_id} for message in silent])
+        silent += [Message(*row) for row in await tx.tuples(_UNANSWERED, gates=part, **bounds)]
+    await outbox.for_each(tx, _PARK, _ids(silent))
     for sender, messages in _by_sender(senders, [message for message in silent if message.state == SENT]):
         await sender.unanswered(house, tx, messages)
     return len(silent)
@@ -341,10 +350,8 @@ async def give_up(house: House, tx: Transaction, senders: Senders) -> int:
     if not gates:
         return 0
     await outbox.hold(tx, gates)
-    found = [
-        outbox.message_of(row) for part in outbox.chunks(gates) for row in await tx.rows(_GIVEN_UP, gates=part, now=now)
-    ]
-    await tx.many(_MARK_DONE, [{"message_id": message.message_id} for message in found])
+    found = [Message(*row) for part in outbox.chunks(gates) for row in await tx.tuples(_GIVEN_UP, gates=part, now=now)]
+    await outbox.for_each(tx, _MARK_DONE, _ids(found))
     for sender, messages in _by_sender(senders, found):
         await sender.gave_up(house, tx, messages)
     return len(found)

@@ -1,6 +1,7 @@
 """The dispatcher: brings due messages to the control channels of this process.
 
 Wake-ups name nodes; they are served in batches, one transaction each, and only after its commit do the frames leave.
+While answers wait to be stored nothing more is sent: a node waits for the receipt of its reply for a second only.
 A slow sweep finds what no wake-up told of: redeliveries, back-offs, and wake-ups that were lost.
 """
 
@@ -13,12 +14,13 @@ from pilothouse.call import House
 from pilothouse.gateway import outbox
 from pilothouse.gateway.channels import Channels
 from pilothouse.gateway.delivery import Senders, Which, take
+from pilothouse.gateway.intake import Intake
 from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
 
-BATCH = 200
+BATCH = 250
 """Nodes served by one transaction."""
 SWEEP_SECONDS = 5.0
 _TRY_AGAIN_SECONDS = 0.5
@@ -30,10 +32,13 @@ where c.process_id = :process_id and m.next_at <= :now limit 2000"""
 class Dispatcher:
     """One per process. Nodes wait in two queues: those with due messages, and those that have just connected."""
 
-    def __init__(self, house: House, senders: Senders, channels: Channels, process_id: str) -> None:
+    def __init__(
+        self, house: House, senders: Senders, channels: Channels, intake: Intake, process_id: str
+    ) -> None:  # fmt: skip
         self._house = house
         self._senders = senders
         self._channels = channels
+        self._intake = intake
         self._process_id = process_id
         self._due: dict[str, None] = {}
         self._opened: dict[str, None] = {}
@@ -63,6 +68,7 @@ class Dispatcher:
                 next_sweep = now + int(SWEEP_SECONDS * 1000)
                 await self._sweep()
             while self._due or self._opened:
+                await self._intake.keeps_up()
                 await self._serve(self._opened, "all")
                 await self._serve(self._due, "due")
             self._woken.clear()

@@ -6,10 +6,12 @@ channels' business. Any bytes decode to a `Frame` or raise `FrameInvalid`, nothi
 
 import hashlib
 import struct
+from functools import lru_cache
 from typing import NamedTuple
 
 _HEADER = struct.Struct(">I32sIQqQ16s32sI")
 _LENGTH = struct.Struct(">I")
+_DIGITS = frozenset(b"0123456789abcdef")
 HEADER_LENGTH = _HEADER.size
 """116: where the payload's length stands."""
 MAX_FRAME = 256 * 1024
@@ -42,7 +44,7 @@ def encode(frame: Frame, *, padding: bytes = b" ") -> bytes:
     return b"".join((
         _HEADER.pack(
             HEADER_LENGTH,
-            frame.message_type.encode("ascii").ljust(32, padding),
+            _padded(frame.message_type, padding),
             frame.schema,
             frame.created_ms,
             frame.sequence,
@@ -56,26 +58,47 @@ def encode(frame: Frame, *, padding: bytes = b" ") -> bytes:
     ))  # fmt: skip
 
 
-def decode(message: bytes) -> Frame:
-    """The frame in a websocket message. The digest is not compared: peers do not on the control channel."""
+def decode(message: bytes, *, digested: bool = False) -> Frame:
+    """The frame in a websocket message.
+
+    `digested`: the payload must have the digest that the header says, as on data channels; peers do not compare it on
+    the control channel.
+    """
     if len(message) < HEADER_LENGTH + 4:
         raise FrameInvalid("shorter than a header")
-    header, kind, schema, created, sequence, flags, swapped, _, payload_type = _HEADER.unpack_from(message)
+    header, kind, schema, created, sequence, flags, swapped, digest, payload_type = _HEADER.unpack_from(message)
     if not HEADER_LENGTH <= header <= len(message) - 4:
         raise FrameInvalid("HeaderLength does not fit the message")
     if _LENGTH.unpack_from(message, header)[0] != len(message) - header - 4:
         raise FrameInvalid("PayloadLength is not the length of the payload")
     if created == 0:
         raise FrameInvalid("CreatedDate is 0")
+    message_type, payload = _message_type(kind), message[header + 4 :]
+    if digested and not _is_digest(digest, payload):
+        raise FrameInvalid("PayloadDigest is not that of the payload")
+    return Frame(message_type, _uuid(swapped), created, payload, sequence, flags, payload_type, schema)
+
+
+def _is_digest(digest: bytes, payload: bytes) -> bool:
+    """Written in hexadecimal digits, as a client in JavaScript does, it has lost half of itself, and is of other bytes
+    than the payload: then it counts as none."""
+    return digest == hashlib.sha256(payload).digest() or _DIGITS.issuperset(digest)
+
+
+@lru_cache(maxsize=64)
+def _padded(message_type: str, padding: bytes) -> bytes:
+    return message_type.encode("ascii").ljust(32, padding)
+
+
+@lru_cache(maxsize=64)
+def _message_type(padded: bytes) -> str:
     try:
-        message_type = kind.decode("ascii").strip(" \0")
+        message_type = padded.decode("ascii").strip(" \0")
     except UnicodeDecodeError as error:
         raise FrameInvalid("MessageType is not ASCII") from error
     if not message_type.isprintable() or not message_type:
         raise FrameInvalid("MessageType is empty or not printable")
-    return Frame(
-        message_type, _uuid(swapped), created, message[header + 4 :], sequence, flags, payload_type, schema
-    )  # fmt: skip
+    return message_type
 
 
 def _uuid(swapped: bytes) -> str:

@@ -18,7 +18,7 @@ from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
 
-BATCH = 200
+BATCH = 1000
 QUEUE = 20_000
 """Answers that may wait; beyond, the channels that bring more are not read on."""
 _TRIES = 40
@@ -45,26 +45,48 @@ class Intake:
         self._senders = senders
         self._waiting: deque[Entry] = deque()
         self._some = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._loop = asyncio.get_running_loop()
+        self._behind: list[asyncio.Future[None]] = []
+        """Those that wait for it to keep up."""
+        self._held: list[Callable[[], None]] = []
+        """What waits for room."""
 
-    async def put(self, answer: Answer, stored: Callable[[], None], failed: Callable[[], None] = lambda: None) -> None:
-        """Queue an answer; waits while too many wait. The callbacks return at once."""
-        while len(self._waiting) >= QUEUE:
-            self._room.clear()
-            await self._room.wait()
+    def put(self, answer: Answer, stored: Callable[[], None], failed: Callable[[], None] = lambda: None) -> None:
+        """Queue an answer. The callbacks return at once. Whoever brings many looks at `is_full` between them."""
         self._waiting.append(Entry(answer, stored, failed))
         self._some.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so many wait that no further ones should be brought until `when_room` calls."""
+        return len(self._waiting) >= QUEUE
+
+    async def keeps_up(self) -> None:
+        """Wait while more answers wait than one commit takes: whoever makes nodes answer should not go on."""
+        while len(self._waiting) > BATCH:
+            behind = self._loop.create_future()
+            self._behind.append(behind)
+            await behind
+
+    def when_room(self, action: Callable[[], None]) -> None:
+        """Call this once fewer wait."""
+        self._held.append(action)
+
     async def store(self, answer: Answer) -> None:
-        """Queue an answer and wait until it is durable. Raises IntakeFailed."""
+        """Queue an answer, once there is room, and wait until it is durable. Raises IntakeFailed."""
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def settle(outcome: bool) -> None:
             if not done.done():
                 done.set_result(outcome)
 
-        await self.put(answer, lambda: settle(True), lambda: settle(False))
+        def put() -> None:
+            self.put(answer, lambda: settle(True), lambda: settle(False))
+
+        if self.is_full:
+            self.when_room(put)
+        else:
+            put()
         if not await done:
             raise IntakeFailed
 
@@ -77,11 +99,22 @@ class Intake:
                 batch = self._next(BATCH)
                 if not self._waiting:
                     self._some.clear()
-                self._room.set()
+                self._let_go()
                 await self._store(batch)
         finally:  # whoever waits is told; the nodes send again
             for entry in [*batch, *self._waiting]:
                 entry.failed()
+
+    def _let_go(self) -> None:
+        if self._behind and len(self._waiting) <= BATCH:
+            behind, self._behind = self._behind, []
+            for each in behind:
+                if not each.done():
+                    each.set_result(None)
+        if self._held and not self.is_full:
+            held, self._held = self._held, []
+            for action in held:
+                action()
 
     def _next(self, most: int) -> list[Entry]:
         return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]

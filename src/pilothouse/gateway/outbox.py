@@ -8,11 +8,11 @@ that connects is offered everything that waits for it, parked or not, and the Se
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pilothouse.call import House
-from pilothouse.gateway.presence import ALIVE_MS
-from pilothouse.storage import Row, Transaction
+from pilothouse.gateway.presence import ALIVE_MS, connected
+from pilothouse.storage import Transaction
 
 QUEUED, SENT, HELD, DONE = "queued", "sent", "held", "done"
 """Never transmitted or refused · sent, unanswered · the same, but not to be sent again · finished or answered."""
@@ -38,11 +38,14 @@ class Message(NamedTuple):
     gate: str
     topic: str
     state: str
-    renewed: bool
+    renewed: int
+    """1 if each transmission goes under a new id."""
     first_sent_at: int | None
     attempts: int
     refusals: int
     faults: int
+    content_id: str | None
+    """Of the content that it shares with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +103,16 @@ class Sender(Protocol):
         """No answer came within the time in which sending again is safe; they are never sent again."""
 
 
-_COLUMNS = (
-    "message_id, account_id, region, node_id, gate, topic, state, renewed, first_sent_at, attempts, refusals, faults"
+COLUMNS = (
+    "message_id, account_id, region, node_id, gate, topic, state, renewed, first_sent_at, attempts, refusals, faults,"
+    " content_id"
 )
+"""Those of a `Message`, in its order."""
 
-_INSERT = """insert into outbox_message (message_id, account_id, region, node_id, gate, topic, content_id, content,
-  renewed, state, via, created_at, first_sent_at, last_sent_at, attempts, refusals, faults, next_at, give_up_at,
-  start_deadline, expires_at)
-values (:message_id, :account_id, :region, :node_id, :gate, :topic, :content_id, :content,
-  :renewed, 'queued', null, :created_at, null, null, 0, 0, 0, null, null,
-  :start_deadline, :expires_at)"""
+_NEW = (
+    "message_id", "account_id", "region", "node_id", "gate", "topic", "content_id", "content", "renewed", "state",
+    "created_at", "attempts", "refusals", "faults", "next_at", "start_deadline", "expires_at",
+)  # fmt: skip
 
 _INSERT_CONTENT = """insert into outbox_content (content_id, content, expires_at)
 values (:content_id, :content, :expires_at) on conflict (content_id) do nothing"""
@@ -121,18 +124,19 @@ where m.gate = :gate and m.state = 'queued' and m.next_at is null
   and (m.start_deadline is null or m.start_deadline > :now)
 order by m.node_id limit :limit"""
 
-_MAKE_DUE = "update outbox_message set next_at = :now where message_id = :message_id and state = 'queued'"
+_MAKE_DUE = "update outbox_message set next_at = :now where message_id in (:ids) and state = 'queued'"
+_WITHDRAW = """update outbox_message set state = 'done', next_at = null, give_up_at = null
+where message_id in (:ids) and state in ('queued', 'sent', 'held')"""
+_SEND_NO_MORE = "update outbox_message set state = 'held', next_at = null where message_id in (:ids) and state = 'sent'"
 
 
-def message_of(row: Row) -> Message:
-    """The message in a row selected with `_COLUMNS`."""
-    return Message(
-        row["message_id"], row["account_id"], row["region"], row["node_id"], row["gate"], row["topic"], row["state"],
-        bool(row["renewed"]), row["first_sent_at"], row["attempts"], row["refusals"], row["faults"],
-    )  # fmt: skip
+async def for_each(tx: Transaction, sql: str, ids: Iterable[str], /, **values: Any) -> None:
+    """Run the statement for all `:ids`, many at once."""
+    for part in chunks(ids):
+        await tx.execute(sql, ids=part, **values)
 
 
-def chunks(ids: Iterable[str], size: int = 256) -> list[list[str]]:
+def chunks(ids: Iterable[str], size: int = 1024) -> list[list[str]]:
     """Ids for `in (:ids)`, cut into lists of few different lengths (statements are prepared once for each length);
     the last id is repeated as filling."""
     known = list(ids)
@@ -141,7 +145,7 @@ def chunks(ids: Iterable[str], size: int = 256) -> list[list[str]]:
         part = known[start : start + size]
         length = 1
         while length < len(part):
-            length *= 4
+            length *= 2 if length >= 64 else 4
         cut.append(part + part[-1:] * (min(length, size) - len(part)))
     return cut
 
@@ -165,28 +169,50 @@ async def push(
     start_deadline: int | None,
     expires_at: int,
     content: str | None = None,
+    variant: str = "",
+    room: int = 0,
 ) -> None:
-    """Put messages in the outbox, parked. `content` is shared by all of them that bring none of their own.
+    """Put messages in the outbox. `content` is shared by all of them that bring none of their own; what a gate has of
+    another `variant` is another content.
 
-    Not sent for the first time after `start_deadline`, nor at all after `expires_at` (epoch milliseconds).
+    Not sent for the first time after `start_deadline`, nor at all after `expires_at` (epoch milliseconds). Of the nodes
+    that hold a channel `room` get theirs now, as `release` would do it; the other messages are parked.
     """
+    due = await _released_at_once(house, tx, gate, [each.node_id for each in messages], room)
     if content is not None:
-        await tx.execute(_INSERT_CONTENT, content_id=gate, content=content, expires_at=expires_at)
-    await tx.many(_INSERT, [
-        {
-            "message_id": each.message_id, "account_id": account_id, "region": region, "node_id": each.node_id,
-            "gate": gate, "topic": topic, "content_id": gate if each.content is None else None,
-            "content": each.content, "renewed": int(each.renewed), "created_at": at_ms,
-            "start_deadline": start_deadline, "expires_at": expires_at,
-        }
+        await tx.execute(_INSERT_CONTENT, content_id=gate + variant, content=content, expires_at=expires_at)
+    await tx.fill("outbox_message", _NEW, [
+        (
+            each.message_id, account_id, region, each.node_id, gate, topic,
+            gate + variant if each.content is None else None, each.content, int(each.renewed), QUEUED, at_ms, 0, 0, 0,
+            at_ms if each.node_id in due else None, start_deadline, expires_at,
+        )
         for each in messages
     ])  # fmt: skip
 
     def tell() -> None:
-        for each in messages:
-            house.bus.wake(PUSHED, each.node_id)
+        house.bus.wake_all(PUSHED, [each.node_id for each in messages])
 
     tx.after_commit(tell)
+
+
+async def _released_at_once(
+    house: House, tx: Transaction, gate: str, node_ids: Sequence[str], room: int
+) -> Collection[str]:
+    if room <= 0 or not node_ids:
+        return ()
+    reached = await connected(tx, node_ids, house.clock.millis())
+    nodes = sorted(reached)[:room]
+    _wake_after(house, tx, gate, nodes)
+    return set(nodes)
+
+
+def _wake_after(house: House, tx: Transaction, gate: str, node_ids: Sequence[str]) -> None:
+    def wake() -> None:
+        house.bus.wake_all(WAKE, node_ids)
+        house.bus.wake(GATE, gate)
+
+    tx.after_commit(wake)
 
 
 async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:
@@ -197,16 +223,9 @@ async def release(house: House, tx: Transaction, gate: str, limit: int) -> None:
     if limit <= 0:
         return
     now = house.clock.millis()
-    found = await tx.rows(_RELEASABLE, gate=gate, now=now, alive=now - ALIVE_MS, limit=limit)
-    await tx.many(_MAKE_DUE, [{"now": now, "message_id": row["message_id"]} for row in found])
-    nodes = [row["node_id"] for row in found]
-
-    def wake() -> None:
-        for node_id in nodes:
-            house.bus.wake(WAKE, node_id)
-        house.bus.wake(GATE, gate)
-
-    tx.after_commit(wake)
+    found = await tx.tuples(_RELEASABLE, gate=gate, now=now, alive=now - ALIVE_MS, limit=limit)
+    await for_each(tx, _MAKE_DUE, [message_id for message_id, _ in found], now=now)
+    _wake_after(house, tx, gate, [node_id for _, node_id in found])
 
 
 async def releasable(house: House, tx: Transaction, gate: str) -> bool:
@@ -218,22 +237,14 @@ async def releasable(house: House, tx: Transaction, gate: str) -> bool:
 async def make_due(house: House, tx: Transaction, messages: Mapping[str, str]) -> None:
     """Make these messages (id to node id) due now, whatever their gate says about others."""
     now = house.clock.millis()
-    await tx.many(_MAKE_DUE, [{"now": now, "message_id": each} for each in messages])
-    nodes = set(messages.values())
-
-    def wake() -> None:
-        for node_id in nodes:
-            house.bus.wake(WAKE, node_id)
-
-    tx.after_commit(wake)
+    await for_each(tx, _MAKE_DUE, messages, now=now)
+    nodes = sorted(set(messages.values()))
+    tx.after_commit(lambda: house.bus.wake_all(WAKE, nodes))
 
 
 async def withdraw(tx: Transaction, message_ids: Iterable[str]) -> None:
     """Never send these (again), and wait for no answer."""
-    await tx.many(
-        "update outbox_message set state = 'done', next_at = null, give_up_at = null where message_id = :message_id",
-        [{"message_id": each} for each in message_ids],
-    )
+    await for_each(tx, _WITHDRAW, message_ids)
 
 
 async def withdraw_waiting(tx: Transaction, gate: str) -> None:
@@ -256,10 +267,7 @@ async def withdraw_all(tx: Transaction, gate: str) -> None:
 
 async def send_no_more(tx: Transaction, message_ids: Iterable[str]) -> None:
     """Do not send these again, but go on waiting for an answer to what was sent."""
-    await tx.many(
-        "update outbox_message set state = 'held', next_at = null where message_id = :message_id and state = 'sent'",
-        [{"message_id": each} for each in message_ids],
-    )
+    await for_each(tx, _SEND_NO_MORE, message_ids)
 
 
 async def forget_node(tx: Transaction, node_id: str) -> None:
@@ -267,39 +275,34 @@ async def forget_node(tx: Transaction, node_id: str) -> None:
     await tx.execute("delete from outbox_message where node_id = :node_id", node_id=node_id)
 
 
-async def gates_of(tx: Transaction, message_ids: Iterable[str]) -> dict[str, str]:
-    """Message id to gate, for those that exist. A message never changes its gate."""
-    found: dict[str, str] = {}
-    for part in chunks(message_ids):
-        rows = await tx.rows("select message_id, gate from outbox_message where message_id in (:ids)", ids=part)
-        found.update({row["message_id"]: row["gate"] for row in rows})
-    return found
-
-
-async def messages_by_id(tx: Transaction, message_ids: Iterable[str]) -> dict[str, Message]:
-    """Messages by id, for those that exist."""
+async def messages_held(tx: Transaction, message_ids: Collection[str]) -> dict[str, Message]:
+    """Messages by id, for those that exist, with their gates held. A message never changes its gate."""
+    if not tx.serial:
+        gates: set[str] = set()
+        for part in chunks(message_ids):
+            rows = await tx.tuples("select distinct gate from outbox_message where message_id in (:ids)", ids=part)
+            gates.update(gate for (gate,) in rows)
+        await hold(tx, gates)
     found: dict[str, Message] = {}
     for part in chunks(message_ids):
-        rows = await tx.rows(f"select {_COLUMNS} from outbox_message where message_id in (:ids)", ids=part)  # noqa: S608
-        found.update({row["message_id"]: message_of(row) for row in rows})
+        rows = await tx.tuples(f"select {COLUMNS} from outbox_message where message_id in (:ids)", ids=part)  # noqa: S608
+        found.update({row[0]: Message(*row) for row in rows})
     return found
 
 
-async def contents(tx: Transaction, message_ids: Sequence[str]) -> dict[str, str]:
+async def contents(tx: Transaction, messages: Sequence[Message]) -> dict[str, str]:
     """Message id to content. Shared contents are read once."""
-    own: dict[str, str] = {}
-    shared: dict[str, str] = {}
-    for part in chunks(message_ids):
-        rows = await tx.rows(
-            "select message_id, content_id, content from outbox_message where message_id in (:ids)", ids=part
-        )
-        for row in rows:
-            if row["content_id"] is None:
-                own[row["message_id"]] = row["content"]
-            else:
-                shared[row["message_id"]] = row["content_id"]
     texts: dict[str, str] = {}
-    for part in chunks(sorted(set(shared.values()))):
-        rows = await tx.rows("select content_id, content from outbox_content where content_id in (:ids)", ids=part)
-        texts.update({row["content_id"]: row["content"] for row in rows})
-    return own | {message_id: texts[content_id] for message_id, content_id in shared.items()}
+    for part in chunks({message.content_id for message in messages if message.content_id is not None}):
+        texts.update(
+            await tx.tuples("select content_id, content from outbox_content where content_id in (:ids)", ids=part)
+        )
+    own: dict[str, str] = {}
+    for part in chunks(message.message_id for message in messages if message.content_id is None):
+        own.update(
+            await tx.tuples("select message_id, content from outbox_message where message_id in (:ids)", ids=part)
+        )
+    return {
+        message.message_id: own[message.message_id] if message.content_id is None else texts[message.content_id]
+        for message in messages
+    }

@@ -3,6 +3,8 @@
 Only the members that the server looks at; what agents add besides is ignored.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 AGENT_JOB = "agent_job"
@@ -14,15 +16,6 @@ AGENT_TASK_ACKNOWLEDGE = "agent_task_acknowledge"
 EXTENSIONS = "pilothouse_extensions"
 AGENT_STATISTICS = frozenset({"agent_telemetry", "agent_update_result"})
 """Expected, and of no interest."""
-
-
-class AgentJob(msgspec.Struct):
-    """agent_job: a command, or a cancel, for the node."""
-
-    schema: int = msgspec.field(name="SchemaVersion")
-    job_id: str = msgspec.field(name="JobId")
-    topic: str = msgspec.field(name="Topic")
-    content: str = msgspec.field(name="Content")
 
 
 class AgentJobAck(msgspec.Struct):
@@ -47,15 +40,8 @@ class AgentJobReplyAck(msgspec.Struct):
     acknowledged_message_id: str = msgspec.field(name="acknowledgedMessageId")
 
 
-class AgentTaskComplete(msgspec.Struct):
-    """agent_task_complete: a session on the node has ended."""
-
-    task_id: str = msgspec.field(name="TaskId")
-    topic: str = msgspec.field(name="Topic", default="")
-
-
 class AgentTaskAcknowledge(msgspec.Struct):
-    """agent_task_acknowledge: receipt of the former."""
+    """agent_task_acknowledge: receipt of an agent_task_complete."""
 
     schema: int = msgspec.field(name="SchemaVersion")
     message_id: str = msgspec.field(name="MessageId")
@@ -73,9 +59,18 @@ class OpenControlChannel(msgspec.Struct):
 
 read_ack = msgspec.json.Decoder(AgentJobAck).decode
 read_reply = msgspec.json.Decoder(AgentJobReply).decode
-read_task_complete = msgspec.json.Decoder(AgentTaskComplete).decode
 read_open = msgspec.json.Decoder(OpenControlChannel).decode
 write = msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=16)
+def _written(text: str) -> bytes:
+    return write(text)
+
+
+def job(job_id: str, topic: str, content: str) -> bytes:
+    """agent_job: a command, or a cancel, for the node. The content, which many nodes get, is written once."""
+    return b'{"SchemaVersion":1,"JobId":%b,"Topic":%b,"Content":%b}' % (write(job_id), write(topic), _written(content))
 
 
 def node_of(job_id: str) -> str:

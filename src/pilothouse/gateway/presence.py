@@ -1,4 +1,4 @@
-"""Presence: which process holds which node's control channel, in tables that every process reads.
+"""Presence: which processes there are, and which holds which node's control channel, in tables that all of them read.
 
 Owns node_channel and gateway_process. A channel counts while its row stands and its process was seen within the last
 150 s; the process writes one row for all its channels, so that ten thousand idle nodes cost one small write. The edge
@@ -6,8 +6,9 @@ drops peers that answer no ping, so an open channel of a living process is a liv
 """
 
 from collections.abc import Iterable
+from typing import Any
 
-from pilothouse.storage import Row, Transaction
+from pilothouse.storage import Transaction
 
 ALIVE_MS = 150_000
 """A process (and with it the channels it holds) that was not seen for this long is dead."""
@@ -34,13 +35,13 @@ async def connected(tx: Transaction, node_ids: Iterable[str], now_ms: int) -> di
     seen: dict[str, int] = {}
     for start in range(0, len(nodes), 500):
         part = nodes[start : start + 500]
-        seen.update(_seen(await tx.rows(_CONNECTED, nodes=part, alive=now_ms - ALIVE_MS)))
+        seen.update(_seen(await tx.tuples(_CONNECTED, nodes=part, alive=now_ms - ALIVE_MS)))
     return seen
 
 
 async def all_connected(tx: Transaction, account_id: str, region: str, now_ms: int) -> dict[str, int]:
     """Every node of the account and region with an open control channel, as `connected` gives it."""
-    return _seen(await tx.rows(_ALL, account_id=account_id, region=region, alive=now_ms - ALIVE_MS))
+    return _seen(await tx.tuples(_ALL, account_id=account_id, region=region, alive=now_ms - ALIVE_MS))
 
 
 async def is_connected(tx: Transaction, node_id: str, now_ms: int) -> bool:
@@ -48,8 +49,8 @@ async def is_connected(tx: Transaction, node_id: str, now_ms: int) -> bool:
     return node_id in await connected(tx, [node_id], now_ms)
 
 
-def _seen(rows: list[Row]) -> dict[str, int]:
-    return {row["node_id"]: max(row["opened_at"], row["seen_at"]) for row in rows}
+def _seen(rows: list[tuple[Any, ...]]) -> dict[str, int]:
+    return {node_id: max(opened_at, seen_at) for node_id, opened_at, seen_at in rows}
 
 
 async def opened(
@@ -82,19 +83,37 @@ async def process_stopped(tx: Transaction, process_id: str) -> None:
     await tx.execute("delete from gateway_process where process_id = :process_id", process_id=process_id)
 
 
-async def beat(tx: Transaction, process_id: str, now_ms: int) -> None:
-    """The process is there."""
+async def beat(tx: Transaction, process_id: str, roles: Iterable[str], now_ms: int) -> None:
+    """The process is there, and does this."""
     await tx.execute(
-        "insert into gateway_process (process_id, seen_at) values (:process_id, :now)"
-        " on conflict (process_id) do update set seen_at = excluded.seen_at",
-        process_id=process_id, now=now_ms,
+        "insert into gateway_process (process_id, seen_at, roles) values (:process_id, :now, :roles)"
+        " on conflict (process_id) do update set seen_at = excluded.seen_at, roles = excluded.roles",
+        process_id=process_id, now=now_ms, roles=" ".join(sorted(roles)),
     )  # fmt: skip
+
+
+async def alive(tx: Transaction, now_ms: int) -> list[frozenset[str]]:
+    """The roles of each process that is there."""
+    rows = await tx.rows("select roles from gateway_process where seen_at > :alive", alive=now_ms - ALIVE_MS)
+    return [frozenset(row["roles"].split()) for row in rows]
+
+
+async def gone(tx: Transaction, process_ids: Iterable[str], now_ms: int) -> list[str]:
+    """Those of the processes that are not there any more."""
+    asked = sorted(set(process_ids))
+    there = set[str]()
+    for start in range(0, len(asked), 500):
+        rows = await tx.rows(
+            "select process_id from gateway_process where process_id in (:ids) and seen_at > :alive",
+            ids=asked[start : start + 500], alive=now_ms - ALIVE_MS,
+        )  # fmt: skip
+        there.update(row["process_id"] for row in rows)
+    return [each for each in asked if each not in there]
 
 
 async def held_by(tx: Transaction, process_id: str) -> dict[str, str]:
     """Node id to channel id of every channel that the table gives to the process."""
-    rows = await tx.rows("select node_id, channel_id from node_channel where process_id = :p", p=process_id)
-    return {row["node_id"]: row["channel_id"] for row in rows}
+    return dict(await tx.tuples("select node_id, channel_id from node_channel where process_id = :p", p=process_id))
 
 
 async def forget_dead(tx: Transaction, now_ms: int) -> None:
