@@ -16,11 +16,13 @@ import structlog
 from pilothouse.runtime.metrics import CONNECTIONS_DROPPED
 from pilothouse.wire.handshakes import Handshakes
 from pilothouse.wire.places import Place, Places
+from pilothouse.wire.reading import Reader
 
 log = structlog.get_logger()
 
-_AT_ONCE: Final = 64
-"""Connections taken in one turn of the event loop."""
+AT_ONCE: Final = 64
+"""Connections taken in one turn of the event loop, by a process that alone accepts them; others take one, and leave the
+next to whoever has time for it."""
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _REST_SECONDS: Final = 0.25
 """Pause after the system had nothing left for a further connection."""
@@ -45,6 +47,7 @@ class Acceptor:
         tls: ssl.SSLContext | None,
         handshakes: Handshakes,
         head_seconds: float,
+        at_once: int = AT_ONCE,
     ) -> None:
         self._listening = listening
         self._protocol = protocol
@@ -53,6 +56,7 @@ class Acceptor:
         self._tls = tls
         self._handshakes = handshakes
         self._head_seconds = head_seconds
+        self._at_once = at_once
         self._loop = asyncio.get_running_loop()
         self._beginning: set[_Hello] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,7 +82,7 @@ class Acceptor:
         """Nothing is left to wait for: the group waits for the tasks."""
 
     def _accept(self) -> None:
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 opened, address = self._listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -128,7 +132,10 @@ class Acceptor:
         tls = None if seconds is None else self._tls
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._protocol(place), opened, ssl=tls, ssl_handshake_timeout=seconds
+                lambda: self._protocol(place) if tls is None else Reader(self._protocol(place)),
+                opened,
+                ssl=tls,
+                ssl_handshake_timeout=seconds,
             )
         except (OSError, ssl.SSLError, TimeoutError):  # the client's: it left, took too long, or speaks no TLS
             CONNECTIONS_DROPPED.labels("tls").inc()

@@ -24,7 +24,8 @@ log = structlog.get_logger()
 STREAM_BYTES = 16 << 10
 """What of a body that comes as a stream must come within the time for a body, however long the whole takes."""
 CONNECTION = "pilothouse.connection"
-"""Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is."""
+"""Where the scope holds what can `abort()` the connection, and is told that it has `shown()` who it is; for a websocket
+the websocket itself."""
 _LARGE = 1 << 20
 """Bytes of a body that is put together beside the event loop: many calls would wait for it."""
 _JOINING = ThreadPoolExecutor(1, "bodies")

@@ -23,6 +23,7 @@ from pilothouse.errors import (
     AccessDeniedException,
     ApiError,
     InternalServerError,
+    RoleMissing,
     SerializationException,
     ServiceUnavailable,
     ThrottlingException,
@@ -30,16 +31,20 @@ from pilothouse.errors import (
 )
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import CALLS, NODE_REFUSALS
-from pilothouse.storage import StorageUnavailable
+from pilothouse.runtime.settings import API, GATEWAY
+from pilothouse.storage import StorageUnavailable, Transaction
+from pilothouse.wire.ec2 import Ec2
 from pilothouse.wire.http import ClientLeft, Request, Response
 from pilothouse.wire.incoming import StreamedBody, whole_body
+from pilothouse.wire.inside_names import InsideNames
 from pilothouse.wire.json11 import ACCEPTED, Json11
 from pilothouse.wire.limits import REST_BODY_LIMIT
-from pilothouse.wire.models import TARGETS, VERSIONS, OperationModel, service_model
+from pilothouse.wire.models import REST_JSON, TARGETS, VERSIONS, OperationModel, service_model
 from pilothouse.wire.protocol import WireProtocol
 from pilothouse.wire.query import FORM, Query, form_of
 from pilothouse.wire.replay import ReplayStore, replay_key
-from pilothouse.wire.rest_routes import S3, Hosts, hosts_of, named
+from pilothouse.wire.rest_json import RestJson
+from pilothouse.wire.rest_routes import Hosts, hosts_of
 from pilothouse.wire.rest_xml import RestXml
 from pilothouse.wire.shares import Shares
 from pilothouse.wire.sigv4 import Authenticator
@@ -60,10 +65,12 @@ class EventStreams(Protocol):
 
 
 INVOCATION_ID = "amz-sdk-invocation-id"
-_JSON, _QUERY = Json11(), Query()
+_JSON, _QUERY, _EC2 = Json11(), Query(), Ec2()
 _LEFT = Response(400, {}, b"")
 """The answer that nobody will get."""
 _MAX_INVOCATION_ID = 256
+_ITSELF = "ssm.amazonaws.com"
+"""Where calls of the server itself come from, as the cloud's trails say it."""
 _LARGE = 64 << 10
 """Bytes of a body that is parsed beside the event loop, which may take longer than hundreds of calls; one at a time."""
 _PARSING = ThreadPoolExecutor(1, "parsing")
@@ -117,10 +124,13 @@ class Dispatch:
         self._house = house
         self.hosts: Hosts = hosts_of(house.settings)
         self._rest = RestXml(self.hosts)
+        self._rest_json = {service: RestJson(service) for service in REST_JSON}
         self._operations = operations
+        self._inside_names = InsideNames(operations)
         self._authenticator = authenticator
         self._authorise = authorise
         self._shares = Shares(house.settings.limits.in_flight)
+        self._answers_clients, self._answers_agents = API in house.roles, GATEWAY in house.roles
         self._log = log.bind()
         self._logged = {level: self._log.is_enabled_for(level) for level in (INFO, DEBUG)}  # asked of every call
 
@@ -132,9 +142,13 @@ class Dispatch:
             return True
 
     async def respond_rest(self, request: Request) -> Response:
-        """As `respond`, for what method, host, path and query say."""
+        """As `respond`, for what method, host, path and query say to S3."""
         request.host_bucket = self.hosts.bucket(request.headers.get("host", ""))
         return await self.respond(request, protocol=self._rest)
+
+    async def respond_rest_json(self, request: Request, service: str) -> Response:
+        """As `respond`, for what method, path and query say to a service of the REST-JSON protocol."""
+        return await self.respond(request, protocol=self._rest_json[service])
 
     async def respond(
         self, request: Request, named: tuple[str, str] | None = None, protocol: WireProtocol = _JSON
@@ -173,14 +187,27 @@ class Dispatch:
         self._name_operation(request, way)
         operation = self._operations.get((way.service, way.name))
         way.operation = operation
+        self._check_roles_before(operation)
         anonymous_ok = operation is not None and Caller.ANYONE in operation.callers
         way.principal, region = await self._authenticator.principal(request, way.service, anonymous_ok=anonymous_ok)
         who, is_node = way.principal.arn or request.peer, way.principal.kind == "node"
+        if not self._answers_clients and not is_node and (operation is None or Caller.ACCOUNT in operation.callers):
+            raise RoleMissing(self._house.roles, API)
         self._shares.take(who, is_node=is_node)
         try:
             return await self._let_in(request, way, operation, region)
         finally:
             self._shares.free(who, is_node=is_node)
+
+    def _check_roles_before(self, operation: Operation | None) -> None:
+        """Refuse what this process answers to nobody. Others it answers to nodes by either role, to clients as API."""
+        if self._answers_clients and self._answers_agents:
+            return
+        is_of_agents = operation is not None and Caller.ACCOUNT not in operation.callers
+        if is_of_agents and not self._answers_agents:
+            raise RoleMissing(self._house.roles, GATEWAY)
+        if not self._answers_agents and not self._answers_clients:
+            raise RoleMissing(self._house.roles, API)
 
     async def _let_in(self, request: Request, way: _Way, operation: Operation | None, region: str) -> Response:
         """The answer to a caller who is known."""
@@ -211,7 +238,7 @@ class Dispatch:
         else:
             audit = None
         if operation.writes:
-            with nullcontext() if operation.line is None else operation.line(call, shape):
+            async with nullcontext() if operation.line is None else operation.line(call, shape):
                 body = await self._written(call, operation, model, shape, request, way, audit)
         else:
             answer = await operation.handler(call, shape)
@@ -260,13 +287,59 @@ class Dispatch:
             return _unavailable()
         return error
 
+    def answers(self, service: str, name: str) -> bool:
+        """Whether the table has the operation."""
+        return (service, name) in self._operations
+
+    def named(self, service: str, name: str) -> str | None:
+        """The name in the table of an operation that can be asked from inside (`Inside.named`)."""
+        return self._inside_names.find(service, name)
+
+    async def asked(
+        self, tx: Transaction, who: Principal, region: str, named: tuple[str, str], request: Shape
+    ) -> Shape:
+        """The answer to a call that the server makes itself (`Inside.asked`), not serialised."""
+        way = _Way(self._house.ids.uuid(), _JSON, *named)
+        operation = way.operation = self._operations.get(named)
+        model = way.model = service_model(way.service).operations.get(way.name)
+        way.principal, way.at = who, self._house.clock.millis()
+        if operation is None or model is None:
+            raise _not_here(way)
+        call = way.call = Call(
+            principal=who, account_id=who.account_id, region=region, request_id=way.request_id, house=self._house,
+            source_ip=_ITSELF, user_agent=_ITSELF, secure=True, bound=tx, within=tx,
+        )  # fmt: skip
+        audit = self._house.audit
+        await tx.execute("savepoint asked")
+        try:
+            shape = way.shape = model.parse(request)
+            verdict = self._authorise(call, operation, shape)
+            if verdict is not None:
+                await verdict
+            if operation.prepare is not None:
+                call.prepared = await operation.prepare(call, shape)
+            way.about = await _about(call, operation, shape)
+            answer = await operation.handler(call, shape)
+        except ApiError as error:
+            await tx.execute("rollback to savepoint asked")
+            denied = isinstance(error, AccessDeniedException)
+            if audit is not None and (denied or operation.is_audited(way.shape or {})):
+                audit.add(tx, _act(way, error=error))
+            raise
+        finally:
+            self._house.used_elsewhere.pop(way.request_id, None)
+        await tx.execute("release savepoint asked")
+        if audit is not None and operation.is_audited(shape, answer):
+            audit.add(tx, _act(way, answer=answer))
+        return answer
+
     def _name_operation(self, request: Request, way: _Way) -> None:
         """Find service and operation, from the headers or the form alone. Raises UnknownOperationException."""
         if way.name:
             return
-        if way.protocol is self._rest:
-            way.service = S3
-            way.name, _ = named(self.hosts, request)
+        if isinstance(way.protocol, RestXml | RestJson):
+            way.service = way.protocol.service
+            way.name = way.protocol.name(request)
             return
         headers = request.headers
         target = headers.get("x-amz-target")
@@ -278,10 +351,10 @@ class Dispatch:
                 raise SerializationException("The Content-Type of the request must be application/x-amz-json-1.1.")
             way.service, way.name = _named(target)
         elif media_type == FORM or request.method == "GET":
-            way.protocol = _QUERY
             form = form_of(request)
             way.name = form.get("Action", "")
             way.service = VERSIONS.get(form.get("Version", ""), "")
+            way.protocol = _EC2 if way.service == Ec2.service else _QUERY
         if not way.service or not way.name or request.method not in ("POST", "GET"):
             raise UnknownOperationException("The request names no operation that is known here.")
 
@@ -300,8 +373,8 @@ class Dispatch:
         wanted = request.body if request.method == "POST" else request.query.encode("latin-1")
         if operation.prepare is not None:
             call.prepared = await operation.prepare(call, shape)
-        if way.protocol is self._rest:
-            wanted = self._rest.identity(request)
+        if isinstance(way.protocol, RestXml | RestJson):
+            wanted = way.protocol.identity(request)
             if model.streamed_in is not None:
                 wanted += shape[model.streamed_in].digests.md5()
         async with self._house.database.transaction() as tx:

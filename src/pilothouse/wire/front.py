@@ -1,7 +1,7 @@
 """The request core: from one request to one response, free of any HTTP server.
 
 Routes are exact paths (`/health`) and path prefixes (`/v1/control-channel/`); both tables come from `app`. What is sent
-to `/` is an API call, and so is, on any path, what is signed for S3 or names a bucket of it.
+to `/` is an API call, and so is, on any path, what is signed for a service of a REST protocol or names a bucket of S3.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import structlog
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.http import Request, Response, RouteHandler, text_response
+from pilothouse.wire.rest_paths import service_of
 from pilothouse.wire.rest_routes import Hosts, names_a_bucket
 
 log = structlog.get_logger()
@@ -42,6 +43,8 @@ class Front:
             return await self._dispatch.respond(request)
         if self.is_rest(request.path, request.query, request.headers):
             return await self._dispatch.respond_rest(request)
+        if service := service_of(request.headers, request.query):
+            return await self._dispatch.respond_rest_json(request, service)
         if request.path == "/" and (request.method == "POST" or "Action=" in request.query):
             return await self._dispatch.respond(request)
         handler = self._routes.get(request.path) or self._by_prefix(request.path)
@@ -62,7 +65,7 @@ class Front:
             return False
         if self._hosts.claims(headers, query):
             return True
-        if path == "/" or "authorization" in headers:
+        if path == "/" or "authorization" in headers or service_of(headers, query):
             return False
         if not names_a_bucket(path) and not self._hosts.bucket(headers.get("host", "")):
             return False

@@ -13,12 +13,18 @@ from typing import Any
 
 import msgspec
 
-from pilothouse.errors import ApiError, InvalidParameterException, ValidationException
+from pilothouse.errors import (
+    ApiError,
+    BadRequestException,
+    InvalidParameterException,
+    InvalidParameterValue,
+    ValidationException,
+)
 from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
 from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
 
-PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3", "sns")
+PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3", "sns", "resource-groups", "ec2")
 """The services whose public models we answer by."""
 
 INTERNAL = ("ssm", "ec2messages")
@@ -38,14 +44,21 @@ TARGETS = {
 }
 """`X-Amz-Target` prefix to service; known without loading a model."""
 
-VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2010-03-31": "sns"}
-"""`Version` of a query-protocol form to service."""
+REST_JSON = frozenset({"resource-groups"})
+"""Services of the REST-JSON protocol; known without loading a model."""
+
+VERSIONS = {"2011-06-15": "sts", "2010-05-08": "iam", "2010-03-31": "sns", "2016-11-15": "ec2"}
+"""`Version` of a form, of the query protocol or of EC2's, to service."""
 
 _COMMON_ERRORS = frozenset({"ValidationException", "AccessDeniedException", "ThrottlingException"})
 """Errors of the front door: where an operation does not declare them, their text is `message`, in whatever shape."""
 
 
-_REFUSALS: Mapping[str, type[ApiError]] = {"logs": InvalidParameterException}
+_REFUSALS: Mapping[str, type[ApiError]] = {
+    "logs": InvalidParameterException,
+    "resource-groups": BadRequestException,
+    "ec2": InvalidParameterValue,
+}
 """What services answer to what breaks their model, where it is not a ValidationException."""
 
 

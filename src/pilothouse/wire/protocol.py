@@ -1,4 +1,4 @@
-"""What dispatch asks of a wire protocol. JSON 1.1, query and REST-XML are the three that there are."""
+"""What dispatch asks of a wire protocol. JSON 1.1, query, EC2's, REST-XML and REST-JSON are those that there are."""
 
 from typing import Any, Protocol
 
@@ -21,3 +21,15 @@ class WireProtocol(Protocol):
 
     def error(self, error: ApiError, request_id: str, operation: OperationModel | None) -> Response:
         """An error; `operation` is None when the request did not get so far."""
+
+
+class RestProtocol(WireProtocol, Protocol):
+    """The protocol of one service, where method, path and query say what is asked for."""
+
+    service: str
+
+    def name(self, request: Request) -> str:
+        """The operation. Raises UnknownOperationException, and errors of its own."""
+
+    def identity(self, request: Request) -> bytes:
+        """What two requests have in common that are the same call."""

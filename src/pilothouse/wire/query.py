@@ -12,7 +12,7 @@ from pilothouse.errors import ApiError, SerializationException
 from pilothouse.wire.http import Request, Response
 from pilothouse.wire.limits import MAX_DEPTH, MEMBER_LIMIT
 from pilothouse.wire.models import OperationModel
-from pilothouse.wire.shapes import ShapeModel
+from pilothouse.wire.shapes import Reference, ShapeModel
 
 CONTENT_TYPE = "text/xml"
 FORM = "application/x-www-form-urlencoded"
@@ -61,26 +61,34 @@ def tree_of(form: Mapping[str, str]) -> Tree:
     return tree
 
 
-class _FormReader:
+class FormReader:
     """Turns the tree into members with JSON's types, led by the model."""
 
     def __init__(self, shapes: Mapping[str, ShapeModel]) -> None:
         self._shapes = shapes
+
+    def called(self, member: str, reference: Reference) -> str:
+        """The field of a member."""
+        return member
+
+    def parts(self, shape: ShapeModel, node: Any) -> list[Any]:
+        """The fields of a list's elements."""
+        return numbered(node, "member", shape.flattened)
 
     def read(self, name: str, node: Any) -> Any:
         shape = self._shapes[name]
         if shape.type == "structure":
             tree = _subtree(node)
             return {
-                member: self.read(reference.shape, tree[member])
+                member: self.read(reference.shape, tree[field])
                 for member, reference in shape.members.items()
-                if member in tree
+                if (field := self.called(member, reference)) in tree
             }
         if shape.type == "list" and shape.member is not None:
-            return [self.read(shape.member.shape, part) for part in _numbered(node, "member", shape.flattened)]
+            return [self.read(shape.member.shape, part) for part in self.parts(shape, node)]
         if shape.type == "map" and shape.key is not None and shape.value is not None:
             words = (shape.key.locationName or "key", shape.value.locationName or "value")
-            return self._map(shape.value.shape, words, _numbered(node, "entry", shape.flattened))
+            return self._map(shape.value.shape, words, numbered(node, "entry", shape.flattened))
         if not isinstance(node, str):
             raise SerializationException("Start of structure or map found where not expected.")
         return _scalar(shape.type, node)
@@ -105,7 +113,7 @@ def _subtree(node: Any) -> Tree:
     return node
 
 
-def _numbered(node: Any, word: str, flattened: bool) -> list[Any]:
+def numbered(node: Any, word: str, flattened: bool) -> list[Any]:
     """The parts of `Name.member.1`, `Name.member.2` (or `Name.1` where flattened) in the order of their numbers."""
     tree = _subtree(node)
     if not flattened:
@@ -155,10 +163,10 @@ def _xml(shapes: Mapping[str, ShapeModel], name: str, value: Any) -> str:
     if shape.type == "map" and shape.value is not None:
         entries = ((key, _xml(shapes, shape.value.shape, part)) for key, part in value.items())
         return "".join(f"<entry><key>{xml_text(key)}</key><value>{part}</value></entry>" for key, part in entries)
-    return _xml_scalar(value)
+    return xml_scalar(value)
 
 
-def _xml_scalar(value: Any) -> str:
+def xml_scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes):
@@ -175,7 +183,7 @@ class Query:
         if operation.input is None:
             return {}
         tree = tree_of(form_of(request))
-        read: dict[str, Any] = _FormReader(operation.service.shapes).read(operation.input, tree)
+        read: dict[str, Any] = FormReader(operation.service.shapes).read(operation.input, tree)
         return read
 
     def body(self, operation: OperationModel, shape: dict[str, Any]) -> bytes:

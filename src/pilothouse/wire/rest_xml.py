@@ -1,19 +1,17 @@
 """The REST-XML protocol of S3: members in path, query, headers and XML; contents as streams."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
-
-import msgspec
 
 from pilothouse.call import Content
 from pilothouse.errors import ApiError, SerializationException
 from pilothouse.rest_errors import MalformedXML
 from pilothouse.wire.http import Request, Response, Write
 from pilothouse.wire.models import OperationModel
-from pilothouse.wire.rest_routes import Hosts, Target, parameters
-from pilothouse.wire.shapes import Reference, ShapeModel
-from pilothouse.wire.xml import escaped, http_date, inside, iso_date, members, read, scalar, text_of
+from pilothouse.wire.rest_members import Head, Shapes, head, identity, located, packed, unpacked
+from pilothouse.wire.rest_routes import S3, Hosts, named, parameters
+from pilothouse.wire.shapes import ShapeModel
+from pilothouse.wire.xml import escaped, inside, members, read, text_of
 
 _DECLARATION: Final = '<?xml version="1.0" encoding="UTF-8"?>\n'
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -42,7 +40,6 @@ _STATUS: Final = {"PutBucketPolicy": 204, "PutBucketTagging": 204}
 """Where the model does not say it either."""
 _BARE: Final = {"GetBucketLocation": "LocationConstraint"}
 """Operations whose answer is the text of one member, in the root element itself."""
-_OF_CONTENT: Final = frozenset({"content-length", "content-md5", "x-amz-content-sha256", "x-amz-copy-source"})
 
 _CODES: Final = {
     "ValidationException": ("InvalidArgument", 400),
@@ -74,10 +71,15 @@ _OWN_TEXT: Final = frozenset({"AccessDeniedException"})
 
 
 class RestXml:
-    """The protocol as dispatch uses it; see `protocol.WireProtocol`."""
+    """The protocol as dispatch uses it; see `protocol.RestProtocol`."""
+
+    service = S3
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
+
+    def name(self, request: Request) -> str:
+        return named(self._hosts, request)[0]
 
     def members(self, operation: OperationModel, request: Request) -> dict[str, Any]:
         if operation.input is None:
@@ -107,10 +109,10 @@ class RestXml:
         text = self._xml(operation, shape)
         if text:
             headers["content-type"] = "application/json" if text.startswith("{") else "application/xml"
-        return msgspec.msgpack.encode((status, headers, text))
+        return packed((status, headers), text)
 
     def answer(self, operation: OperationModel, body: bytes, request_id: str) -> Response:
-        status, headers, text = msgspec.msgpack.decode(body, type=tuple[int, dict[str, str], str])
+        status, headers, text = unpacked(body)
         headers |= _ids(request_id)
         if operation.http.method == "HEAD":
             headers.setdefault("content-type", "application/xml")
@@ -154,51 +156,16 @@ class RestXml:
         return Response(status, headers, text.encode())
 
     def identity(self, request: Request) -> bytes:
-        """What two requests have in common that are the same call; of a content what its headers say of it."""
-        said = [request.method, request.headers.get("host", ""), request.path, request.query]
-        said += [f"{name}:{value}" for name, value in sorted(request.headers.items()) if name in _OF_CONTENT]
-        return "\n".join(said).encode("latin-1") + b"\n" + request.body
+        return identity(request)
 
-    def _located(self, shapes: Any, shape: ShapeModel, request: Request) -> dict[str, Any]:
-        target, query = self._hosts.target(request), parameters(request.query)
-        found: dict[str, Any] = {}
-        for member, reference in shape.members.items():
-            name = reference.locationName or member
-            if reference.location == "uri":
-                found[member] = _of_target(target, name)
-            elif reference.location == "querystring":
-                if name in query:
-                    found[member] = _typed(shapes, reference, name, query[name])
-            elif reference.location == "header":
-                value = request.headers.get(name.lower())
-                if value is not None:
-                    found[member] = _typed(shapes, reference, name, value)
-            elif reference.location == "headers":
-                prefix = name.lower()
-                found[member] = {
-                    header.removeprefix(prefix): value
-                    for header, value in request.headers.items()
-                    if header.startswith(prefix)
-                }
-        return found
+    def _located(self, shapes: Shapes, shape: ShapeModel, request: Request) -> dict[str, Any]:
+        target = self._hosts.target(request)
+        query = {name: [value] for name, value in parameters(request.query).items()}
+        return located(shapes, shape, {"Bucket": target.bucket, "Key": target.key}, query, request.headers)
 
-    def _head(self, operation: OperationModel, shape: dict[str, Any]) -> tuple[int, dict[str, str]]:
-        headers: dict[str, str] = {}
-        usual = _STATUS.get(operation.name, operation.http.responseCode)
-        if operation.output is None:
-            return usual, headers
-        shapes = operation.service.shapes
-        for member, value in shape.items():
-            reference = shapes[operation.output].members[member]
-            name = (reference.locationName or member).lower()
-            if value is None:
-                continue
-            if reference.location == "header":
-                headers[name] = _header(shapes[reference.shape], value)
-            elif reference.location == "headers":
-                headers |= {f"{name}{key}": text for key, text in value.items()}
-        status = 206 if "content-range" in headers else usual
-        return status, headers
+    def _head(self, operation: OperationModel, shape: dict[str, Any]) -> Head:
+        status, headers = head(operation, shape, _STATUS.get(operation.name, operation.http.responseCode))
+        return 206 if "content-range" in headers else status, headers
 
     def _xml(self, operation: OperationModel, shape: dict[str, Any]) -> str:
         if operation.output is None or operation.http.method == "HEAD":
@@ -221,30 +188,6 @@ class RestXml:
         else:
             inner = "".join(inside(shapes, output, shape))
         return f'{_DECLARATION}<{root} xmlns="{_NAMESPACE}">{inner}</{root}>'
-
-
-def _of_target(target: Target, name: str) -> str:
-    return target.bucket if name == "Bucket" else target.key
-
-
-def _typed(shapes: Any, reference: Reference, name: str, text: str) -> Any:
-    shape = shapes[reference.shape]
-    try:
-        if shape.type == "list":
-            return [each.strip() for each in text.split(",") if each.strip()]
-        return scalar(shape, text)
-    except ValueError as error:
-        if shape.type == "timestamp":  # a date that is none is no condition, as HTTP has it
-            return None
-        raise SerializationException(f"Provided {name} not an {shape.type} or within {shape.type} range") from error
-
-
-def _header(shape: ShapeModel, value: Any) -> str:
-    if isinstance(value, datetime):
-        return iso_date(value) if shape.timestampFormat == "iso8601" else http_date(value.astimezone(UTC))
-    if isinstance(value, list):
-        return ",".join(text_of(each) for each in value)
-    return text_of(value)
 
 
 def _text(body: bytes) -> str:

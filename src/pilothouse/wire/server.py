@@ -5,7 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
-from asyncio import BaseTransport, TimerHandle
+from asyncio import TimerHandle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from pilothouse.runtime.metrics import CONNECTIONS_DROPPED, REQUESTS_REFUSED
 from pilothouse.runtime.peers import Proxies
 from pilothouse.runtime.settings import LimitSettings
-from pilothouse.wire.accepting import Acceptor, Protocol
+from pilothouse.wire.accepting import AT_ONCE, Acceptor, Protocol
 from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.direct import DirectHttp
 from pilothouse.wire.handshakes import Handshakes
 from pilothouse.wire.places import Place, Places
+from pilothouse.wire.websocket import WebSocket
 from pilothouse.wire.writes import GatheredTransport, Turn
 
 HEAD_BYTES = 64 << 10
@@ -31,12 +30,6 @@ HEAD_BYTES = 64 << 10
 READ_BYTES = 16 << 10
 """What a client with full buffers must take within `stall_seconds` to go on."""
 WEBSOCKET_BYTES = 256 << 10
-PING_SECONDS = 27.0
-PONG_SECONDS = 120.0
-"""The server pings each PING_SECONDS and drops a peer that owes a pong this long."""
-FAREWELL_SECONDS = 0.5
-"""How long a websocket's peer may take to end TLS once the server stops. Go's TLS, which many agents use, never does
-before its own side closes."""
 BACKLOG = 2048
 GRACE_SECONDS = 10
 
@@ -192,32 +185,6 @@ class _LimitedHttp(DirectHttp):
             self.transport.close()
 
 
-class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol, which at the end of the server does not wait for peers that leave the connection open.
-
-    A websocket is accepted from those alone who have shown who they are.
-    """
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        assert isinstance(transport, GatheredTransport)
-        assert transport.place is not None
-        self._place = transport.place
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._place.free()
-        super().connection_lost(exc)
-
-    async def send(self, message: ASGISendEvent) -> None:
-        if message["type"] == "websocket.accept":
-            self._place.shown()
-        await super().send(message)
-
-    def shutdown(self) -> None:
-        super().shutdown()
-        self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, which are the CLI's, and with an acceptor of our own."""
 
@@ -286,11 +253,9 @@ def _server(
     config = uvicorn.Config(
         application,
         http=protocol,
-        ws=_WebSocket,
+        ws=WebSocket,
         ws_max_size=WEBSOCKET_BYTES,
         ws_per_message_deflate=False,
-        ws_ping_interval=PING_SECONDS,
-        ws_ping_timeout=PONG_SECONDS,
         lifespan="off",
         log_config=None,
         log_level="error",
@@ -313,16 +278,18 @@ async def serve(
     started: Callable[[Sequence[tuple[str, int]]], None] | None = None,
     limits: LimitSettings | None = None,
     proxies: Proxies | None = None,
+    shared: Sequence[socket.socket] | None = None,
 ) -> None:
     """Serve an ASGI application on all listeners until `stopping` is set; then finish what runs, for a while.
 
     `started` gets the addresses really bound, in the order of the listeners, once connections are accepted. All ports
-    are bound before anything is served. Raises PortInUse, CannotListen.
+    are bound before anything is served. `shared`: sockets bound for the listeners, on which other processes accept as
+    well. Raises PortInUse, CannotListen.
     """
     limits = limits or LimitSettings()
-    sockets: list[socket.socket] = []
+    sockets: list[socket.socket] = list(shared or ())
     try:
-        for listener in listeners:
+        for listener in listeners[len(sockets) :]:
             sockets.append(bound(listener))
         places = Places(limits.connections, limits.connections_per_address, proxies)
         handshakes = Handshakes(asyncio.get_running_loop(), limits.handshakes)
@@ -331,7 +298,7 @@ async def serve(
             for listener, opened in zip(listeners, sockets, strict=True):
                 accepting = partial(
                     _acceptor, group=group, places=places, tls=listener.tls, handshakes=handshakes,
-                    head_seconds=limits.head_seconds,
+                    head_seconds=limits.head_seconds, at_once=AT_ONCE if shared is None else 1,
                 )  # fmt: skip
                 servers.append(_server(application, limits, accepting))
                 group.create_task(servers[-1].serve(sockets=[opened]))

@@ -10,6 +10,8 @@ class Reference(Struct, frozen=True):
     location: str | None = None
     """`uri`, `querystring`, `header`, `headers` (all that begin with locationName), `statusCode`; None: the body."""
     locationName: str | None = None  # noqa: N815 - the file's own name
+    queryName: str | None = None  # noqa: N815 - the file's own name
+    """What EC2's forms call a member where that is not its locationName."""
     flattened: bool = False
     streaming: bool = False
     xmlAttribute: bool = False  # noqa: N815 - the file's own name

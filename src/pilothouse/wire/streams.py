@@ -16,9 +16,10 @@ import msgspec
 import structlog
 
 from pilothouse.call import Call, House, Operation, Shape, Stream, StreamRoute, Told
-from pilothouse.errors import ApiError, ServiceUnavailable, ThrottlingException, ValidationException
+from pilothouse.errors import ApiError, RoleMissing, ServiceUnavailable, ThrottlingException, ValidationException
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.metrics import THROTTLED
+from pilothouse.runtime.settings import API
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire import eventstream
 from pilothouse.wire.dispatch import Authorise
@@ -93,6 +94,8 @@ class Streams:
         if self._closed:
             return text_response(503, "The service is stopping.\n")
         request_id = self._house.ids.uuid()
+        if API not in self._house.roles:
+            return _refused(RoleMissing(self._house.roles, API), request_id)
         try:
             principal, region = await self._authenticator.principal(request, route.operation.service)
             call = self._call(request, principal, region, request_id)

@@ -22,9 +22,9 @@ MAX_ECHO = 1024
 
 _NOT_NULL = "Member must not be null"
 
-LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging", "BucketLocationConstraint"})
+LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging", "BucketLocationConstraint", "InstanceType"})
 """Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType,
-InvalidLocationConstraint)."""
+InvalidLocationConstraint), or know more values (sizes of machines)."""
 
 WITH_FULL_STOP = frozenset(
     {

@@ -8,6 +8,7 @@ import asyncio
 from typing import Any
 
 from pilothouse.wire.places import Place
+from pilothouse.wire.reading import Reader
 
 AT_ONCE = 64 << 10
 """Bytes that are not held back any longer."""
@@ -39,7 +40,7 @@ class Turn:
 
 
 class GatheredTransport:
-    """A connection's transport; all but its writes is as it was."""
+    """A connection's transport; all but its writes, and how TLS is read, is as it was."""
 
     def __init__(self, transport: asyncio.Transport, turn: Turn, place: Place | None = None) -> None:
         self._transport = transport
@@ -51,6 +52,11 @@ class GatheredTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        """As the transport's; see `reading`."""
+        is_tls = self._transport.get_extra_info("ssl_object") is not None
+        self._transport.set_protocol(Reader(protocol) if is_tls else protocol)
 
     def write(self, data: bytes) -> None:
         """Leave with what else this turn writes."""
