@@ -1,0 +1,201 @@
+"""What happens to bytes when connections come and go: none is lost, none comes twice, whoever is away."""
+
+import asyncio
+import json
+import random
+import uuid
+
+from pilothouse.gateway.frames import Frame, encode
+from tests.capabilities.sessions.conftest import World
+from tests.gateway.scripted_session import Closed, ScriptedClient, ScriptedWorker, opening, pattern
+
+
+async def _talk_through_cuts(client: ScriptedClient, worker: ScriptedWorker, seed: int) -> None:
+    """Both say much at once while connections break and acknowledgements get lost."""
+    luck = random.Random(seed)
+    for number in range(60):
+        await client.say(typed_piece(number))
+        if number % 7 == 3:
+            worker.lose_acks += luck.randrange(3)
+            client.lose_acks += luck.randrange(3)
+        if number % 11 == 5:
+            await luck.choice((client, worker)).cut()
+        if number % 20 == 19:
+            await client.cut()
+            await worker.cut()
+        await asyncio.sleep(luck.random() / 50)
+
+
+def typed_piece(number: int) -> bytes:
+    return pattern(100 + number, number)
+
+
+def test_a_client_that_acknowledges_again_is_acknowledged_for_by_nobody(world: World) -> None:
+    node = world.node()
+    client, worker = world.open(node)
+    client.acknowledges_again = True
+    world.run(client.cut())
+    world.until(lambda: client.resumed == 1 and client.socket is not None)
+    world.run(client.say(b"settles"))
+    world.until(lambda: not worker.sent and bytes(client.received) == b"settles")
+    client.lose_acks = 3
+    world.run(client.say(b", more"))
+    world.until(lambda: not worker.sent and bytes(client.received) == b"settles, more")
+    assert (client.lose_acks, worker.repeats >= 3) == (0, True)
+
+
+def test_cuts_and_lost_acknowledgements_lose_and_double_nothing(world: World) -> None:
+    node = world.node()
+    client, worker = world.open(node)
+    world.run(_talk_through_cuts(client, worker, 4))
+    typed = b"".join(map(typed_piece, range(60)))
+    world.until(lambda: len(worker.received) >= len(typed) and len(client.received) >= len(typed))
+    assert bytes(worker.received) == typed
+    assert bytes(client.received) == typed
+    world.until(lambda: not worker.sent)  # nothing that the client had is repeated for ever
+
+
+def test_an_agent_without_a_client_waits(world: World) -> None:
+    node = world.node()
+    started = world.start(node)
+    session_id = started["SessionId"]
+    world.until(lambda: session_id in world.workers and world.workers[session_id].paused)
+    worker = world.workers[session_id]
+    assert world.status(session_id) == "Connecting"
+    world.run(worker.say(b"early"))
+    client = world.client(started)
+    world.until(lambda: bytes(client.received) == b"early")
+    client.away.clear()
+    world.run(client.cut())
+    world.until(lambda: world.status(session_id) == "Disconnected" and worker.pauses == 2)
+    world.run(worker.say(b" and late"))
+    client.away.set()
+    world.until(lambda: bytes(client.received) == b"early and late")
+    assert client.resumed == 1
+    assert world.status(session_id) == "Connected"
+
+
+def test_what_is_typed_before_the_agent_comes_reaches_it(world: World) -> None:
+    node = world.node(serves=False)
+    client = world.client(world.start(node))
+    world.run(client.say(b"ls\r"))
+    (told,) = world.until(lambda: node.agent.shells)
+    world.serve(node)
+    assert node.agent.on_shell is not None
+
+    async def come() -> None:
+        assert node.agent.on_shell is not None
+        node.agent.on_shell(told)
+
+    world.run(come())
+    world.until(lambda: bytes(world.workers[client.session_id].received) == b"ls\r")
+    world.until(lambda: bytes(client.received) == b"ls\r")
+
+
+def test_the_handshake_goes_through_as_it_is(world: World) -> None:
+    node = world.node()
+    client, worker = world.open(node, DocumentName="AWS-StartSSHSession", Parameters={"portNumber": ["2222"]})
+    world.until(lambda: client.expected == 2)
+    assert worker.shaken
+    assert node.agent.shells[0]["Parameters"] == {"portNumber": "2222"}
+
+
+def test_junk_ends_its_own_connection_alone(world: World) -> None:
+    node = world.node()
+    client, worker = world.open(node)
+    other, _ = world.open(node)
+    for junk in (b"junk", b"\0" * 300, "text", pattern(5000)):
+        world.run(client.write(junk))
+        world.run(worker.write(junk))
+    world.run(other.say(b"still here"))
+    world.until(lambda: bytes(other.received) == b"still here")
+    world.run(client.say(b"and here"))
+    world.until(lambda: bytes(client.received) == b"and here")
+    assert other.resumed == 0
+    assert client.resumed > 0
+
+
+def test_clients_that_do_it_their_own_way(world: World) -> None:
+    """As clients of others do: the token as a header too, acknowledgements of acknowledgements, digests in letters."""
+    node = world.node()
+    client, _ = world.open(node)
+    client.headers = {"authorization": "Bearer token"}
+    world.run(client.cut())
+    world.until(lambda: client.resumed == 1 and client.socket is not None)
+    for kind in ("acknowledge", "output_stream_data"):
+        said = {"AcknowledgedMessageType": kind, "AcknowledgedMessageId": "x", "AcknowledgedMessageSequenceNumber": 0}
+        text = json.dumps(said).encode()
+        message = bytearray(encode(Frame("acknowledge", str(uuid.uuid4()), 1, text)))
+        message[80:112] = b"0123456789abcdef" * 2
+        world.run(client.write(bytes(message)))
+    world.run(client.say(b"typed"))
+    world.until(lambda: bytes(client.received) == b"typed")
+    assert client.resumed == 1
+
+
+def test_a_token_opens_one_channel_once(world: World) -> None:
+    node = world.node(serves=False)
+    started = world.start(node)
+    path = f"/v1/data-channel/{started['SessionId']}"
+
+    async def opens(token: str, at: str = path, headers: dict[str, str] | None = None, within: float = 0.3) -> bool:
+        socket = await world.way.dial(at, headers or {})
+        await socket.send(opening(token, "c"))
+        try:
+            async with asyncio.timeout(within):
+                await socket.receive()
+        except TimeoutError:
+            return True
+        except Closed as closed:
+            if closed.args[0] == 1013:  # the database was busy: the token is as good or bad as before
+                return await opens(token, at, headers, within)
+            return bool(closed.args[0] != 1008)
+        finally:
+            await socket.close()
+        return True
+
+    other = world.start(node)
+    assert not world.run(opens("0" * 64, within=20))
+    assert not world.run(opens(started["TokenValue"], f"/v1/data-channel/{other['SessionId']}", within=20))
+    assert world.run(opens(started["TokenValue"]))
+    assert not world.run(opens(started["TokenValue"], within=20))
+    resumed = world.ssm.resume_session(SessionId=started["SessionId"])
+    newest = world.ssm.resume_session(SessionId=started["SessionId"])
+    assert not world.run(opens(resumed["TokenValue"], within=20))
+    assert world.run(opens(newest["TokenValue"]))
+    late = world.ssm.resume_session(SessionId=other["SessionId"])
+    world.run(_touch(world, other["SessionId"]))
+    world.server.advance(minutes=5, seconds=1)
+    assert not world.run(opens(late["TokenValue"]))
+
+
+async def _touch(world: World, session_id: str) -> None:
+    """Let the session be one that waits for nothing, so that only the token grows old."""
+    async with world.server.application.house.database.transaction() as tx:
+        await tx.execute(
+            "update session set client_due = null, agent_due = null where session_id = :id", id=session_id
+        )  # fmt: skip
+
+
+def test_agents_come_with_the_signature_of_their_node(world: World) -> None:
+    node, other = world.node(serves=False), world.node(serves=False)
+    started = world.start(node)
+    stranger = ScriptedWorker(world.way, other.who, started["SessionId"])
+    status, body = world.run(stranger.create())
+    assert status == 410
+    assert b"Session is already terminated" in body
+    own = ScriptedWorker(world.way, node.who, started["SessionId"])
+    status, body = world.run(own.create())
+    assert status == 201
+    token = body.decode().partition("<TokenValue>")[2].partition("</TokenValue>")[0]
+
+    async def refused() -> int:
+        socket = await stranger.open(token)
+        try:
+            await socket.receive()
+        except Closed as closed:
+            return int(closed.args[0])
+        return 0
+
+    assert world.run(refused()) == 1008
+    assert world.run(own.create())[0] == 201
