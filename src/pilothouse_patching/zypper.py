@@ -1,0 +1,142 @@
+"""SUSE: the patches that zypper's XML tells of, and packages without one. Under Python 3.6."""
+
+import os
+import shutil
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+
+from pilothouse_patching.choosing import Patch
+from pilothouse_patching.rpm import _QUERY, evr, moment
+from pilothouse_patching.running import ToolFailed, chunks, run
+
+_CLASSES = {
+    "security": "Security", "recommended": "Recommended", "optional": "Optional", "feature": "Feature",
+    "document": "Document", "yast": "Yast",
+}  # fmt: skip
+_INFORMS = (0, 100, 101, 102, 103, 106)
+"""Exit codes that are no failures: patches are there, a reboot or restart is due, a repository was left out."""
+
+
+class Zypper:
+    """The patches and packages of this machine."""
+
+    def __init__(self, sources: Sequence[Dict[str, Any]]) -> None:
+        self._options = ["--non-interactive"]
+        self._folder = ""
+        self._reboot = False
+        if sources:
+            self._folder = tempfile.mkdtemp(prefix="patch-sources-")
+            for number, each in enumerate(sources):
+                file = os.path.join(self._folder, f"source-{number}.repo")
+                with open(file, "w") as out:
+                    out.write(each["Configuration"] + "\n")
+                os.chmod(file, 0o600)
+            self._options += ["--reposd-dir", self._folder]
+
+    def close(self) -> None:
+        """Remove what was made for the sources."""
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def refresh(self) -> None:
+        """Fetch what the repositories have; one that cannot be fetched is a failure."""
+        run(["zypper", *self._options, "refresh", "--force"], 1800)
+
+    def _xml(self, *what: str) -> ElementTree.Element:
+        _, out = run(["zypper", "--xmlout", *self._options, *what], 1800, good=_INFORMS)
+        try:
+            return ElementTree.fromstring(out)
+        except ElementTree.ParseError as error:
+            raise ToolFailed(f"zypper's answer cannot be read: {error}")
+
+    def installed(self) -> List[Patch]:
+        """Patches that are applied, and the packages that are installed."""
+        patches = [each for each, status in _patches(self._xml("list-patches", "--all")) if status == "applied"]
+        _, out = run(["rpm", "-qa", "--qf", _QUERY])
+        for line in out.splitlines():
+            name, epoch, version, release, arch = line.split("\t")
+            if name != "gpg-pubkey":
+                whole = evr(epoch, version, release)
+                patches.append(Patch(name, arch, whole, whole))
+        return patches
+
+    def available(self) -> List[Patch]:
+        """Patches that are needed, and packages that could be brought to a newer version."""
+        patches = [each for each, status in _patches(self._xml("list-patches", "--all")) if status == "needed"]
+        for update in self._xml("list-updates").iter("update"):
+            if update.get("kind") != "package":
+                continue
+            source = update.find("source")
+            patches.append(
+                Patch(
+                    update.get("name") or "", update.get("arch") or "", update.get("edition") or "",
+                    update.get("edition-old") or "?",
+                    repository=(source.get("alias") or "") if source is not None else "",
+                )
+            )  # fmt: skip
+        return patches
+
+    def install(self, chosen: Sequence[Patch], blocked: Sequence[Patch]) -> None:
+        """Install patches, then packages. What did not work is seen by looking at what is installed then."""
+        locked = sorted({each.name for each in blocked if each.unit == "package"})
+        kinds = (("patch", [each.name for each in chosen if each.unit == "patch"]),
+                 ("package", [f"{each.name}={each.version}" for each in chosen if each.unit == "package"]))  # fmt: skip
+        if locked:
+            run(["zypper", *self._options, "addlock", "--comment", "pilothouse-patching", *locked], good=None)
+        try:
+            for kind, names in kinds:
+                for chunk in chunks(names):
+                    self._install(kind, chunk)
+        finally:
+            if locked:
+                run(["zypper", *self._options, "removelock", *locked], good=None)
+
+    def _install(self, kind: str, names: List[str]) -> None:
+        # Without --force-resolution: what cannot be installed would be "resolved" by removing what is there.
+        command = ["zypper", *self._options, "install", "--auto-agree-with-licenses", "-t", kind]
+        code, _ = run(command + names, good=None, shown=True)
+        self._reboot = self._reboot or code == 102
+        if code == 103:  # zypper itself was renewed, and wants to be asked again
+            code, _ = run(command + names, good=None, shown=True)
+        if code not in _INFORMS and len(names) > 1:
+            for name in names:
+                code, _ = run([*command, name], good=None, shown=True)
+                self._reboot = self._reboot or code == 102
+
+    def reboot_needed(self, installed: Iterable[Patch]) -> bool:
+        """What zypper says."""
+        code, _ = run(["zypper", *self._options, "needs-rebooting"], good=None)
+        return self._reboot or code == 102
+
+
+def _patches(root: ElementTree.Element) -> List[Tuple[Patch, str]]:
+    made = []
+    for update in root.iter("update"):
+        if update.get("kind") not in (None, "patch"):
+            continue
+        source, date = update.find("source"), update.find("issue-date")
+        issues = [(each.get("type"), each.get("id") or "") for each in update.iter("issue")]
+        released: Optional[int] = None
+        if date is not None:
+            released = moment(date.get("time_t") or "")
+        category = (update.get("category") or "").lower()
+        status = update.get("status") or "needed"
+        patch = Patch(
+            name=update.get("name") or "",
+            arch=update.get("arch") or "",
+            version=update.get("edition") or "",
+            installed=(update.get("edition") or "") if status == "applied" else "",
+            repository=(source.get("alias") or "") if source is not None else "",
+            classification=_CLASSES.get(category, category.capitalize()),
+            severity=(update.get("severity") or "unspecified").capitalize(),
+            released=released,
+            security=category == "security",
+            advisories=(update.get("name") or "",),
+            cves=tuple(sorted({one for kind, one in issues if kind == "cve"})),
+            bugzillas=tuple(sorted({one for kind, one in issues if kind == "bugzilla"})),
+            title=(update.findtext("summary") or "").strip(),
+            unit="patch",
+        )
+        made.append((patch, status))
+    return made
