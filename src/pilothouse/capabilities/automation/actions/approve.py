@@ -1,0 +1,87 @@
+"""`aws:approve`: go on when enough of those who are named have approved; one who rejects is enough to fail."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from pilothouse.capabilities.automation.actions.interface import (
+    Action,
+    Done,
+    Failed,
+    Input,
+    Kind,
+    Outcome,
+    Step,
+    StepFailed,
+    Values,
+    WaitFor,
+    literal,
+)
+from pilothouse.errors import ApiError
+
+_MOST: Final = 10
+_DAYS: Final = 24 * 3600
+
+
+class Approve(Action):
+    """Waits for people, whose signals (`signals`) put their decisions into the state."""
+
+    name = "aws:approve"
+    inputs: Mapping[str, Input] = {
+        "Approvers": Input(Kind.TEXTS, required=True),
+        "MinRequiredApprovals": Input(Kind.NUMBER),
+        "Message": Input(),
+        "NotificationArn": Input(),
+    }
+    timeout_seconds = 7 * _DAYS
+    mutating = False
+
+    def check(self, inputs: Values) -> Iterator[tuple[str, str]]:
+        approvers, least = inputs.get("Approvers"), inputs.get("MinRequiredApprovals")
+        if isinstance(approvers, list) and not 1 <= len(approvers) <= _MOST:
+            yield "Approvers", f"it must name 1 to {_MOST}"
+        if isinstance(least, int) and least < 1:
+            yield "MinRequiredApprovals", "it must be at least 1"
+        several = isinstance(approvers, list) and all(map(literal, approvers))
+        if several and isinstance(least, int) and least > len(approvers or ()):
+            yield "MinRequiredApprovals", "it must not be more than there are approvers"
+
+    async def begin(self, step: Step) -> Outcome:
+        approvers = step.inputs["Approvers"]
+        least = step.inputs.get("MinRequiredApprovals") or 1
+        if not 1 <= len(approvers) <= _MOST or not 1 <= least <= len(approvers):
+            raise StepFailed(
+                f"There are {len(approvers)} approvers of whom {least} must approve: there may be 1 to {_MOST}, and "
+                "not more must approve than there are.",
+                stage="InputValidation",
+            )
+        if step.inputs.get("NotificationArn"):
+            await _notify(step)
+        return WaitFor(for_people=True, state={"decisions": []})
+
+    async def resume(self, step: Step, state: Values) -> Outcome:
+        decisions: Sequence[Mapping[str, Any]] = state.get("decisions") or ()
+        rejected = next((each for each in decisions if each["Decision"] == "Reject"), None)
+        outputs = {"ApprovalStatus": "Waiting", "ApproverDecisions": list(decisions)}
+        if rejected is not None:
+            message = f"{rejected['Approver']} rejected it."
+            return Failed(message=message, outputs=outputs | {"ApprovalStatus": "Rejected"})
+        if len(decisions) >= (step.inputs.get("MinRequiredApprovals") or 1):
+            return Done(outputs=outputs | {"ApprovalStatus": "Approved"})
+        return WaitFor(for_people=True, state=state)
+
+
+async def _notify(step: Step) -> None:
+    topic = step.inputs["NotificationArn"]
+    text = (
+        f"{step.inputs.get('Message') or 'An automation waits for your approval.'}\n\n"
+        f"Automation execution: {step.execution_id}\nStep: {step.name}\n\n"
+        "To approve:\n"
+        f"aws ssm send-automation-signal --automation-execution-id {step.execution_id} --signal-type Approve "
+        f"--region {step.region}\n"
+    )
+    try:
+        await step.ask(
+            "sns", "Publish", {"TopicArn": topic, "Subject": f"Approval for {step.name}"[:100], "Message": text}
+        )  # fmt: skip
+    except ApiError as error:
+        raise StepFailed(f"The approvers cannot be told by {topic}: {error.code}: {error.message}") from error

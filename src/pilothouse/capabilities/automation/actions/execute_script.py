@@ -1,0 +1,188 @@
+"""`aws:executeScript`: a script of the runbook, in a program that can reach nothing (`scripts`).
+
+The script has no network. What it asks of services by `boto3.client(…)` is asked by the server, as the role of the
+execution, and answered as `aws:executeAwsApi` is.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from pilothouse.capabilities import logs, service_settings
+from pilothouse.capabilities.automation import elsewhere
+from pilothouse.capabilities.automation.actions import on_ec2
+from pilothouse.capabilities.automation.actions.interface import (
+    Action,
+    Done,
+    Errand,
+    Failed,
+    FailureType,
+    Input,
+    Kind,
+    Outcome,
+    Perform,
+    Step,
+    StepFailed,
+    Values,
+    literal,
+)
+from pilothouse.capabilities.automation.scripts.jail import CannotShutIn, Script, ScriptFailed, run
+from pilothouse.errors import ApiError
+
+log = structlog.get_logger()
+
+LONGEST: Final = 600
+"""Seconds."""
+MOST_PAYLOAD: Final = 100 << 10
+MOST_OF_A_LIST: Final = 100
+_SHOWN: Final = 2500
+_PYTHON: Final = tuple(f"python3.{minor}" for minor in range(6, 12))
+_POWERSHELL: Final = ("PowerShell Core 6.0", "PowerShell 7.0", "PowerShell 7.4")
+_DESTINATION: Final = "/ssm/automation/customer-script-log-destination"
+_GROUP: Final = "/ssm/automation/customer-script-log-group-name"
+_DEFAULT_GROUP: Final = "/aws/ssm/automation/executeScript"
+_NO_ATTACHMENT: Final = "Scripts of attachments are not run; write the script into the step, as Script."
+_NO_POWERSHELL: Final = (
+    "This server runs scripts of Python only: PowerShell cannot be shut in as they are. Write the step in Python, or "
+    "run the script on a node by aws:runCommand with AWS-RunPowerShellScript."
+)
+
+
+class ExecuteScript(Action):
+    """Runs once: nobody knows what a script that was broken off did."""
+
+    name = "aws:executeScript"
+    inputs: Mapping[str, Input] = {
+        "Runtime": Input(required=True, choices=(*_PYTHON, *_POWERSHELL)),
+        "Handler": Input(),
+        "Script": Input(),
+        "Attachment": Input(),
+        "InputPayload": Input(Kind.ANY),
+    }
+    timeout_seconds = LONGEST
+    mutating = None
+
+    def check(self, inputs: Values) -> Iterator[tuple[str, str]]:
+        runtime = inputs.get("Runtime")
+        if not inputs.get("Script") and not inputs.get("Attachment"):
+            yield "Script", "it needs a script"
+        if isinstance(runtime, str) and literal(runtime) and runtime in _PYTHON and not inputs.get("Handler"):
+            yield "Handler", "a script of Python needs the name of its function"
+
+    async def begin(self, step: Step) -> Outcome:
+        if step.inputs["Runtime"] in _POWERSHELL:
+            raise StepFailed(_NO_POWERSHELL)
+        if not step.inputs.get("Script"):
+            raise StepFailed(
+                "Scripts of attachments are not run; write the script into the step, as Script.",
+                stage="InputValidation",
+            )
+        if not step.inputs.get("Handler"):
+            raise StepFailed("A script of Python needs a Handler.", stage="InputValidation")
+        return Perform(state={}, repeatable=False)
+
+    async def perform(self, errand: Errand) -> Outcome:
+        seconds = LONGEST
+        if errand.deadline is not None:
+            seconds = max(1, min(LONGEST, (errand.deadline - errand.house.clock.millis()) // 1000))
+        script = Script(
+            text=str(errand.inputs["Script"]),
+            handler=str(errand.inputs["Handler"]),
+            events=errand.inputs.get("InputPayload") or {},
+            context={
+                "automation:EXECUTION_ID": errand.execution_id,
+                "global:ACCOUNT_ID": errand.account_id,
+                "global:REGION": errand.region,
+            },
+            seconds=seconds,
+        )
+        try:
+            ran = await run(script, _Calls(errand).answer)
+        except CannotShutIn as error:
+            return Failed(message=str(error), kind=FailureType.INTERNAL)
+        except ScriptFailed as error:
+            await _keep(errand, error.output)
+            return Failed(message=f"{error}\n{error.output[-_SHOWN:]}".strip(), response=error.output[-_SHOWN:])
+        await _keep(errand, ran.output)
+        result = _shortened(ran.result)
+        if len(msgspec.json.encode(result)) > MOST_PAYLOAD:
+            return Failed(message=f"What the script returned is larger than {MOST_PAYLOAD >> 10} KB.")
+        return Done(
+            outputs={"Payload": result}, payload={"Payload": result}, response=ran.output[-_SHOWN:]
+        )  # fmt: skip
+
+
+def _shortened(value: Any) -> Any:
+    """Lists have no more than so many elements."""
+    if isinstance(value, list):
+        return [_shortened(each) for each in value[:MOST_OF_A_LIST]]
+    if isinstance(value, dict):
+        return {key: _shortened(each) for key, each in value.items()}
+    return value
+
+
+class _Calls:
+    """What a script asks of services, as whoever the execution acts as."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+
+    async def answer(
+        self, service: str, name: str, request: Mapping[str, Any], region: str | None
+    ) -> Mapping[str, Any]:  # fmt: skip
+        try:
+            return {"answer": _told(await self._asked(service.lower(), name, request, region or self._errand.region))}
+        except ApiError as error:
+            return {"error": {"Code": error.code, "Message": error.message}}
+        except StepFailed as failed:
+            code, _, message = failed.message.partition(": ")
+            known = message and " " not in code
+            return {"error": {"Code": code if known else "Unavailable", "Message": message or code}}
+
+    async def _asked(self, service: str, name: str, request: Mapping[str, Any], region: str) -> Mapping[str, Any]:
+        errand = self._errand
+        own = errand.house.inside.named(service, name)
+        if service == on_ec2.SERVICE and on_ec2.is_elsewhere(errand.house, errand.account_id, region):
+            own = None
+        if own is None:
+            called = elsewhere.operation_named(errand.house.settings, service, name)
+            return await elsewhere.call(errand, service, called, request)
+        async with errand.house.database.transaction() as tx:
+            try:
+                return await errand.house.inside.asked(tx, errand.who, region, (service, own), dict(request))
+            except ApiError as error:  # its record stays
+                refused = error
+        raise refused
+
+
+def _told(value: Any) -> Any:
+    """As the launcher understands it."""
+    if isinstance(value, datetime):
+        return {"$time": value.isoformat()}
+    if isinstance(value, bytes | bytearray):
+        return {"$bytes": msgspec.json.decode(msgspec.json.encode(bytes(value)))}
+    if isinstance(value, Mapping):
+        return {str(key): _told(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_told(each) for each in value]
+    return value
+
+
+async def _keep(errand: Errand, output: str) -> None:
+    """What a script printed goes to the log that the account's settings name, if they do."""
+    house, account_id, region = errand.house, errand.account_id, errand.region
+    if not output:
+        return
+    async with house.database.reading() as tx:
+        if await service_settings.value(tx, account_id, region, _DESTINATION) != "CloudWatch":
+            return
+        group = await service_settings.value(tx, account_id, region, _GROUP) or _DEFAULT_GROUP
+    stream = f"{errand.execution_id}/{errand.name}"
+    events = [logs.Event(at=house.clock.millis(), message=line) for line in output.splitlines() if line]
+    try:
+        await logs.append(house, account_id, region, group, stream, events, once=f"{errand.token}")
+    except ApiError as error:
+        log.warning("automation.output_not_logged", execution_id=errand.execution_id, error=error.code)

@@ -1,0 +1,360 @@
+"""The program in which a script runs: it shuts itself in, and then runs the script. It uses nothing but Python itself.
+
+It is started with the numbers of two pipes as arguments: what it says to the server, and what the server says, first
+the script and its bounds, and then answers. All of it is lines of JSON. When the script begins, the process has
+namespaces of its own (no network, no other process, a file system of Python's library, read-only, and an empty /tmp),
+no privileges, no way to get any, bounds on memory, processor, files and threads, and a list of system calls beyond
+which it fails. Where any of that cannot be had, no script runs.
+"""
+
+import ctypes
+import importlib.util
+import json
+import os
+import resource
+import signal
+import sys
+import traceback
+from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from types import ModuleType, TracebackType
+from typing import Any, NoReturn, cast
+
+NOBODY = 65534
+REFUSED = 77
+"""Exit status where the process cannot be shut in."""
+_NEWNS, _NEWCGROUP, _NEWUTS, _NEWIPC, _NEWUSER, _NEWPID, _NEWNET = (
+    0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+)  # fmt: skip
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x1000, 0x4000, 0x40000, 2, 4, 8
+_MNT_DETACH = 2
+_MOUNT_SETATTR = 442
+_AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
+_READ_ONLY, _NO_SUID, _NO_DEV, _NO_EXEC = 1, 2, 4, 8
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITIES = 41
+_ROOT = "/proc"
+"""Where the new root is put together: a directory that is everywhere, and under which no library lies."""
+
+
+SCRIPT = "/tmp/script.py"  # noqa: S108 - of the shut-in file system
+
+
+class Refused(Exception):
+    """The kernel does not let this process shut itself in."""
+
+
+class _Filter(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns", ctypes.c_uint64),
+    )
+
+
+class _Libc:
+    """Calls of the C library, checked."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        if getattr(self._libc, name)(*arguments) != 0:
+            raise Refused(f"{name}: {os.strerror(ctypes.get_errno())}")
+
+    def mount(self, source: str, target: str, kind: str | None, flags: int, options: str | None = None) -> None:
+        encoded = [None if each is None else each.encode() for each in (source, target, kind, options)]
+        self.call("mount", encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3])
+
+    def restrict(self, target: str, attributes: int, *, deep: bool) -> None:
+        """Let a mount have these attributes from now on."""
+        wanted = _MountAttributes(attributes, 0, 0, 0)
+        number, size = ctypes.c_long(_MOUNT_SETATTR), ctypes.c_size_t(ctypes.sizeof(wanted))
+        flags = ctypes.c_uint(_AT_RECURSIVE if deep else 0)
+        self.call("syscall", number, ctypes.c_int(_AT_FDCWD), target.encode(), flags, ctypes.byref(wanted), size)
+
+    def pivot(self) -> None:
+        """The working directory becomes the root, and the old root is no more."""
+        number = _PIVOT_ROOT.get(os.uname().machine)
+        if number is None:
+            raise Refused(f"machines of the kind {os.uname().machine} are not known")
+        self.call("syscall", ctypes.c_long(number), b".", b".")
+        self.call("umount2", b".", _MNT_DETACH)
+
+    def prctl(self, option: int, *arguments: Any) -> None:
+        words = [each if isinstance(each, ctypes.c_void_p) else ctypes.c_ulong(each) for each in arguments]
+        self.call("prctl", option, *words, *[ctypes.c_ulong(0)] * (4 - len(words)))
+
+
+def shut_in(job: dict[str, Any]) -> None:
+    """After this the process reaches nothing; it is another process then. Raises Refused."""
+    libc, is_root = _Libc(), os.geteuid() == 0
+    seccomp = b64decode(job["filter"])
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    spaces = _NEWNS | _NEWCGROUP | _NEWUTS | _NEWIPC | _NEWPID | _NEWNET
+    if is_root:
+        libc.call("unshare", spaces)
+    else:
+        _own_user(libc, spaces)
+    _follow(os.fork(), libc)  # who is in the new space for processes is a child
+    _follow(os.fork(), libc)  # the first one there cannot be ended by signals, so it only waits
+    _own_root(libc, job["libraries"], job["temporary_mib"])
+    _bound(job)
+    for each in range(_CAPABILITIES):
+        libc.prctl(_PR_CAPBSET_DROP, each)
+    if is_root:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    _no_capabilities(libc)
+    libc.prctl(_PR_SET_DUMPABLE, 0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # what changes a user takes it away
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    code = ctypes.create_string_buffer(seccomp, len(seccomp))
+    wanted = _Filter(len(seccomp) // 8, ctypes.cast(code, ctypes.c_void_p))
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.cast(ctypes.byref(wanted), ctypes.c_void_p))
+
+
+def _own_user(libc: _Libc, spaces: int) -> None:
+    """The server's own user is nobody in there, and nobody else is known."""
+    user, group = os.geteuid(), os.getegid()
+    libc.call("unshare", _NEWUSER | spaces)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
+        try:
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        except OSError as error:
+            raise Refused(f"{name}: {error.strerror}") from error
+
+
+def _follow(child: int, libc: _Libc) -> None:
+    """Go on in the child; the parent does nothing but wait for it, and ends as it does."""
+    if child == 0:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        return
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            os._exit(os.waitstatus_to_exitcode(status) & 0x7F or (1 if status else 0))
+
+
+def _own_root(libc: _Libc, libraries: list[str], temporary_mib: int) -> None:
+    """A file system of the libraries, which cannot be changed, and an empty /tmp."""
+    libc.mount("none", "/", None, _MS_REC | _MS_PRIVATE)
+    safe = _MS_NOSUID | _MS_NODEV
+    libc.mount("tmpfs", _ROOT, "tmpfs", safe, "size=1m,mode=755")
+    for each in libraries:
+        if os.path.islink(each):
+            _directory(os.path.dirname(each))
+            os.symlink(os.readlink(each), _ROOT + each)
+        elif os.path.isdir(each):
+            _directory(each)
+            libc.mount(each, _ROOT + each, None, _MS_BIND | _MS_REC)
+            libc.restrict(_ROOT + each, _READ_ONLY | _NO_SUID | _NO_DEV, deep=True)
+    _directory("/tmp")  # noqa: S108 - that of the new root
+    options = f"size={temporary_mib}m,nr_inodes=4096,mode=1777"
+    libc.mount("tmpfs", f"{_ROOT}/tmp", "tmpfs", safe | _MS_NOEXEC, options)  # noqa: S108 - the same
+    os.chdir(_ROOT)
+    libc.pivot()
+    os.chdir("/")
+    libc.restrict("/", _READ_ONLY | _NO_SUID | _NO_DEV | _NO_EXEC, deep=False)
+    os.chdir("/tmp")  # noqa: S108 - the same
+
+
+def _directory(path: str) -> None:
+    os.makedirs(_ROOT + path, mode=0o755, exist_ok=True)
+
+
+def _bound(job: dict[str, Any]) -> None:
+    """Bounds of the process, which it cannot lift."""
+    size, file = job["memory_mib"] << 20, job["temporary_mib"] << 20
+    bounds = {
+        resource.RLIMIT_AS: size,
+        resource.RLIMIT_CPU: job["seconds"] + 1,
+        resource.RLIMIT_FSIZE: file,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NPROC: 64,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    for which, most in bounds.items():
+        hard = resource.getrlimit(which)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(which, (most, most))
+
+
+def _no_capabilities(libc: _Libc) -> None:
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    nothing = (ctypes.c_uint32 * 6)()
+    libc.call("capset", ctypes.byref(header), ctypes.byref(nothing))
+
+
+class _Server:
+    """Lines to and from the server."""
+
+    def __init__(self, say: int, hear: int) -> None:
+        self._say = os.fdopen(say, "wb", buffering=0)
+        self._hear = os.fdopen(hear, "rb")
+
+    def job(self) -> dict[str, Any]:
+        """The first thing that the server says."""
+        return cast(dict[str, Any], json.loads(self._hear.readline()))
+
+    def say(self, what: dict[str, Any]) -> None:
+        left = memoryview(json.dumps(what, default=_plain, allow_nan=False).encode() + b"\n")
+        while left:
+            left = left[self._say.write(left) :]
+
+    def ask(self, service: str, name: str, request: dict[str, Any], region: str | None) -> Any:
+        """The answer of an operation. Raises ClientError."""
+        self.say({"call": {"service": service, "name": name, "request": request, "region": region}})
+        line = self._hear.readline()
+        if not line:
+            raise ConnectionError("the server answers no more")
+        answer = json.loads(line, object_hook=_rich)
+        if "error" in answer:
+            raise ClientError(answer["error"], name)
+        return answer["answer"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.timestamp()
+    if isinstance(value, bytes | bytearray):
+        return b64encode(value).decode()
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    raise TypeError(f"a value of the type {type(value).__name__} is none of JSON")
+
+
+def _rich(value: dict[str, Any]) -> Any:
+    if set(value) == {"$time"}:
+        return datetime.fromisoformat(value["$time"])
+    if set(value) == {"$bytes"}:
+        return b64decode(value["$bytes"])
+    return value
+
+
+class ClientError(Exception):
+    """As that of botocore."""
+
+    def __init__(self, error: dict[str, str], operation_name: str) -> None:
+        super().__init__(
+            f"An error occurred ({error['Code']}) when calling the {operation_name} operation: {error['Message']}"
+        )
+        self.response = {"Error": error}
+        self.operation_name = operation_name
+
+
+class _Client:
+    """A client as boto3's, of which every call is made by the server, as the role of the execution."""
+
+    def __init__(self, server: _Server, service: str, region: str | None) -> None:
+        self._server, self._service, self._region = server, service, region
+        self.exceptions = _Exceptions()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        def call(**request: Any) -> Any:
+            return self._server.ask(self._service, name, request, self._region)
+
+        return call
+
+    def get_paginator(self, name: str) -> "_Paginator":
+        return _Paginator(getattr(self, name))
+
+
+class _Exceptions:
+    def __getattr__(self, name: str) -> type[ClientError]:
+        return ClientError
+
+
+class _Paginator:
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        request.pop("PaginationConfig", None)
+        while True:
+            page = self._call(**request)
+            yield page
+            token = page.get("NextToken")
+            if not token:
+                return
+            request["NextToken"] = token
+
+
+def _modules(server: _Server) -> None:
+    """`import boto3` and botocore's exceptions."""
+    boto3, botocore, exceptions = ModuleType("boto3"), ModuleType("botocore"), ModuleType("botocore.exceptions")
+
+    def client(service_name: str, region_name: str | None = None, **_: Any) -> _Client:
+        return _Client(server, service_name, region_name)
+
+    boto3.client = client  # type: ignore[attr-defined]
+    exceptions.ClientError = ClientError  # type: ignore[attr-defined]
+    exceptions.BotoCoreError = ConnectionError  # type: ignore[attr-defined]
+    botocore.exceptions = exceptions  # type: ignore[attr-defined]
+    sys.modules.update({"boto3": boto3, "botocore": botocore, "botocore.exceptions": exceptions})
+
+
+def run(job: dict[str, Any], server: _Server) -> None:
+    """Run the script's handler, and say what it gives."""
+    with open(SCRIPT, "w", encoding="utf-8") as file:
+        file.write(job["script"])
+    spec = importlib.util.spec_from_file_location("script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["script"] = module
+    spec.loader.exec_module(module)
+    handler = getattr(module, job["handler"], None)
+    if not callable(handler):
+        raise LookupError(f"the script has no function named {job['handler']}")
+    server.say({"result": handler(job["events"], job["context"])})
+
+
+def _own_part(trace: TracebackType | None) -> TracebackType | None:
+    """What the script itself did."""
+    while trace is not None and trace.tb_frame.f_code.co_filename != SCRIPT:
+        trace = trace.tb_next
+    return trace
+
+
+def main() -> NoReturn:
+    server = _Server(int(sys.argv[1]), int(sys.argv[2]))
+    job = server.job()
+    try:
+        shut_in(job)
+    except (Refused, OSError) as error:
+        server.say({"refused": str(error)})
+        os._exit(REFUSED)
+    _modules(server)
+    status = 1
+    try:
+        run(job, server)
+        status = 0
+    except BaseException as error:
+        traceback.print_exception(error.with_traceback(_own_part(error.__traceback__)))
+        text = "".join(traceback.format_exception_only(error)).strip()
+        with suppress(OSError):
+            server.say({"failed": text[:2000]})
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
