@@ -3,39 +3,14 @@
 import uuid
 from typing import Any
 
-import pytest
-from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pilothouse.capabilities.secrets.jobs import purge
 from pilothouse.capabilities.secrets.model import CURRENT, PREVIOUS, after_put
+from tests.capabilities.secrets.answers import refused
 
 NOT_FOUND = "Secrets Manager can't find the specified secret."
-
-
-def refused(code: str, message: str | None = None) -> Any:
-    return pytest.raises(ClientError, match=code) if message is None else _Refused(code, message)
-
-
-class _Refused:
-    """The exact code and message of an error answer."""
-
-    def __init__(self, code: str, message: str) -> None:
-        self.expected = (code, message)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
-        assert isinstance(error, ClientError), "nothing was refused"
-        assert (error.response["Error"]["Code"], error.response["Error"]["Message"]) == self.expected
-        return True
-
-
-@pytest.fixture
-def secrets(aws: Any) -> Any:
-    return aws("secretsmanager")
 
 
 def test_a_secret_is_made_read_and_described(secrets: Any) -> None:

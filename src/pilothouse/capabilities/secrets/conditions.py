@@ -43,5 +43,15 @@ def of_read(call: Call, request: Shape) -> Mapping[str, str]:
     return found
 
 
+def of_rotation(call: Call, request: Shape) -> Mapping[str, str]:
+    """The same, with what RotateSecret may be held to."""
+    found = dict(of_request(call, request))
+    found["secretsmanager:ModifyRotationRules"] = _text("RotationRules" in request)
+    found["secretsmanager:RotateImmediately"] = _text(request.get("RotateImmediately") is not False)
+    if function := request.get("RotationLambdaARN"):
+        found["secretsmanager:RotationLambdaARN"] = function
+    return found
+
+
 def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,8 +14,6 @@ DEFAULT_KEY: Final = "alias/aws/secretsmanager"
 STAGES_PER_VERSION: Final = 20
 TAGS: Final = 50
 DAY_MS: Final = 86_400_000
-UNLABELLED_KEPT: Final = 100
-"""Versions without labels are kept up to this number, and in any case for a day."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9/_+=.@!-]{1,512}")
 _ARN: Final = re.compile(r"arn:[a-z-]+:secretsmanager:([a-z0-9-]*):(\d{12}):secret:(.+)", re.DOTALL)
@@ -48,6 +46,18 @@ class LimitExceededException(ApiError):
     """More labels or tags than there may be."""
 
 
+class InvalidNextTokenException(ApiError):
+    """The token is not ours or belongs to another query."""
+
+
+class MalformedPolicyDocumentException(ApiError):
+    """The resource policy is none."""
+
+
+class PublicPolicyException(ApiError):
+    """The resource policy lets everybody in, which was not to be."""
+
+
 class EncryptionFailure(ApiError):
     """The key can't be used to encrypt."""
 
@@ -60,6 +70,8 @@ class DecryptionFailure(ApiError):
 class Secret:
     """A secret without its values. Times in epoch milliseconds; `accessed_on` is the first moment of a day."""
 
+    account_id: str
+    region: str
     name: str
     suffix: str
     description: str
@@ -70,6 +82,27 @@ class Secret:
     purge_at: int | None
     ever_tagged: bool
     versions_made: int
+    kind: str | None = None
+    """The type that the service which the secret is for gave it."""
+    owning_service: str | None = None
+    primary_region: str | None = None
+    """Where it is written, if it is replicated; of a replica another region than its own."""
+    rotation: str | None = None
+    """How it is rotated (`rotation_model.Rotation`), as JSON; None until a rotation was accepted."""
+    rotated_at: int | None = None
+    rotates_at: int | None = None
+    settles_at: int | None = None
+    """Until when readers of its current value wait (`settling`)."""
+
+    @property
+    def arn(self) -> str:
+        """The complete ARN."""
+        return arn(self.account_id, self.region, self.name, self.suffix)
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether it is written in another region."""
+        return self.primary_region not in (None, self.region)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +117,29 @@ class Version:
     created_at: int
     accessed_on: int | None
 
+    @property
+    def has_value(self) -> bool:
+        """Rotation makes a version before there is a value for it."""
+        return bool(self.sealed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """A secret in one more region, as its primary knows it."""
+
+    region: str
+    key_ref: str | None
+    status: str
+    """`InSync` or `Failed`."""
+    message: str = ""
+
 
 class Reference(NamedTuple):
     """What a SecretId means: a name, and the suffix if a complete ARN was given."""
 
     name: str
     suffix: str | None
+    account_id: str
 
 
 def arn(account_id: str, region: str, name: str, suffix: str) -> str:
@@ -106,18 +156,18 @@ def check_name(name: str) -> None:
 def references(secret_id: str, account_id: str, region: str) -> Sequence[Reference]:
     """What a SecretId may mean, the likeliest first: a complete ARN, a name, an ARN without its suffix.
 
-    Raises ValidationException for a name that no secret can have, ResourceNotFoundException for an ARN from elsewhere.
+    Raises ValidationException for a name that no secret can have, ResourceNotFoundException for an ARN of elsewhere.
     """
     if not secret_id.startswith("arn:"):
         check_name(secret_id)
-        return [Reference(secret_id, None)]
+        return [Reference(secret_id, None, account_id)]
     match = _ARN.fullmatch(secret_id)
-    if match is None or (match[1], match[2]) != (region, account_id):
+    if match is None or match[1] != region:
         raise ResourceNotFoundException
     complete = _SUFFIXED.fullmatch(match[3])
     if complete is not None:  # what looks complete is taken for complete, as the cloud service does
-        return [Reference(complete[1], complete[2])]
-    return [Reference(match[3], None)]
+        return [Reference(complete[1], complete[2], match[2])]
+    return [Reference(match[3], None, match[2])]
 
 
 def after_put(stages: Mapping[str, str], version_id: str, asked: Sequence[str] | None) -> dict[str, str]:

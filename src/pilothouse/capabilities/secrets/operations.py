@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.capabilities.secrets.changes import changed, happened
 from pilothouse.capabilities.secrets.conditions import of_request, of_value
-from pilothouse.capabilities.secrets.finding import arn_of, found, locked
+from pilothouse.capabilities.secrets.describing import described
+from pilothouse.capabilities.secrets.finding import MARKED_ALREADY, found, locked
 from pilothouse.capabilities.secrets.model import (
     DAY_MS,
     DEFAULT_KEY,
@@ -20,10 +22,10 @@ from pilothouse.capabilities.secrets.model import (
     Secret,
     arn,
     check_name,
-    labels_of,
     references,
 )
 from pilothouse.capabilities.secrets.naming import named
+from pilothouse.capabilities.secrets.replicas import check_regions, replicate, told
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.capabilities.secrets.versions import given_value, put_version, same_value
 from pilothouse.runtime.clock import from_millis
@@ -40,6 +42,9 @@ async def create_secret(call: Call, request: Shape) -> Shape:
     name = request["Name"]
     check_name(name)
     value = given_value(request)
+    replicas = check_regions(call.region, request.get("AddReplicaRegions") or [])
+    if "CrossAccountPrimaryARN" in request:
+        raise InvalidRequestException("Secrets are not replicated between the accounts of this installation.")
     async with call.transaction() as tx:
         store = SecretStore(tx, call.account_id, call.region)
         await store.lock(name)
@@ -49,8 +54,10 @@ async def create_secret(call: Call, request: Shape) -> Shape:
         now = call.clock.millis()
         tags = _by_key(request.get("Tags") or [])
         secret = Secret(
+            account_id=call.account_id,
+            region=call.region,
             name=name,
-            suffix=_suffix(call),
+            suffix=new_suffix(call),
             description=request.get("Description") or "",
             key_ref=_own_key(request.get("KmsKeyId")),
             created_at=now,
@@ -59,12 +66,19 @@ async def create_secret(call: Call, request: Shape) -> Shape:
             purge_at=None,
             ever_tagged=bool(tags),
             versions_made=0,
+            kind=request.get("Type") or None,
         )
         await store.add(secret)
         await store.set_tags(name, tags)
-        answer = {"ARN": arn_of(call, secret), "Name": name}
+        answer: Shape = {"ARN": secret.arn, "Name": name}
         if value is not None:
-            answer["VersionId"] = await put_version(call, tx, secret, request, value, None)
+            secret = await put_version(call, tx, secret, request, value, None)
+            answer["VersionId"] = request["ClientRequestToken"]
+        if replicas:
+            force = request.get("ForceOverwriteReplicaSecret") or False
+            secret = await replicate(call.house, tx, secret, replicas, force=force)
+            answer["ReplicationStatus"] = told(await store.replicas(name))
+        await changed(call.house, tx, secret, "Create", version=answer.get("VersionId"))
     return answer
 
 
@@ -80,10 +94,11 @@ async def _created_before(call: Call, tx: Transaction, store: SecretStore, secre
     if version is None or value is None:
         raise ResourceExistsException(f"The operation failed because the secret {secret.name} already exists.")
     await same_value(call, tx, secret, version, value)
-    return {"ARN": arn_of(call, secret), "Name": secret.name, "VersionId": token}
+    return {"ARN": secret.arn, "Name": secret.name, "VersionId": token}
 
 
-def _suffix(call: Call) -> str:
+def new_suffix(call: Call) -> str:
+    """The six characters behind the name in an ARN."""
     drawn = call.ids.random_bytes(64)
     fair = [each for each in drawn if each < 248]  # 248 is a multiple of 62: each character is equally likely
     return "".join(_SUFFIX[each % 62] for each in fair[:6])
@@ -99,23 +114,19 @@ def _own_key(key_ref: str | None) -> str | None:
 async def describe_secret(call: Call, request: Shape) -> Shape:
     """What is known about a secret, but for its values. Members without a value are left out."""
     async with call.reading() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await found(call, store, request["SecretId"])
+        store, secret = await found(call, tx, request["SecretId"], "DescribeSecret")
         stages = await store.stages(secret.name)
         tags = await store.tags(secret.name)
-    by_version = {version_id: labels_of(stages, version_id) for version_id in stages.values()}
-    return {
-        "ARN": arn_of(call, secret),
-        "Name": secret.name,
-        "Description": secret.description or None,
-        "KmsKeyId": secret.key_ref,
-        "LastChangedDate": from_millis(secret.changed_at),
-        "LastAccessedDate": None if secret.accessed_on is None else from_millis(secret.accessed_on),
-        "DeletedDate": None if secret.purge_at is None else from_millis(secret.purge_at),
-        "Tags": [{"Key": key, "Value": tags[key]} for key in tags] if secret.ever_tagged else None,
-        "VersionIdsToStages": by_version or None,
-        "CreatedDate": from_millis(secret.created_at),
-    }
+        answer = described(secret, stages, tags, "VersionIdsToStages")
+        if secret.primary_region == secret.region:
+            replicas = await store.replicas(secret.name)
+            read = {}
+            for each in replicas:
+                there = await SecretStore(tx, secret.account_id, each.region).secret(secret.name)
+                if there is not None and there.is_replica and there.accessed_on is not None:
+                    read[each.region] = from_millis(there.accessed_on)
+            answer["ReplicationStatus"] = told(replicas, read) or None
+    return answer
 
 
 @operation("secretsmanager", "DeleteSecret", writes=True, resources=named, conditions=of_request)
@@ -134,46 +145,56 @@ async def delete_secret(call: Call, request: Shape) -> Shape:
         )
     now = call.clock.millis()
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
         try:
-            secret = await locked(call, store, secret_id, marked_too=True)
+            store, secret = await locked(call, tx, secret_id, "DeleteSecret", marked_too=True)
         except ResourceNotFoundException:
             if not force:
                 raise
             name = references(secret_id, call.account_id, call.region)[0].name
-            made_up = arn(call.account_id, call.region, name, _suffix(call))
+            made_up = arn(call.account_id, call.region, name, new_suffix(call))
             return {"ARN": made_up, "Name": name, "DeletionDate": from_millis(now)}
+        regions = [each.region for each in await store.replicas(secret.name)]
+        if regions:
+            raise InvalidParameterException(
+                f"You can't delete secret {secret.arn} that still has replica regions [{', '.join(regions)}]"
+            )
         if force:
             await store.remove(secret.name)
+            await changed(call.house, tx, secret, "Delete")
             due = now
         elif secret.purge_at is not None:
-            raise InvalidRequestException(
-                "You tried to perform the operation on a secret that's currently marked deleted."
-            )
+            raise InvalidRequestException(MARKED_ALREADY)
         else:
             due = now + (window or _USUAL_WINDOW) * DAY_MS
-            await store.save(replace(secret, purge_at=due))
-    return {"ARN": arn_of(call, secret), "Name": secret.name, "DeletionDate": from_millis(due)}
+            secret = replace(secret, purge_at=due)
+            await store.save(secret)
+            await changed(call.house, tx, secret, "ScheduleDeletion")
+            await happened(call.house, tx, secret, "StartSecretVersionDelete")
+    return {"ARN": secret.arn, "Name": secret.name, "DeletionDate": from_millis(due)}
 
 
 @operation("secretsmanager", "RestoreSecret", writes=True, resources=named, conditions=of_request)
 async def restore_secret(call: Call, request: Shape) -> Shape:
     """Take a secret's mark for deletion off; on an active secret nothing changes."""
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"], marked_too=True)
-        await store.save(replace(secret, purge_at=None))
-    return {"ARN": arn_of(call, secret), "Name": secret.name}
+        store, secret = await locked(call, tx, request["SecretId"], "RestoreSecret", marked_too=True)
+        if secret.purge_at is not None:
+            secret = replace(secret, purge_at=None)
+            await store.save(secret)
+            await changed(call.house, tx, secret, "Restore")
+            await happened(call.house, tx, secret, "CancelSecretVersionDelete")
+    return {"ARN": secret.arn, "Name": secret.name}
 
 
 @operation("secretsmanager", "TagResource", writes=True, resources=named, conditions=of_request)
 async def tag_resource(call: Call, request: Shape) -> Shape:
     """Add tags; one with the same key gets the new value and keeps its place."""
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"])
+        store, secret = await locked(call, tx, request["SecretId"], "TagResource")
         await store.set_tags(secret.name, await _with(store, secret, request["Tags"]))
-        await store.save(replace(secret, ever_tagged=secret.ever_tagged or bool(request["Tags"])))
+        secret = replace(secret, ever_tagged=secret.ever_tagged or bool(request["Tags"]))
+        await store.save(secret)
+        await changed(call.house, tx, secret, "Tag")
     return {}
 
 
@@ -188,11 +209,11 @@ async def _with(store: SecretStore, secret: Secret, added: Sequence[Mapping[str,
 async def untag_resource(call: Call, request: Shape) -> Shape:
     """Remove tags by key; a key that is not there is no error."""
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"])
+        store, secret = await locked(call, tx, request["SecretId"], "UntagResource")
         gone = set(request["TagKeys"])
         tags = await store.tags(secret.name)
         await store.set_tags(secret.name, {key: value for key, value in tags.items() if key not in gone})
+        await changed(call.house, tx, secret, "Untag")
     return {}
 
 

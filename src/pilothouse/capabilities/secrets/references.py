@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 
 from pilothouse.call import Call
 from pilothouse.capabilities.secrets.conditions import of_read
-from pilothouse.capabilities.secrets.finding import arn_of, usable
+from pilothouse.capabilities.secrets.finding import usable
 from pilothouse.capabilities.secrets.model import InvalidRequestException, ResourceNotFoundException
 from pilothouse.capabilities.secrets.sealing import unseal
-from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.capabilities.secrets.versions import choose, note_read
 from pilothouse.errors import ValidationException
 from pilothouse.identity.authorise import ask_each
@@ -34,19 +33,18 @@ async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str 
 
     None where there is no such secret or version. Raises DecryptionFailure, AccessDeniedException.
     """
-    store = SecretStore(tx, call.account_id, call.region)
     is_id = selector is not None and len(selector) >= _SHORTEST_VERSION_ID
     asked = {"SecretId": secret_id} | ({} if selector is None else {"VersionId" if is_id else "VersionStage": selector})
     try:
-        secret = await usable(call, store, secret_id)
+        store, secret = await usable(call, tx, secret_id, "GetSecretValue")
         version, stages = await choose(store, secret, selector if is_id else None, None if is_id else selector)
     except (ResourceNotFoundException, InvalidRequestException, ValidationException):
         return None
-    await ask_each(call, tx, "secretsmanager:GetSecretValue", [arn_of(call, secret)], of_read(call, asked))
-    value = await unseal(call, tx, arn_of(call, secret), version)
+    await ask_each(call, tx, "secretsmanager:GetSecretValue", [secret.arn], of_read(call, asked))
+    value = await unseal(call, tx, secret, version)
     await note_read(call, secret, version)
     return Referenced(
-        arn=arn_of(call, secret),
+        arn=secret.arn,
         name=secret.name,
         version_id=version.version_id,
         stages=tuple(stages),

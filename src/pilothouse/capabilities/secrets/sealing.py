@@ -8,10 +8,11 @@ from typing import Final
 
 import structlog
 
-from pilothouse.call import Call
+from pilothouse.call import Call, House
 from pilothouse.capabilities import keys
-from pilothouse.capabilities.secrets.model import DEFAULT_KEY, DecryptionFailure, EncryptionFailure, Version
+from pilothouse.capabilities.secrets.model import DEFAULT_KEY, DecryptionFailure, EncryptionFailure, Secret, Version
 from pilothouse.errors import AccessDeniedException, InternalServerError
+from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 
 log = structlog.get_logger()
@@ -22,31 +23,45 @@ _KEY_UNUSABLE: Final = (
     keys.KMSInvalidStateException,
     keys.InvalidKeyUsageException,
 )
+UNREADABLE: Final = (*_KEY_UNUSABLE, keys.InvalidCiphertextException)
+"""Why a value cannot be opened: the key is not usable, or the ciphertext is not the one that was put there."""
 _NOT_ALLOWED: Final = "Access to KMS is not allowed"
 
 
-async def seal(
-    call: Call, tx: Transaction, secret_arn: str, version_id: str, key_ref: str | None, value: bytes
-) -> bytes:
+async def seal(call: Call, tx: Transaction, secret: Secret, version_id: str, value: bytes) -> bytes:
     """A value under the secret's key, for the caller, whom the key's policy must let.
 
     Policies are asked for kms:GenerateDataKey, as the cloud service needs it. Raises EncryptionFailure,
     AccessDeniedException.
     """
+    return await seal_for(call.house, tx, secret, version_id, value, by=call.principal, request_id=call.request_id)
+
+
+async def seal_for(
+    house: House,
+    tx: Transaction,
+    secret: Secret,
+    version_id: str,
+    value: bytes,
+    *,
+    by: Principal | None = None,
+    request_id: str = "",
+) -> bytes:
+    """As `seal`; without `by` for the service itself, which is asked nothing: rotation and replication."""
     try:
         sealed, _ = await keys.encrypt(
-            call.house,
+            house,
             tx,
-            call.account_id,
-            call.region,
-            key_ref or DEFAULT_KEY,
+            secret.account_id,
+            secret.region,
+            secret.key_ref or DEFAULT_KEY,
             value,
-            _context(secret_arn, version_id),
+            _context(secret, version_id),
             place=_place(version_id),
-            by=call.principal,
-            via=_via(call),
+            by=by,
+            via=_via(secret),
             action="GenerateDataKey",
-            request_id=call.request_id,
+            request_id=request_id,
         )
     except AccessDeniedException as error:
         raise AccessDeniedException(_NOT_ALLOWED) from error
@@ -57,24 +72,37 @@ async def seal(
     return sealed
 
 
-async def unseal(call: Call, tx: Transaction, secret_arn: str, version: Version) -> bytes:
+async def unseal(call: Call, tx: Transaction, secret: Secret, version: Version) -> bytes:
     """The value of a version, for the caller, whom the key's policy must let.
 
     Raises DecryptionFailure, AccessDeniedException, and InternalServerError when the stored ciphertext is not the one
     that was put there.
     """
+    return await unseal_for(call.house, tx, secret, version, by=call.principal, request_id=call.request_id)
+
+
+async def unseal_for(
+    house: House,
+    tx: Transaction,
+    secret: Secret,
+    version: Version,
+    *,
+    by: Principal | None = None,
+    request_id: str = "",
+) -> bytes:
+    """As `unseal`; without `by` for the service itself."""
     try:
         return await keys.decrypt(
-            call.house,
+            house,
             tx,
-            call.account_id,
-            call.region,
+            secret.account_id,
+            secret.region,
             version.sealed,
-            _context(secret_arn, version.version_id),
+            _context(secret, version.version_id),
             place=_place(version.version_id),
-            by=call.principal,
-            via=_via(call),
-            request_id=call.request_id,
+            by=by,
+            via=_via(secret),
+            request_id=request_id,
         )
     except AccessDeniedException as error:
         raise AccessDeniedException(_NOT_ALLOWED) from error
@@ -83,16 +111,24 @@ async def unseal(call: Call, tx: Transaction, secret_arn: str, version: Version)
             f"Secrets Manager can't decrypt the protected secret text using the provided KMS key: {error.message}"
         ) from error
     except keys.InvalidCiphertextException as error:
-        log.error("secret.ciphertext_broken", secret=secret_arn, version=version.version_id)
+        log.error("secret.ciphertext_broken", secret=secret.arn, version=version.version_id)
         raise InternalServerError from error
 
 
-def _context(secret_arn: str, version_id: str) -> dict[str, str]:
-    return {"SecretARN": secret_arn, "SecretVersionId": version_id}
+async def opened(house: House, tx: Transaction, secret: Secret, version: Version) -> bytes:
+    """The value of a version, for nobody's eyes. Raises one of `UNREADABLE`."""
+    context, place = _context(secret, version.version_id), _place(version.version_id)
+    return await keys.decrypt(
+        house, tx, secret.account_id, secret.region, version.sealed, context, place=place
+    )  # fmt: skip
 
 
-def _via(call: Call) -> str:
-    return f"secretsmanager.{call.region}.amazonaws.com"
+def _context(secret: Secret, version_id: str) -> dict[str, str]:
+    return {"SecretARN": secret.arn, "SecretVersionId": version_id}
+
+
+def _via(secret: Secret) -> str:
+    return f"secretsmanager.{secret.region}.amazonaws.com"
 
 
 def _place(version_id: str) -> str:

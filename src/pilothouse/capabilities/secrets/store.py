@@ -1,13 +1,33 @@
 """SQL of secret, secret_version, secret_stage and secret_tag."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pilothouse.capabilities.secrets.model import Secret, Version
+from pilothouse.capabilities import tags
+from pilothouse.capabilities.secrets.model import Replica, Secret, Version
+from pilothouse.grouping import TagFilter
 from pilothouse.storage import Row, Transaction
 
-_ABOUT: Final = """name, suffix, description, key_ref, created_at, changed_at, accessed_on, purge_at, ever_tagged,
-  versions_made"""
+_COLUMNS: Final = (
+    "name", "suffix", "description", "key_ref", "created_at", "changed_at", "accessed_on", "purge_at", "ever_tagged",
+    "versions_made", "kind", "owning_service", "primary_region", "rotation", "rotated_at", "rotates_at",
+    "settles_at",
+)  # fmt: skip
+_ABOUT: Final = ", ".join(_COLUMNS)
+_GIVEN: Final = ", ".join(f":{each}" for each in _COLUMNS)
+_KEPT: Final = ("name", "suffix", "created_at", "accessed_on", "settles_at")
+"""What does not change, or not together with the rest."""
+_CHANGED: Final = ", ".join(f"{each} = :{each}" for each in _COLUMNS if each not in _KEPT)
+_FORGOTTEN_AT_ONCE: Final = 64
+"""More than can have labels of the service, and few enough to be looked at with each new version."""
+_TABLES: Final = ("secret_policy", "secret_replica", "secret_tag", "secret_stage", "secret_version", "secret")
+SORTS: Final = {
+    "created": "created_at",
+    "changed": "changed_at",
+    "accessed": "coalesce(accessed_on, 0)",
+    "name": "name",
+}
+"""What lists can be sorted by; the name comes after each."""
 _VERSION: Final = "version_id, number, is_binary, sealed, key_ref, created_at, accessed_on"
 _OWN: Final = "account_id = :account_id and region = :region and name = :name"
 
@@ -26,34 +46,76 @@ class SecretStore:
     async def secret(self, name: str) -> Secret | None:
         """A secret, also one that is marked for deletion."""
         row = await self._tx.row(f"select {_ABOUT} from secret where {_OWN}", **self._scope, name=name)  # noqa: S608
-        return None if row is None else Secret(**{**row, "ever_tagged": bool(row["ever_tagged"])})
+        return None if row is None else self._secret(row)
+
+    def _secret(self, row: Row) -> Secret:
+        return Secret(**{**row, **self._scope, "ever_tagged": bool(row["ever_tagged"])})
+
+    async def secrets(
+        self, by: str, *, descending: bool, after: tuple[int | str, str] | None, planned_too: bool, count: int
+    ) -> list[Secret]:
+        """Secrets in an order of SORTS, after a place in it: the value sorted by, and the name."""
+        column, beyond = SORTS[by], "<" if descending else ">"
+        order = "desc" if descending else "asc"
+        start = f"and (({column}) {beyond} :value or (({column}) = :value and name {beyond} :name))" if after else ""
+        if after and by == "name":
+            start = f"and name {beyond} :name"
+        alive = "" if planned_too else "and purge_at is null"
+        sorted_by = f"name {order}" if by == "name" else f"{column} {order}, name {order}"
+        given = {} if after is None else {"name": after[1]} if by == "name" else {"value": after[0], "name": after[1]}
+        rows = await self._tx.rows(
+            f"""select {_ABOUT} from secret where account_id = :account_id and region = :region {alive} {start}
+               order by {sorted_by} limit :count""",  # noqa: S608
+            **self._scope, **given, count=count,
+        )  # fmt: skip
+        return [self._secret(row) for row in rows]
+
+    async def beginning_with(self, prefix: str, count: int) -> list[Secret]:
+        """Secrets whose names begin so, but for those that are marked for deletion."""
+        rows = await self._tx.rows(
+            f"""select {_ABOUT} from secret where account_id = :account_id and region = :region and name >= :prefix
+               and substr(name, 1, :length) = :prefix and purge_at is null order by name limit :count""",  # noqa: S608
+            **self._scope, prefix=prefix, length=len(prefix), count=count,
+        )  # fmt: skip
+        return [self._secret(row) for row in rows]
 
     async def add(self, secret: Secret) -> None:
         """A new secret without values."""
         await self._tx.execute(
-            f"""insert into secret (account_id, region, {_ABOUT})
-               values (:account_id, :region, :name, :suffix, :description, :key_ref, :created_at, :changed_at,
-                       :accessed_on, :purge_at, :ever_tagged, :versions_made)""",  # noqa: S608
+            f"insert into secret (account_id, region, {_ABOUT}) values (:account_id, :region, {_GIVEN})",  # noqa: S608
             **self._scope, **_columns(secret),
         )  # fmt: skip
 
     async def save(self, secret: Secret) -> None:
         """Keep what changed of a secret."""
         await self._tx.execute(
-            f"""update secret set description = :description, key_ref = :key_ref, changed_at = :changed_at,
-                 purge_at = :purge_at, ever_tagged = :ever_tagged, versions_made = :versions_made
-               where {_OWN}""",  # noqa: S608
+            f"update secret set {_CHANGED} where {_OWN}",  # noqa: S608
             **self._scope,
             **{
-                name: value
-                for name, value in _columns(secret).items()
-                if name not in ("suffix", "created_at", "accessed_on")
+                name: value for name, value in _columns(secret).items() if name == "name" or name not in _KEPT
             },
-        )
+        )  # fmt: skip
+
+    async def settle(self, secret: Secret, until: int | None) -> None:
+        """Until when readers of the current value wait, in each region that has the secret."""
+        await self._tx.execute(
+            """update secret set settles_at = :until
+               where account_id = :account_id and name = :name and suffix = :suffix""",
+            account_id=secret.account_id, name=secret.name, suffix=secret.suffix, until=until,
+        )  # fmt: skip
+
+    async def any_settling(self, now: int) -> bool:
+        """Whether readers of some secret wait."""
+        found = await self._tx.value(
+            """select 1 from secret where account_id = :account_id and region = :region and settles_at > :now
+               limit 1""",
+            **self._scope, now=now,
+        )  # fmt: skip
+        return found is not None
 
     async def remove(self, name: str) -> None:
         """Remove a secret with all that hangs on it."""
-        for table in ("secret_tag", "secret_stage", "secret_version", "secret"):
+        for table in _TABLES:
             await self._tx.execute(f"delete from {table} where {_OWN}", **self._scope, name=name)  # noqa: S608
 
     async def version(self, name: str, version_id: str) -> Version | None:
@@ -63,6 +125,24 @@ class SecretStore:
             **self._scope, name=name, version_id=version_id,
         )  # fmt: skip
         return None if row is None else _version(row)
+
+    async def labelled(self, name: str, stage: str) -> tuple[Version, list[str]] | None:
+        """The version that a label sits on, with all of its labels in the order they were put on; by one query."""
+        columns = ", ".join(f"v.{each}" for each in _VERSION.split(", "))
+        rows = await self._tx.rows(
+            f"""select {columns}, s.stage from secret_stage o
+               join secret_version v on v.account_id = o.account_id and v.region = o.region and v.name = o.name
+                 and v.version_id = o.version_id
+               join secret_stage s on s.account_id = o.account_id and s.region = o.region and s.name = o.name
+                 and s.version_id = o.version_id
+               where o.account_id = :account_id and o.region = :region and o.name = :name and o.stage = :stage
+               order by s.position""",  # noqa: S608
+            **self._scope, name=name, stage=stage,
+        )  # fmt: skip
+        if not rows:
+            return None
+        first = {column: value for column, value in rows[0].items() if column != "stage"}
+        return _version(first), [row["stage"] for row in rows]
 
     async def versions(self, name: str, *, after: int = 0, count: int) -> list[Version]:
         """Versions in the order they were made."""
@@ -84,6 +164,22 @@ class SecretStore:
             created_at=version.created_at, accessed_on=version.accessed_on,
         )  # fmt: skip
 
+    async def give_value(self, name: str, version: Version) -> None:
+        """The value of a version that rotation made without one."""
+        await self._tx.execute(
+            f"""update secret_version set sealed = :sealed, is_binary = :is_binary, key_ref = :key_ref
+               where {_OWN} and version_id = :version_id""",  # noqa: S608
+            **self._scope, name=name, version_id=version.version_id, sealed=version.sealed,
+            is_binary=int(version.is_binary), key_ref=version.key_ref,
+        )  # fmt: skip
+
+    async def remove_version(self, name: str, version_id: str) -> None:
+        """Remove one version, which has no labels any more."""
+        await self._tx.execute(
+            f"delete from secret_version where {_OWN} and version_id = :version_id",  # noqa: S608
+            **self._scope, name=name, version_id=version_id,
+        )  # fmt: skip
+
     async def reseal(self, name: str, version_id: str, sealed: bytes, key_ref: str | None) -> None:
         """The same value under another key."""
         await self._tx.execute(
@@ -92,20 +188,23 @@ class SecretStore:
             **self._scope, name=name, version_id=version_id, sealed=sealed, key_ref=key_ref,
         )  # fmt: skip
 
-    async def forget_unlabelled(self, name: str, *, keep: int, before: int) -> None:
-        """Remove the oldest versions without labels made before a moment, down to `keep` of them."""
+    async def forget_unlabelled(self, name: str, *, upto: int, before: int) -> list[str]:
+        """Remove versions without labels, up to a number, made before a moment; some of the oldest; their ids."""
         rows = await self._tx.rows(
-            f"""select version_id, created_at from secret_version where {_OWN}
-                 and version_id not in (select version_id from secret_stage where {_OWN})
-               order by number desc""",  # noqa: S608
-            **self._scope, name=name,
+            f"""select version_id, created_at from secret_version where {_OWN} and number <= :upto
+               order by number limit :count""",  # noqa: S608
+            **self._scope, name=name, upto=upto, count=_FORGOTTEN_AT_ONCE,
         )  # fmt: skip
-        old = [row["version_id"] for row in rows[keep:] if row["created_at"] < before]
+        old = [row["version_id"] for row in rows if row["created_at"] < before]
+        if old:
+            labelled = set((await self.stages(name)).values())
+            old = [version_id for version_id in old if version_id not in labelled]
         if old:
             await self._tx.execute(
                 f"delete from secret_version where {_OWN} and version_id in (:old)",  # noqa: S608
                 **self._scope, name=name, old=old,
             )  # fmt: skip
+        return old
 
     async def stages(self, name: str) -> dict[str, str]:
         """Labels and the versions they sit on, in the order they were put on."""
@@ -114,6 +213,19 @@ class SecretStore:
             **self._scope, name=name,
         )  # fmt: skip
         return {row["stage"]: row["version_id"] for row in rows}
+
+    async def stages_of(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The same of several secrets, by name."""
+        found: dict[str, dict[str, str]] = {name: {} for name in names}
+        if names:
+            rows = await self._tx.rows(
+                """select name, stage, version_id from secret_stage
+                   where account_id = :account_id and region = :region and name in (:names) order by name, position""",
+                **self._scope, names=list(names),
+            )  # fmt: skip
+            for row in rows:
+                found[row["name"]][row["stage"]] = row["version_id"]
+        return found
 
     async def set_stages(self, name: str, stages: Mapping[str, str]) -> None:
         """Put the labels where they belong now."""
@@ -147,7 +259,74 @@ class SecretStore:
         )  # fmt: skip
         return {row["tag_key"]: row["tag_value"] for row in rows}
 
-    async def set_tags(self, name: str, tags: Mapping[str, str]) -> None:
+    async def tags_of(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The same of several secrets, by name."""
+        found: dict[str, dict[str, str]] = {name: {} for name in names}
+        if names:
+            rows = await self._tx.rows(
+                """select name, tag_key, tag_value from secret_tag
+                   where account_id = :account_id and region = :region and name in (:names) order by name, position""",
+                **self._scope, names=list(names),
+            )  # fmt: skip
+            for row in rows:
+                found[row["name"]][row["tag_key"]] = row["tag_value"]
+        return found
+
+    async def policy(self, name: str) -> str | None:
+        """The resource policy, as it was put."""
+        found = await self._tx.value(f"select policy from secret_policy where {_OWN}", **self._scope, name=name)  # noqa: S608
+        return None if found is None else str(found)
+
+    async def set_policy(self, secret: Secret, policy: str | None) -> None:
+        """Another resource policy, or none."""
+        await self._tx.execute(f"delete from secret_policy where {_OWN}", **self._scope, name=secret.name)  # noqa: S608
+        if policy is not None:
+            await self._tx.execute(
+                """insert into secret_policy (account_id, region, name, policy, arn)
+                   values (:account_id, :region, :name, :policy, :arn)""",
+                **self._scope, name=secret.name, policy=policy, arn=secret.arn,
+            )  # fmt: skip
+
+    async def replicas(self, name: str) -> list[Replica]:
+        """Where else the secret is, by region."""
+        rows = await self._tx.rows(
+            f"""select replica_region as region, key_ref, status, message from secret_replica
+               where {_OWN} order by replica_region""",  # noqa: S608
+            **self._scope, name=name,
+        )  # fmt: skip
+        return [Replica(**row) for row in rows]
+
+    async def put_replica(self, name: str, replica: Replica) -> None:
+        """Where else the secret is, and how it fares there."""
+        await self._tx.execute(
+            """insert into secret_replica (account_id, region, name, replica_region, key_ref, status, message)
+               values (:account_id, :region, :name, :replica_region, :key_ref, :status, :message)
+               on conflict (account_id, region, name, replica_region) do update
+               set key_ref = excluded.key_ref, status = excluded.status, message = excluded.message""",
+            **self._scope, name=name, replica_region=replica.region, key_ref=replica.key_ref, status=replica.status,
+            message=replica.message,
+        )  # fmt: skip
+
+    async def remove_replica(self, name: str, region: str) -> None:
+        """It is there no more."""
+        await self._tx.execute(
+            f"delete from secret_replica where {_OWN} and replica_region = :replica_region",  # noqa: S608
+            **self._scope, name=name, replica_region=region,
+        )  # fmt: skip
+
+    async def with_tags(self, filters: Sequence[TagFilter], after: str, limit: int | None) -> dict[str, str]:
+        """Names in order, after a name, with their suffixes, of the secrets that have all of the tags."""
+        names = await tags.with_all(self._tx, "secret_tag", "name", self._scope, filters, after=after, limit=limit)
+        if not names:
+            return {}
+        rows = await self._tx.rows(
+            """select name, suffix from secret
+               where account_id = :account_id and region = :region and name in (:names) order by name""",
+            **self._scope, names=names,
+        )  # fmt: skip
+        return {row["name"]: row["suffix"] for row in rows}
+
+    async def set_tags(self, name: str, given: Mapping[str, str]) -> None:
         """The tags of a secret, in this order."""
         await self._tx.execute(f"delete from secret_tag where {_OWN}", **self._scope, name=name)  # noqa: S608
         await self._tx.many(
@@ -155,7 +334,7 @@ class SecretStore:
                values (:account_id, :region, :name, :tag_key, :tag_value, :position)""",
             [
                 {**self._scope, "name": name, "tag_key": key, "tag_value": value, "position": position}
-                for position, (key, value) in enumerate(tags.items())
+                for position, (key, value) in enumerate(given.items())
             ],
         )
 
@@ -169,19 +348,27 @@ async def due_for_purge(tx: Transaction, now: int, count: int) -> Iterable[Row]:
     )  # fmt: skip
 
 
+async def guarded(tx: Transaction, account_id: str, most: int) -> list[str]:
+    """ARNs of the account's secrets, of all regions, that have resource policies."""
+    rows = await tx.rows(
+        "select arn from secret_policy where account_id = :account_id limit :most", account_id=account_id, most=most
+    )  # fmt: skip
+    return [row["arn"] for row in rows]
+
+
+async def warned(tx: Transaction, *, now: int, soon: int) -> dict[str, int]:
+    """How many secrets of all accounts will be deleted soon, and how many are past the time of their rotation."""
+    row = await tx.row(
+        """select coalesce(sum(case when purge_at <= :soon then 1 else 0 end), 0) as deleting,
+             coalesce(sum(case when purge_at is null and rotates_at < :now then 1 else 0 end), 0) as overdue
+           from secret where purge_at is not null or rotates_at is not null""",
+        now=now, soon=soon,
+    )  # fmt: skip
+    return {} if row is None else {name: int(row[name]) for name in ("deleting", "overdue")}
+
+
 def _columns(secret: Secret) -> dict[str, Any]:
-    return {
-        "name": secret.name,
-        "suffix": secret.suffix,
-        "description": secret.description,
-        "key_ref": secret.key_ref,
-        "created_at": secret.created_at,
-        "changed_at": secret.changed_at,
-        "accessed_on": secret.accessed_on,
-        "purge_at": secret.purge_at,
-        "ever_tagged": int(secret.ever_tagged),
-        "versions_made": secret.versions_made,
-    }
+    return {**{name: getattr(secret, name) for name in _COLUMNS}, "ever_tagged": int(secret.ever_tagged)}
 
 
 def _version(row: Row) -> Version:

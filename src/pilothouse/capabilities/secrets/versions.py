@@ -1,19 +1,21 @@
 """GetSecretValue, PutSecretValue, UpdateSecret, UpdateSecretVersionStage, ListSecretVersionIds."""
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.call import Call, Caller, House, Shape, operation
+from pilothouse.capabilities.secrets.changes import changed, happened
 from pilothouse.capabilities.secrets.conditions import of_read, of_request, of_value
-from pilothouse.capabilities.secrets.finding import arn_of, found, locked, usable
+from pilothouse.capabilities.secrets.finding import check_key, found, locked, usable
 from pilothouse.capabilities.secrets.model import (
     CURRENT,
     DAY_MS,
     DEFAULT_KEY,
     PENDING,
     PREVIOUS,
-    UNLABELLED_KEPT,
+    InvalidNextTokenException,
     InvalidParameterException,
     InvalidRequestException,
     ResourceExistsException,
@@ -26,19 +28,16 @@ from pilothouse.capabilities.secrets.model import (
     labels_of,
 )
 from pilothouse.capabilities.secrets.naming import named
+from pilothouse.capabilities.secrets.scheduling import reschedule, rotated
 from pilothouse.capabilities.secrets.sealing import seal, unseal
+from pilothouse.capabilities.secrets.settling import LOOKS, is_settled, look_again
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.errors import ApiError
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
 _PAGE: Final = 100
-_UNNAMED: Final = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
-
-
-class InvalidNextTokenException(ApiError):
-    """The token is not ours or belongs to another query."""
+UNNAMED: Final = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
 
 
 class GivenValue(NamedTuple):
@@ -61,50 +60,66 @@ def given_value(request: Shape) -> GivenValue | None:
     if text is None and data is None:
         return None
     if not request.get("ClientRequestToken"):
-        raise InvalidRequestException(_UNNAMED)
+        raise InvalidRequestException(UNNAMED)
     return GivenValue(text.encode(), False) if text is not None else GivenValue(data or b"", True)
 
 
 async def same_value(call: Call, tx: Transaction, secret: Secret, version: Version, value: GivenValue) -> None:
     """Return if the version holds this very value. Raises ResourceExistsException."""
-    kept = await unseal(call, tx, arn_of(call, secret), version)
+    kept = await unseal(call, tx, secret, version)
     if version.is_binary != value.is_binary or not hmac.compare_digest(kept, value.data):
         raise ResourceExistsException(
             f"You can't use ClientRequestToken {version.version_id} because that value is already in use for a version "
-            f"of secret {arn_of(call, secret)}."
+            f"of secret {secret.arn}."
         )
 
 
 async def put_version(
     call: Call, tx: Transaction, secret: Secret, request: Shape, value: GivenValue, stages: list[str] | None
-) -> str:
-    """Make the version that the request's token names, unless it is there already; its id."""
-    store = SecretStore(tx, call.account_id, call.region)
+) -> Secret:
+    """Make the version that the request's token names, unless it is there already; the secret as it is then."""
+    store = SecretStore(tx, secret.account_id, secret.region)
     version_id: str = request["ClientRequestToken"]
     there = await store.version(secret.name, version_id)
-    if there is not None:
+    if there is not None and there.has_value:
         await same_value(call, tx, secret, there, value)
-        return version_id
-    moved = after_put(await store.stages(secret.name), version_id, stages)
+        return secret
+    before = await store.stages(secret.name)
+    if there is not None and stages is None:
+        stages = [PENDING]
+    moved = after_put(before, version_id, stages)
     check_stages(moved)
     now = call.clock.millis()
-    secret = replace(secret, versions_made=secret.versions_made + 1, changed_at=now)
-    await store.add_version(
-        secret.name,
-        Version(
-            version_id=version_id,
-            number=secret.versions_made,
-            is_binary=value.is_binary,
-            sealed=await seal(call, tx, arn_of(call, secret), version_id, secret.key_ref, value.data),
-            key_ref=secret.key_ref,
-            created_at=now,
-            accessed_on=None,
-        ),
+    secret = replace(secret, versions_made=secret.versions_made + (there is None), changed_at=now)
+    if moved[CURRENT] != before.get(CURRENT):
+        secret = rotated(secret, now)
+    version = Version(
+        version_id=version_id,
+        number=secret.versions_made if there is None else there.number,
+        is_binary=value.is_binary,
+        sealed=await seal(call, tx, secret, version_id, value.data),
+        key_ref=secret.key_ref,
+        created_at=now,
+        accessed_on=None,
     )
-    await store.set_stages(secret.name, moved)
+    await (store.add_version if there is None else store.give_value)(secret.name, version)
+    await keep_version(call.house, tx, secret, moved, before)
+    return secret
+
+
+async def keep_version(
+    house: House, tx: Transaction, secret: Secret, moved: Mapping[str, str], before: Mapping[str, str]
+) -> None:
+    """The labels and the secret after a version came or labels moved; versions that nobody needs any more go."""
+    store = SecretStore(tx, secret.account_id, secret.region)
+    if moved != before:
+        await store.set_stages(secret.name, moved)
     await store.save(secret)
-    await store.forget_unlabelled(secret.name, keep=UNLABELLED_KEPT, before=now - DAY_MS)
-    return version_id
+    await reschedule(house, tx, secret)
+    upto = secret.versions_made - house.settings.secrets.unlabelled_versions - len(set(moved.values()))
+    gone = await store.forget_unlabelled(secret.name, upto=upto, before=secret.changed_at - DAY_MS) if upto > 0 else []
+    for version_id in gone:
+        await happened(house, tx, secret, "SecretVersionDeletion", SecretVersionId=version_id)
 
 
 class Chosen(NamedTuple):
@@ -116,18 +131,20 @@ class Chosen(NamedTuple):
 
 async def choose(store: SecretStore, secret: Secret, version_id: str | None, stage: str | None) -> Chosen:
     """The version asked for; AWSCURRENT if none is. Raises ResourceNotFoundException, InvalidRequestException."""
+    if version_id is None:
+        held = await store.labelled(secret.name, stage or CURRENT)
+        if held is None or not held[0].has_value:
+            raise ResourceNotFoundException(
+                f"Secrets Manager can't find the specified secret value for staging label: {stage or CURRENT}"
+            )
+        return Chosen(*held)
+    version = await store.version(secret.name, version_id)
+    if version is None or not version.has_value:
+        raise ResourceNotFoundException(
+            f"Secrets Manager can't find the specified secret value for VersionId: {version_id}"
+        )
     stages = await store.stages(secret.name)
-    wanted = version_id or stages.get(stage or CURRENT)
-    if wanted is None:
-        raise ResourceNotFoundException(
-            f"Secrets Manager can't find the specified secret value for staging label: {stage or CURRENT}"
-        )
-    version = await store.version(secret.name, wanted)
-    if version is None:
-        raise ResourceNotFoundException(
-            f"Secrets Manager can't find the specified secret value for VersionId: {wanted}"
-        )
-    if version_id is not None and stage is not None and stages.get(stage) != version_id:
+    if stage is not None and stages.get(stage) != version_id:
         raise InvalidRequestException("You provided a VersionStage that is not associated to the provided VersionId.")
     return Chosen(version, labels_of(stages, version.version_id))
 
@@ -138,7 +155,7 @@ async def note_read(call: Call, secret: Secret, version: Version) -> None:
     if version.accessed_on is not None and version.accessed_on >= today:
         return
     async with call.house.database.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
+        store = SecretStore(tx, secret.account_id, secret.region)
         await store.lock(secret.name)
         await store.mark_read(secret.name, version.version_id, today)
 
@@ -153,19 +170,30 @@ async def note_read(call: Call, secret: Secret, version: Version) -> None:
 )
 async def get_secret_value(call: Call, request: Shape) -> Shape:
     """The value of one version."""
-    async with call.reading() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await usable(call, store, request["SecretId"])
-        version, stages = await choose(store, secret, request.get("VersionId"), request.get("VersionStage"))
-        value = await unseal(call, tx, arn_of(call, secret), version)
-    await note_read(call, secret, version)
+    asks_current = "VersionId" not in request and request.get("VersionStage", CURRENT) == CURRENT
+    for looks_left in reversed(range(LOOKS)):
+        async with call.reading() as tx:
+            store, secret = await usable(call, tx, request["SecretId"], "GetSecretValue")
+            check_key(call, secret)
+            if not asks_current or is_settled(call, secret) or not looks_left:
+                chosen = await choose(store, secret, request.get("VersionId"), request.get("VersionStage"))
+                value = await unseal(call, tx, secret, chosen.version)
+                break
+        await look_again()
+    await note_read(call, secret, chosen.version)
+    return told_value(secret, chosen, value)
+
+
+def told_value(secret: Secret, chosen: Chosen, value: bytes) -> Shape:
+    """A value as answers tell it."""
+    version, stages = chosen
     return {
-        "ARN": arn_of(call, secret),
+        "ARN": secret.arn,
         "Name": secret.name,
         "VersionId": version.version_id,
         "SecretBinary": value if version.is_binary else None,
         "SecretString": None if version.is_binary else value.decode(),
-        "VersionStages": stages,
+        "VersionStages": stages or None,
         "CreatedDate": from_millis(version.created_at),
     }
 
@@ -176,12 +204,23 @@ async def put_secret_value(call: Call, request: Shape) -> Shape:
     value = given_value(request)
     if value is None:
         raise InvalidRequestException("You must provide either SecretString or SecretBinary.")
+    version_id = request["ClientRequestToken"]
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"])
-        version_id = await put_version(call, tx, secret, request, value, request.get("VersionStages") or None)
+        store, secret = await locked(call, tx, request["SecretId"], "PutSecretValue")
+        check_key(call, secret)
+        check_owner(secret)
+        secret = await put_version(call, tx, secret, request, value, request.get("VersionStages") or None)
         stages = labels_of(await store.stages(secret.name), version_id)
-    return {"ARN": arn_of(call, secret), "Name": secret.name, "VersionId": version_id, "VersionStages": stages}
+        await changed(call.house, tx, secret, "PutValue", version=version_id, stages=stages)
+    return {"ARN": secret.arn, "Name": secret.name, "VersionId": version_id, "VersionStages": stages}
+
+
+def check_owner(secret: Secret) -> None:
+    """The values of a secret that a service manages are the service's. Raises InvalidRequestException."""
+    if secret.owning_service is not None:
+        raise InvalidRequestException(
+            f"You can't change the value of the secret because it is managed by {secret.owning_service}. Rotate it."
+        )
 
 
 @operation("secretsmanager", "UpdateSecret", writes=True, resources=named, conditions=of_value)
@@ -189,22 +228,28 @@ async def update_secret(call: Call, request: Shape) -> Shape:
     """Change what describes a secret, its key, or its value."""
     value = given_value(request)
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"])
-        answer = {"ARN": arn_of(call, secret), "Name": secret.name}
-        changed = secret
+        store, secret = await locked(call, tx, request["SecretId"], "UpdateSecret")
+        answer = {"ARN": secret.arn, "Name": secret.name}
+        if value is not None:
+            check_key(call, secret)
+            check_owner(secret)
+        new = secret
         if "Description" in request:
-            changed = replace(changed, description=request["Description"])
+            new = replace(new, description=request["Description"])
+        if "Type" in request:
+            new = replace(new, kind=request["Type"] or None)
         if "KmsKeyId" in request:
             key_ref = request["KmsKeyId"]
-            changed = replace(changed, key_ref=None if key_ref in ("", DEFAULT_KEY) else key_ref)
-        if changed != secret:
-            changed = replace(changed, changed_at=call.clock.millis())
-            await store.save(changed)
-        if changed.key_ref != secret.key_ref:
-            await _move_to_key(call, tx, store, changed)
+            new = replace(new, key_ref=None if key_ref in ("", DEFAULT_KEY) else key_ref)
+        if new != secret:
+            new = replace(new, changed_at=call.clock.millis())
+            await store.save(new)
+        if new.key_ref != secret.key_ref:
+            await _move_to_key(call, tx, store, new)
         if value is not None:
-            answer["VersionId"] = await put_version(call, tx, changed, request, value, None)
+            new = await put_version(call, tx, new, request, value, None)
+            answer["VersionId"] = request["ClientRequestToken"]
+        await changed(call.house, tx, new, "Update", version=answer.get("VersionId"))
     return answer
 
 
@@ -213,9 +258,9 @@ async def _move_to_key(call: Call, tx: Transaction, store: SecretStore, secret: 
     stages = await store.stages(secret.name)
     for version_id in {stages[stage] for stage in (CURRENT, PENDING, PREVIOUS) if stage in stages}:
         version = await store.version(secret.name, version_id)
-        if version is not None:
-            value = await unseal(call, tx, arn_of(call, secret), version)
-            sealed = await seal(call, tx, arn_of(call, secret), version_id, secret.key_ref, value)
+        if version is not None and version.has_value:
+            value = await unseal(call, tx, secret, version)
+            sealed = await seal(call, tx, secret, version_id, value)
             await store.reseal(secret.name, version_id, sealed, secret.key_ref)
 
 
@@ -223,19 +268,27 @@ async def _move_to_key(call: Call, tx: Transaction, store: SecretStore, secret: 
 async def update_secret_version_stage(call: Call, request: Shape) -> Shape:
     """Move a staging label, or take it off."""
     take_from, give_to = request.get("RemoveFromVersionId"), request.get("MoveToVersionId")
+    stage = request["VersionStage"]
     async with call.transaction() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await locked(call, store, request["SecretId"])
+        store, secret = await locked(call, tx, request["SecretId"], "UpdateSecretVersionStage")
+        if stage == CURRENT:
+            check_owner(secret)
         for version_id in (take_from, give_to):
             if version_id is not None and await store.version(secret.name, version_id) is None:
                 raise InvalidParameterException(f"Not a valid version: {version_id}")
         stages = await store.stages(secret.name)
-        moved = after_move(stages, request["VersionStage"], take_from=take_from, give_to=give_to)
+        moved = after_move(stages, stage, take_from=take_from, give_to=give_to)
         check_stages(moved)
         if moved != stages:
-            await store.set_stages(secret.name, moved)
-            await store.save(replace(secret, changed_at=call.clock.millis()))
-    return {"ARN": arn_of(call, secret), "Name": secret.name}
+            now = call.clock.millis()
+            secret = replace(secret, changed_at=now)
+            if moved.get(CURRENT) != stages.get(CURRENT):
+                secret = rotated(secret, now)
+            await keep_version(call.house, tx, secret, moved, stages)
+            await changed(
+                call.house, tx, secret, "MoveStage", stage=stage, **{"from": take_from, "version": give_to}
+            )  # fmt: skip
+    return {"ARN": secret.arn, "Name": secret.name}
 
 
 @operation("secretsmanager", "ListSecretVersionIds", resources=named, conditions=of_request)
@@ -244,9 +297,8 @@ async def list_secret_version_ids(call: Call, request: Shape) -> Shape:
     limit = request.get("MaxResults") or _PAGE
     deprecated_too = request.get("IncludeDeprecated") or False
     async with call.reading() as tx:
-        store = SecretStore(tx, call.account_id, call.region)
-        secret = await found(call, store, request["SecretId"])
-        query = ["ListSecretVersionIds", arn_of(call, secret), deprecated_too]
+        store, secret = await found(call, tx, request["SecretId"], "ListSecretVersionIds")
+        query = ["ListSecretVersionIds", secret.arn, deprecated_too]
         after = 0
         if token := request.get("NextToken"):
             try:
@@ -266,7 +318,7 @@ async def list_secret_version_ids(call: Call, request: Shape) -> Shape:
     return {
         "Versions": [_listed(each, labels_of(stages, each.version_id)) for each in page[:limit]],
         "NextToken": call.house.pages.token(query, [page[limit - 1].number]) if more else None,
-        "ARN": arn_of(call, secret),
+        "ARN": secret.arn,
         "Name": secret.name,
     }
 

@@ -1,0 +1,286 @@
+"""Rotators on real databases: each user's password changes, failures are told, the old credential stays good.
+
+What the house keeps of a rotation is tried on both engines elsewhere; here one is enough.
+"""
+
+import asyncio
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pymysql
+import pytest
+import redis as redis_client
+
+from pilothouse.capabilities.secrets.rotation_model import Step
+from tests.capabilities.secrets.answers import refused
+from tests.capabilities.secrets.conftest import Ended, rotate, steps_of, value
+from tests.capabilities.secrets.servers import DatabaseServer, mariadb, postgresql, redis_server
+
+STEPS = [each.value for each in Step]
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/test.db"
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[DatabaseServer]:
+    with postgresql() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def maria() -> Iterator[DatabaseServer]:
+    with mariadb() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[DatabaseServer]:
+    with redis_server() as found:
+        yield found
+
+
+def on_postgres(ours: DatabaseServer, statement: str) -> None:
+    async def work() -> None:
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=ours.port, user=ours.master, password=ours.password, database="postgres"
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(work())
+
+
+def logs_in(members: dict[str, Any]) -> bool:
+    """Whether a client with the value of a secret is let in."""
+    if members["engine"] == "postgres":
+
+        async def work() -> None:
+            connection = await asyncpg.connect(
+                host=members["host"], port=members["port"], user=members["username"], password=members["password"],
+                database="postgres",
+            )  # fmt: skip
+            await connection.close()
+
+        try:
+            asyncio.run(work())
+        except asyncpg.InvalidPasswordError:
+            return False
+        return True
+    if members["engine"] == "redis":
+        with redis_client.Redis(
+            host=members["host"], port=members["port"], username=members["username"], password=members["password"]
+        ) as client:
+            try:
+                return bool(client.ping())
+            except redis_client.AuthenticationError:
+                return False
+    try:
+        pymysql.connect(
+            host=members["host"], port=members["port"], user=members["username"], password=members["password"]
+        ).close()
+    except pymysql.OperationalError:
+        return False
+    return True
+
+
+@pytest.fixture
+def postgres_user(postgres: DatabaseServer) -> Iterator[str]:
+    name = f'app "{uuid.uuid4().hex[:8]}"'
+    quoted = name.replace('"', '""')
+    on_postgres(postgres, f"create role \"{quoted}\" login password 'First-password1'")
+    yield name
+    on_postgres(postgres, f'drop role if exists "{quoted}_clone"; drop role "{quoted}"')
+
+
+def named(secrets: Any, ours: DatabaseServer, user: str, **more: Any) -> str:
+    """A secret for a user whose name no secret could have."""
+    secrets.create_secret(
+        Name="app/db", SecretString=json.dumps(ours.members(user, "First-password1", **more)), Description="of the app"
+    )
+    return "app/db"
+
+
+@pytest.fixture
+def maria_user(maria: DatabaseServer) -> Iterator[str]:
+    name = f"app'{uuid.uuid4().hex[:8]}"
+    with closing(
+        pymysql.connect(
+            host="127.0.0.1", port=maria.port, user=maria.master, password=maria.password, autocommit=True
+        )
+    ) as connection, connection.cursor() as cursor:  # fmt: skip
+        cursor.execute("create user %s@'%%' identified by 'First-password1'", (name,))
+        cursor.execute("grant select on mysql.help_topic to %s@'%%'", (name,))
+        yield name
+        for each in (name, f"{name}_clone"):
+            cursor.execute("drop user if exists %s@'%%'", (each,))
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "postgresql-alternating"])
+def test_postgresql(secrets: Any, ended: Ended, postgres: DatabaseServer, postgres_user: str, kind: str) -> None:
+    master = secrets.create_secret(
+        Name="master", SecretString=json.dumps(postgres.members("master", postgres.password))
+    )
+    secret = named(secrets, postgres, postgres_user, masterarn=master["ARN"])
+    passwords = set()
+    for _ in range(3):
+        rotate(secrets, secret, f"arn:aws:lambda:eu-west-1:123456789012:function:pilothouse-{kind}")
+        rotation = ended(secret)
+        assert (rotation["State"], steps_of(rotation)) == ("Succeeded", STEPS), rotation["Log"]
+        new, old = value(secrets, secret), value(secrets, secret, "AWSPREVIOUS")
+        assert logs_in(new)
+        assert logs_in(old) is kind.endswith("alternating")
+        passwords |= {new["password"], old["password"]} - {"First-password1"}  # which the test gave
+    text = json.dumps(rotation, default=str)
+    assert postgres.log is not None
+    statements = postgres.log.read_text("utf-8", "replace")
+    assert "ALTER ROLE".lower() in statements.lower()
+    assert not [each for each in passwords if each in text or each in statements]
+    assert new["username"] == (f"{postgres_user}_clone" if kind.endswith("alternating") else postgres_user)
+
+
+@pytest.mark.parametrize(
+    "kind", ["postgresql", "postgresql-alternating", "mariadb", "mariadb with a master", "mariadb-alternating"]
+)
+def test_who_logs_in_with_the_current_value_is_let_in_while_it_is_rotated(
+    secrets: Any, ended: Ended, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """Also where a user has one password: whoever reads it waits until it has changed."""
+    short = "postgres" if kind.startswith("postgres") else "maria"
+    ours: DatabaseServer = request.getfixturevalue(short)
+    more = {}
+    if "master" in kind or "alternating" in kind:
+        members = json.dumps(ours.members(ours.master, ours.password))
+        more["masterarn"] = secrets.create_secret(Name="master", SecretString=members)["ARN"]
+    secret = named(secrets, ours, request.getfixturevalue(f"{short}_user"), **more)
+    stop = threading.Event()
+    seen: list[bool] = []
+    looked = threading.Semaphore(0)
+
+    def client() -> None:
+        while not stop.is_set():
+            seen.append(logs_in(value(secrets, secret)))
+            looked.release()
+
+    thread = threading.Thread(target=client)
+    thread.start()
+    try:
+        for _ in range(4):
+            rotate(secrets, secret, f"pilothouse:{kind.partition(' ')[0]}")
+            assert ended(secret)["State"] == "Succeeded"
+            for _ in range(2):  # one that began before, and one after
+                assert looked.acquire(timeout=60)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert len(seen) >= 8
+    assert all(seen)
+
+
+def test_mariadb(secrets: Any, ended: Ended, maria: DatabaseServer, maria_user: str) -> None:
+    master = secrets.create_secret(Name="master", SecretString=json.dumps(maria.members(maria.master, maria.password)))
+    secret = named(secrets, maria, maria_user, masterarn=master["ARN"])
+    for function in ("pilothouse:mariadb", "pilothouse:mysql", "pilothouse:mariadb-alternating"):
+        rotate(secrets, secret, function)
+        rotation = ended(secret)
+        assert (rotation["State"], steps_of(rotation)) == ("Succeeded", STEPS), rotation["Log"]
+        assert logs_in(value(secrets, secret))
+        assert logs_in(value(secrets, secret, "AWSPREVIOUS"))
+    assert value(secrets, secret)["username"] == f"{maria_user}_clone"
+    alone = maria.members(maria_user, value(secrets, secret, "AWSPREVIOUS")["password"])
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(alone))
+    rotate(secrets, secret, "pilothouse:mariadb")  # without anybody who may alter users
+    assert ended(secret)["State"] == "Succeeded"
+    assert logs_in(value(secrets, secret))
+
+
+def test_redis(secrets: Any, ended: Ended, redis: DatabaseServer) -> None:
+    secret = named(secrets, redis, "default")
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(redis.members("default", redis.password)))
+    for _ in range(2):
+        rotate(secrets, secret, "pilothouse:redis")
+        assert ended(secret)["State"] == "Succeeded"
+        assert logs_in(value(secrets, secret))
+        assert logs_in(value(secrets, secret, "AWSPREVIOUS"))
+
+
+def test_what_goes_wrong_is_told_and_the_old_credential_stays(
+    secrets: Any, ended: Ended, aws: Any, postgres: DatabaseServer, postgres_user: str
+) -> None:
+    """A wrong password, a server that is away, a permission that is missing."""
+    right = postgres.members(postgres_user, "First-password1")
+    cases = {
+        "wrong": (right | {"password": "canary-wrong"}, "postgresql", "setSecret", "refused the login"),
+        "down": (right | {"port": 1}, "postgresql", "setSecret", "cannot connect to 127.0.0.1:1"),
+        "shape": ({"password": "canary-x"}, "postgresql", "createSecret", "lacks the text host, username"),
+        "master": (right, "postgresql-alternating", "setSecret", "names no masterarn"),
+    }
+    for name, (members, function, step, why) in cases.items():
+        made = secrets.create_secret(Name=name, SecretString=json.dumps(members))["VersionId"]
+        pending = rotate(secrets, name, f"pilothouse:{function}")
+        rotation = ended(name)
+        assert (rotation["State"], rotation["Step"]) == ("Failed", step), rotation
+        assert why in rotation["Error"]
+        assert "canary" not in json.dumps(rotation, default=str)
+        stages = secrets.describe_secret(SecretId=name)["VersionIdsToStages"]
+        assert stages == {made: ["AWSCURRENT"], pending: ["AWSPENDING"]}
+        with refused(
+            "InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted."
+        ):
+            secrets.rotate_secret(SecretId=name)
+    assert logs_in(value(secrets, "master"))
+    ours = aws("pilothouse")
+    with refused("InvalidRequestException"):
+        ours.retry_secret_rotation(SecretId=named(secrets, postgres, postgres_user))
+    lacking = secrets.create_secret(Name="lacking", SecretString=json.dumps(right))["ARN"]
+    secrets.put_secret_value(SecretId="master", SecretString=json.dumps(right | {"masterarn": lacking}))
+    secrets.update_secret_version_stage(
+        SecretId="master", VersionStage="AWSPENDING", RemoveFromVersionId=stages and pending
+    )
+    rotate(secrets, "master", "pilothouse:postgresql-alternating")
+    rotation = ended("master")
+    assert (rotation["State"], rotation["Step"]) == ("Failed", "setSecret")
+    assert "lacks the permission" in rotation["Error"]
+    assert logs_in(right)
+    on_postgres(postgres, f'alter role "{postgres_user.replace(chr(34), chr(34) * 2)}" createrole')
+    ours.retry_secret_rotation(SecretId="master")
+    assert ended("master")["State"] == "Succeeded"
+    assert logs_in(value(secrets, "master"))
+
+
+def test_a_managed_credential_is_the_services_alone(
+    secrets: Any, ended: Ended, aws: Any, postgres: DatabaseServer, postgres_user: str
+) -> None:
+    ours = aws("pilothouse")
+    asked = {
+        "Name": "managed", "Engine": "postgresql", "Host": "127.0.0.1", "Port": postgres.port,
+        "Username": postgres_user, "Password": "First-password1",
+    }  # fmt: skip
+    with refused("InvalidRequestException", None):
+        ours.create_database_secret(**asked | {"Password": "wrong"})
+    made = ours.create_database_secret(**asked)
+    assert ended("managed")["State"] == "Succeeded"
+    assert not logs_in(postgres.members(postgres_user, "First-password1"))
+    assert logs_in({**value(secrets, "managed"), "engine": "postgres"})
+    described = secrets.describe_secret(SecretId="managed")
+    assert described["OwningService"] == "pilothouse-databases"
+    assert described["VersionIdsToStages"][made["VersionId"]] == ["AWSCURRENT"]
+    told = ours.verify_database_secret(SecretId="managed")
+    assert (told["Connected"], told["Username"]) == (True, postgres_user)
+    previous = ours.verify_database_secret(SecretId="managed", VersionStage="AWSPREVIOUS")
+    assert not previous["Connected"]
+    assert "refused the login" in previous["Error"]
+    with refused("InvalidRequestException", None):
+        secrets.put_secret_value(SecretId="managed", SecretString="x")
+    found = secrets.list_secrets(Filters=[{"Key": "owning-service", "Values": ["pilothouse"]}])["SecretList"]
+    assert [each["Name"] for each in found] == ["managed"]
