@@ -39,11 +39,27 @@ NEW_TAGS = [{"Key": "same", "Value": "new"}]
 BUCKETS = {MINE: "bucket-one", THEIRS: "bucket-two"}
 HERE = {"LocationConstraint": "eu-west-1"}
 AZURE = {"AzureConfiguration": dict.fromkeys(("TenantId", "ApplicationId"), "11111111-2222-3333-4444-555555555555")}
+BY_TAG = {"Type": "TAG_FILTERS_1_0", "Query": json.dumps({"TagFilters": [{"Key": "same"}]})}
+BY_HAND = [{"Type": "AWS::ResourceGroups::Generic"}]
 PLAIN = {"Name": "/same/plain"}
 DOCUMENT = {"Name": "Same-Document", "DocumentVersion": None, "VersionName": None}
 STEPS = [{"action": "aws:runShellScript", "name": "run", "inputs": {"runCommand": ["true"]}}]
 CONTENT = {"Content": json.dumps({"schemaVersion": "2.2", "mainSteps": STEPS}), "DocumentFormat": "JSON"}
+KEPT = {
+    "Name": "AWS-RunShellScript", "Parameters": {"commands": ["true"]}, "InstanceId": None,
+    "Targets": [{"Key": "tag:none", "Values": ["x"]}],
+}  # fmt: skip
 CODES = {"AuthenticationCode1": "123456", "AuthenticationCode2": "654321"}
+WINDOW = {
+    "Name": "other", "Schedule": "rate(1 day)", "Duration": 3, "Cutoff": 1, "AllowUnassociatedTargets": False,
+}  # fmt: skip
+TARGET = {"ResourceType": "INSTANCE", "Targets": [{"Key": "tag:none", "Values": ["x"]}], "Name": "other"}
+TASK = {
+    "Name": "other", "TaskType": "RUN_COMMAND", "TaskArn": "AWS-RunShellScript", "MaxConcurrency": "1",
+    "MaxErrors": "1", "TaskInvocationParameters": {"RunCommand": {"Parameters": {"commands": ["true"]}}},
+}  # fmt: skip
+NODE, ACCESS, RUN = "mi-0123456789abcdef0", "oi-0123456789ab", "1f1f1f1f-0000-0000-0000-000000000000"
+ITEM = {"TypeName": "Custom:Other", "SchemaVersion": "1.0", "CaptureTime": "2026-11-30T00:00:00Z", "Content": []}
 BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("iam", "CreateLoginProfile"): {"Password": "Some good 1"},
     ("iam", "CreateOpenIDConnectProvider"): {"Url": "https://other.example"},
@@ -62,6 +78,10 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("pilothouse", "ImportParameters"): {
         "Entries": [PLAIN | {"Type": "String", "Value": "x"}], "OnExisting": "overwrite",
     },
+    ("pilothouse", "DecideAccessRequest"): {"AccessRequestId": ACCESS},
+    ("pilothouse", "GetPatchSnapshotByTag"): {"InstanceId": NODE, "SnapshotId": RUN},
+    ("pilothouse", "ListNodeStandings"): {"NodeIds": [NODE]},
+    ("pilothouse", "PutAvailablePatches"): {"InstanceId": NODE},
     ("pilothouse", "ListTrashedParameters"): {"Path": "/same"},
     ("pilothouse", "MoveParameters"): {"Source": "/same", "Destination": "/other", "Recursive": True},
     ("pilothouse", "PlanCommand"): {
@@ -75,8 +95,39 @@ BETTER: dict[tuple[str, str], dict[str, Any]] = {
     ("s3", "CreateBucket"): {"CreateBucketConfiguration": HERE},
     ("s3", "PutBucketPolicy"): {"Policy": document(allow("s3:*", "arn:aws:s3:::bucket-one", Principal="*"))},
     ("secretsmanager", "CreateSecret"): {"Name": "other"},
+    ("secretsmanager", "RemoveRegionsFromReplication"): {"RemoveReplicaRegions": ["us-west-2"]},
     ("sns", "CreateTopic"): {"Name": "other"},
     ("sns", "SetSubscriptionAttributes"): {"AttributeName": "RawMessageDelivery", "AttributeValue": "true"},
+    ("ssm", "CreatePatchBaseline"): {"Name": "other", "OperatingSystem": "SUSE"},
+    ("ssm", "DeleteInventory"): {"TypeName": "Custom:Other"},
+    ("ssm", "DescribeInstancePatchStates"): {"InstanceIds": [NODE]},
+    ("ssm", "GetAccessToken"): {"AccessRequestId": ACCESS},
+    ("ssm", "GetDeployablePatchSnapshotForInstance"): {"SnapshotId": RUN},
+    ("ssm", "GetExecutionPreview"): {"ExecutionPreviewId": RUN},
+    ("ssm", "ListInventoryEntries"): {"TypeName": "Custom:Other"},
+    ("ssm", "PutComplianceItems"): {
+        "ResourceId": NODE, "ResourceType": "ManagedInstance", "ComplianceType": "Custom:Other", "Items": [],
+    },
+    ("ssm", "PutInventory"): {"Items": [ITEM]},
+    ("ssm", "StartAccessRequest"): {"Targets": [{"Key": "InstanceIds", "Values": [NODE]}]},
+    ("ssm", "UpdatePatchBaseline"): {"BaselineId": "pb-0123456789abcdef0", "Name": "other"},
+    ("ssm", "CreateAssociation"): KEPT | {"Tags": None},
+    ("ssm", "CreateAssociationBatch"): {"Entries": [{k: v for k, v in KEPT.items() if v is not None}]},
+    ("ssm", "UpdateAssociation"): KEPT,
+    ("ssm", "CreateMaintenanceWindow"): WINDOW,
+    ("ssm", "UpdateMaintenanceWindow"): {"Name": "other"},
+    ("ssm", "UpdateMaintenanceWindowTarget"): {"Name": "other"},
+    ("ssm", "UpdateMaintenanceWindowTask"): {"Name": "other"},
+    ("ssm", "RegisterTargetWithMaintenanceWindow"): TARGET,
+    ("ssm", "RegisterTaskWithMaintenanceWindow"): TASK,
+    ("ssm", "DescribeMaintenanceWindowSchedule"): {"ResourceType": "INSTANCE"},
+    ("ssm", "DescribeMaintenanceWindowsForTarget"): {name: TARGET[name] for name in ("ResourceType", "Targets")},
+    ("ssm", "DeleteAssociation"): {"Name": None, "InstanceId": None},
+    ("ssm", "DescribeAssociation"): {"Name": None, "InstanceId": None},
+    ("ssm", "UpdateAssociationStatus"): {
+        "Name": "AWS-RunShellScript",
+        "AssociationStatus": {"Date": datetime(2026, 1, 1, tzinfo=UTC), "Name": "Success", "Message": "x"},
+    },
     ("ssm", "CreateActivation"): {"IamRole": "SameNodes"},
     ("ssm", "CreateDocument"): DOCUMENT | CONTENT | {"Tags": None},
     ("ssm", "DeleteDocument"): DOCUMENT,
@@ -152,6 +203,13 @@ class Side:
             DocumentName="AWS-RunShellScript", Parameters={"commands": [f"echo {mark}"]}, Comment=mark,
             Targets=[{"Key": "tag:none", "Values": ["x"]}],
         )["Command"]  # fmt: skip
+        association = ssm.create_association(
+            Name="AWS-RunShellScript", Parameters={"commands": [f"echo {mark}"]}, AssociationName=mark,
+            Targets=[{"Key": "tag:none", "Values": ["x"]}], ScheduleExpression="rate(1 day)",
+        )["AssociationDescription"]["AssociationId"]  # fmt: skip
+        ssm.start_associations_once(AssociationIds=[association])
+        window = self._window(mark)
+        execution = ssm.describe_association_executions(AssociationId=association)["AssociationExecutions"][0]
         grant = kms.create_grant(KeyId=key["KeyId"], GranteePrincipal=user["Arn"], Operations=["Decrypt"])
         connector = ssm.create_cloud_connector(
             DisplayName="same", RoleArn=role["Arn"], Configuration=AZURE, Description=mark
@@ -174,6 +232,9 @@ class Side:
             RoleArns=[role["Arn"]],
         )  # fmt: skip
         group = f"arn:aws:logs:eu-west-1:{self.account}:log-group:same"
+        groups = self("resource-groups")
+        saved = groups.create_group(Name="same", Description=mark, ResourceQuery=BY_TAG, Tags={"same": mark})["Group"]
+        groups.create_group(Name="hand", Description=mark, Configuration=BY_HAND)
         s3, bucket = self("s3"), BUCKETS[mark]  # names of buckets are everybody's
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=HERE)
         s3.put_object(Bucket=bucket, Key="same", Body=mark.encode(), Metadata={"same": mark}, Tagging=f"same={mark}")
@@ -181,10 +242,16 @@ class Side:
         upload = s3.create_multipart_upload(Bucket=bucket, Key="same")["UploadId"]
         s3.upload_part(Bucket=bucket, Key="same", UploadId=upload, PartNumber=1, Body=mark.encode())
         parameter = f"arn:aws:ssm:eu-west-1:{self.account}:parameter/same/plain"
+        hand = f"arn:aws:resource-groups:eu-west-1:{self.account}:group/hand"
+        groups.group_resources(Group=hand, ResourceArns=[parameter])
         shared = {"Name": f"arn:aws:ssm:eu-west-1:{self.account}:document/Same-Document"}
         self.better = {
             ("ssm", name): shared for name in ("DescribeDocument", "GetDocument", "ListDocumentVersions")
         }  # fmt: skip
+        self.better |= {
+            ("resource-groups", name): {"Group": hand}
+            for name in ("GetGroupConfiguration", "GroupResources", "PutGroupConfiguration", "UngroupResources")
+        }
         named = {"UserName": "same", "GroupName": "same", "RoleName": "same", "InstanceProfileName": "same"}
         self.ids = {
             "ssm": {
@@ -195,7 +262,8 @@ class Side:
                 "Overwrite": True, "WithDecryption": True, "Labels": ["same"], "ParameterVersion": 1,
                 "SettingId": f"arn:aws:ssm:eu-west-1:{self.account}:servicesetting{TIER}",
                 "SettingValue": "Advanced", "CloudConnectorId": connector["CloudConnectorId"], "Configuration": AZURE,
-                "RoleArn": role["Arn"], "DisplayName": "same",
+                "RoleArn": role["Arn"], "DisplayName": "same", "AssociationId": association,
+                "AssociationIds": [association], "ExecutionId": execution["ExecutionId"], **window,
             },
             "secretsmanager": {
                 "SecretId": secret["ARN"], "VersionId": secret["VersionId"], "RemoveFromVersionId": secret["VersionId"],
@@ -225,6 +293,17 @@ class Side:
                 "logGroupIdentifiers": [group], "resourceArn": group, "tags": {"same": "new"}, "tagKeys": ["same"],
                 "retentionInDays": 1, "deletionProtectionEnabled": True,
             },
+            "resource-groups": {
+                "Group": saved["GroupArn"], "Arn": saved["GroupArn"], "Name": "other", "ResourceQuery": BY_TAG,
+                "Tags": {"same": "new"}, "Keys": ["same"], "ResourceArns": [parameter], "Description": "x",
+            },
+            "ec2": {
+                "InstanceIds": ["i-0123456789abcdef0"], "InstanceId": "i-0123456789abcdef0",
+                "ImageId": "ami-0123456789abcdef0",
+                "SnapshotId": "snap-0123456789abcdef0", "VolumeId": "vol-0123456789abcdef0", "Name": "same-image",
+                "Resources": ["i-0123456789abcdef0"], "Tags": NEW_TAGS, "SourceImageId": "ami-0123456789abcdef0",
+                "SourceRegion": "eu-west-1", "MinCount": 1, "MaxCount": 1,
+            },
             "s3": {
                 "Bucket": bucket, "Key": "same", "UploadId": upload, "PartNumber": 1, "CopySource": f"{bucket}/same",
                 "Body": b"x", "ObjectAttributes": ["ETag"],
@@ -242,8 +321,28 @@ class Side:
                 "Action": "ssm:GetParameter", "Provider": "same", "RedirectUri": "http://127.0.0.1:9/x",
                 "OpenIDConnectProviderArn": provider["OpenIDConnectProviderArn"], "RoleArns": [role["Arn"]],
                 "Names": [parameter], "Name": "same",
-                "CommandId": command["CommandId"], "InstanceId": "mi-0123456789abcdef0",
+                "CommandId": command["CommandId"], "InstanceId": "mi-0123456789abcdef0", "AssociationId": association,
+                "WindowId": window["WindowId"],
             },
+        }  # fmt: skip
+
+    def _window(self, mark: str) -> dict[str, str]:
+        """A maintenance window with an execution; what requests name of it."""
+        ssm, own = self("ssm"), self("pilothouse")
+        window = {"WindowId": ssm.create_maintenance_window(**WINDOW | {"Name": mark, "Description": mark})["WindowId"]}
+        target = ssm.register_target_with_maintenance_window(**window, **TARGET, OwnerInformation=mark)
+        target_id = target["WindowTargetId"]
+        task = ssm.register_task_with_maintenance_window(
+            **window, **TASK | {"Targets": [{"Key": "WindowTargetIds", "Values": [target_id]}], "Description": mark}
+        )
+        execution = {"WindowExecutionId": own.run_maintenance_window(**window)["WindowExecutionId"]}
+        task_id = ssm.get_maintenance_window_execution(**execution)["TaskIds"][0]
+        (invocation,) = ssm.describe_maintenance_window_execution_task_invocations(**execution, TaskId=task_id)[
+            "WindowExecutionTaskInvocationIdentities"
+        ]
+        return {
+            **window, **execution, "WindowTargetId": target_id, "WindowTaskId": task["WindowTaskId"],
+            "TaskId": task_id, "InvocationId": invocation["InvocationId"],
         }  # fmt: skip
 
     def _caller(self) -> Any:
@@ -371,7 +470,7 @@ def test_nothing_crosses_for_any_verb_of_a_node(server: Server, aws: Aws, sides:
     second("iam").put_role_policy(RoleName="NodeRole", PolicyName="all", PolicyDocument=document(allow("*")))
     tried = Tried()
     verbs = [name for name, operation in operations_of_the_house().items() if Caller.NODE in operation.callers]
-    asked_of = {"ssm", "kms", "s3", "secretsmanager", "sts"}
+    asked_of = {"ssm", "kms", "s3", "secretsmanager", "sts", "pilothouse"}
     for service, name in sorted(verbs):
         if name in NOT_FOR_ACCOUNTS or service not in asked_of:
             continue
@@ -384,5 +483,5 @@ def test_nothing_crosses_for_any_verb_of_a_node(server: Server, aws: Aws, sides:
         assert MINE in _text(members) or MINE not in shown, (service, name, shown)
         assert first.account in _text(members) or first.account not in shown, (service, name, shown)
     assert server.run(_rows(server, first.account)) == before
-    assert (tried.answered, tried.refused) == (2, 24)  # who it is, and what its own account has below the path
+    assert (tried.answered, tried.refused) == (2, 29)  # who it is, and what its own account has below the path
     assert not tried.malformed, "; ".join(map(str, tried.malformed))

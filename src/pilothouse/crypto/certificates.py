@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pilothouse.runtime.files import write_private
+from pilothouse.runtime.files import alone_in, write_private
 
 _CA_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=397)  # what TLS clients of today accept at most
@@ -28,9 +28,10 @@ def ensure_certificates(data: Path, names: tuple[str, ...], now: datetime) -> tu
     """
     chain, key = data / "server.pem", data / "server.key"
     wanted = _wanted_names(names)
-    authority, authority_key = _ensure_authority(data, now)
-    if not _still_good(chain, key, wanted, authority, now):
-        _issue(chain, key, wanted, authority, authority_key, now)
+    with alone_in(data):
+        authority, authority_key = _ensure_authority(data, now)
+        if not _still_good(chain, key, wanted, authority, now):
+            _issue(chain, key, wanted, authority, authority_key, now)
     return chain, key
 
 

@@ -69,12 +69,41 @@ async def ask_each(
             await _ask_of(call, tx, action, resource, whole)
 
 
-async def allowed_of(call: Call, tx: Transaction, action: str, resources: Sequence[str]) -> list[str]:
-    """Those that the policies allow."""
+async def ask_any(call: Call, tx: Transaction, action: str, names: Sequence[str]) -> None:
+    """Ask the policies of the caller about one thing that has several names: one allow is enough, and no deny is said.
+
+    Raises AccessDeniedException.
+    """
+    permissions = call.principal.permissions
+    if permissions is None:
+        return
+    context = context_of(call, {})
+    asked = []
+    for name in names:
+        place = place_of(name)
+        tags = await tags_of(call.house, tx, place) if permissions.speak_of_tags and place is not None else {}
+        context.update(tags)  # they are those of the one thing, under whichever name it was found
+        asked.append(_ask_for(call, action, name, context))
+    found = [decide(permissions, ask) for ask in asked]
+    denied = next((each for each in found if each.verdict is Verdict.DENY), None)
+    if denied is None and any(each.verdict is Verdict.ALLOW for each in found):
+        return
+    outcome = denied or found[0]
+    raise AccessDeniedException(refusal(call.principal, action, names[0], outcome.verdict, outcome.layer))
+
+
+async def allowed_of(
+    call: Call,
+    tx: Transaction,
+    action: str,
+    resources: Sequence[str],
+    context: Mapping[str, Value] | None = None,
+) -> list[str]:
+    """Those that the policies allow. `context`: further condition keys."""
     if call.principal.permissions is None:
         return list(resources)
     found = []
-    context = context_of(call, {})
+    context = {**context_of(call, {}), **(context or {})}
     for resource in resources:
         try:
             await _ask_of(call, tx, action, resource, context)
@@ -86,12 +115,17 @@ async def allowed_of(call: Call, tx: Transaction, action: str, resources: Sequen
 
 def may_node(principal: Principal, action: str) -> bool:
     """Whether the role of a node allows what is not a call: to open a channel."""
+    return may(principal, action, "*")
+
+
+def may(principal: Principal, action: str, resource: str) -> bool:
+    """Whether the policies of a node or session allow what is not a call to this server."""
     ask = Ask(
         principal_arn=principal.arn,
         principal_account=principal.account_id,
         principal_kind=principal.kind,
         action=action,
-        resource="*",
+        resource=resource,
         context=of_principal(principal),
         role_arn=principal.role_arn,
     )
@@ -154,7 +188,11 @@ def context_of(call: Call, request: Shape) -> dict[str, Value]:
     }
     if call.principal.mfa_at:
         context["aws:MultiFactorAuthAge"] = str(max(0, now - call.principal.mfa_at // 1000))
-    tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or () if "Key" in tag and "Value" in tag}
+    given = request.get("Tags") or ()
+    if isinstance(given, Mapping):
+        tags = dict(given)
+    else:
+        tags = {tag["Key"]: tag["Value"] for tag in given if "Key" in tag and "Value" in tag}
     context |= {f"aws:RequestTag/{key}": value for key, value in tags.items()}
     keys = (*tags, *(request.get("TagKeys") or ()))
     if keys:

@@ -41,6 +41,10 @@ class Principal:
     """Keys of the tags that go on to sessions taken on from this one."""
     mfa_at: int = 0
     """When the second factor was proved that the credentials were made with, in epoch milliseconds; 0: none was."""
+    access_request: str = ""
+    """Of credentials for access to a node that was asked for: the request's id. They allow that and no more."""
+    access_ends_at: int = 0
+    """When that access ends, in epoch milliseconds."""
     provider: str = ""
     """Of a session that was taken on with a token of an identity provider, the ARN of that."""
 

@@ -18,6 +18,8 @@ from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.principals import Principal
 
 _CONTEXT = "identity/session-token"
+ACCESS: Final = "access:"
+"""How the parent of credentials begins that come from an access request; its region, its id and its end follow."""
 LOGIN: Final = "login:"
 """How the parent of credentials begins that come from a sign-in; the session key follows."""
 
@@ -122,6 +124,13 @@ def mint_for_login(
     return _of_principal(house, principal, LOGIN + session_key, mfa_at, expires_at)
 
 
+def mint_for_access(
+    house: House, principal: Principal, region: str, request_id: str, *, ends_at: int, expires_at: int
+) -> TemporaryCredentials:
+    """Credentials of who asked for access to a node, valid until `expires_at` and no longer than the access."""
+    return _of_principal(house, principal, f"{ACCESS}{region}:{request_id}:{ends_at}", principal.mfa_at, expires_at)
+
+
 def _of_principal(
     house: House, principal: Principal, parent: str, mfa_at: int, expires_at: int
 ) -> TemporaryCredentials:
@@ -137,8 +146,10 @@ def _of_principal(
             user_id=principal.user_id,
             node_id=None,
             region=None,
+            tags=dict(principal.tags),
             issued_at=house.clock.millis(),
             parent=parent,
+            source_identity=principal.source_identity,
             mfa_at=mfa_at,
         ),
     )
@@ -179,7 +190,7 @@ def credential_of(vault: Vault, access_key_id: str, token: str | None, now_ms: i
         access_key_id=access_key_id,
         node_id=sealed.node_id,
         region=sealed.region,
-        temporary=bool(sealed.parent) and not sealed.parent.startswith(LOGIN),
+        temporary=bool(sealed.parent) and not sealed.parent.startswith((LOGIN, ACCESS)),
         issued_at=sealed.issued_at,
         source_identity=sealed.source_identity,
         transitive=frozenset(sealed.transitive),

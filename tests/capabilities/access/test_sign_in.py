@@ -140,7 +140,7 @@ def test_after_five_failures_one_must_wait_longer_and_longer(aws: Aws, server: S
         waits.append(answer["RetryAfterSeconds"])
         server.advance(seconds=answer["RetryAfterSeconds"] + 1)
         assert refused(server, name, "guess") == REFUSAL
-    assert waits == [15, 30, 60, 120]
+    assert all(most - 5 <= wait <= most for wait, most in zip(waits, [15, 30, 60, 120], strict=True)), waits
     if name == "ada":
         enter(server, "ada", address="192.0.2.77")
         server.advance(seconds=241)

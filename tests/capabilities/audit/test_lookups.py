@@ -97,8 +97,8 @@ class Before:
         return [each for each in self.all.files() if each[0] < self.number]
 
 
-async def test_records_of_before_are_found_by_type_and_stay_whole(database_url: str, tmp_path: Path) -> None:
-    database: Database = await open_database(database_url)
+async def test_records_of_before_are_found_by_type_and_stay_whole(empty_database_url: str, tmp_path: Path) -> None:
+    database: Database = await open_database(empty_database_url)
     everything = migrations_of_the_house()
     key = bytes(32)
     resources = [{"ARN": "arn:aws:ssm:r:1:parameter/a", "accountId": "1", "type": "AWS::SSM::Parameter"}]

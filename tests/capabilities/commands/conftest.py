@@ -86,6 +86,10 @@ class Fleet:
             self._ping(made.who, PlatformType=platform)
         return made.connect() if online else made
 
+    def renew(self) -> None:
+        """Take another activation for the next nodes: this one may be past its time."""
+        self._activation = {}
+
     def tell(self, node: Node, **told: str) -> None:
         """What the node's agent says of its machine in UpdateInstanceInformation."""
         self._ping(node.who, **told)
@@ -176,6 +180,12 @@ def command_of(ssm: Any, command_id: str) -> dict[str, Any]:
 def statuses(ssm: Any, command_id: str) -> list[str]:
     pages = ssm.get_paginator("list_command_invocations").paginate(CommandId=command_id)
     return sorted(each["StatusDetails"] for page in pages for each in page["CommandInvocations"])
+
+
+def reasons(ssm: Any, command_id: str) -> list[str]:
+    """What is told of invocations of which their nodes told nothing."""
+    found = ssm.list_command_invocations(CommandId=command_id)["CommandInvocations"]
+    return sorted({each["TraceOutput"] for each in found} - {""})
 
 
 def refused(call: Callable[[], Any]) -> str:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 from pilothouse.capabilities.commands.agent import CommandSender
+from pilothouse.gateway import dispatcher, intake
 from tests.capabilities.commands.conftest import (
     BUSY,
     HOLDING,
@@ -14,6 +16,7 @@ from tests.capabilities.commands.conftest import (
     Send,
     Until,
     command_of,
+    reasons,
     refused,
     statuses,
 )
@@ -104,6 +107,8 @@ def test_a_deregistered_node_is_undeliverable(ssm: Any, fleet: Fleet, send: Send
     for node in (sent, waiting):
         ssm.deregister_managed_instance(InstanceId=node.id)
     assert statuses(ssm, command["CommandId"]) == ["Undeliverable", "Undeliverable"]
+    (reason,) = reasons(ssm, command["CommandId"])
+    assert "deregistered before it told of a result" in reason
     assert command_of(ssm, command["CommandId"])["StatusDetails"] == "Failed"
     until(lambda: sent.agent._task.done())  # type: ignore[union-attr]
 
@@ -129,6 +134,35 @@ def test_old_history_is_removed(ssm: Any, server: Server, fleet: Fleet, send: Se
     assert ssm.list_command_invocations()["CommandInvocations"] == []
 
 
+def test_a_command_whose_answer_was_lost_is_the_same_when_it_is_asked_for_again(
+    aws: Aws, ssm: Any, server: Server, fleet: Fleet, until: Until
+) -> None:
+    node = fleet.node()
+    client, lost = aws("ssm"), set[str]()
+
+    def lose(request: Any, **_: Any) -> None:
+        """The server has answered when the connection breaks; the SDK asks again by itself."""
+        call = request.headers["amz-sdk-invocation-id"]
+        if call not in lost:
+            lost.add(call)
+            assert server.answer(request).status_code == 200
+            raise ConnectionClosedError(endpoint_url=request.url)
+
+    client.meta.events.register_first("before-send.ssm", lose)
+    ids = []
+    for number in range(50):
+        made = client.send_command(
+            InstanceIds=[node.id], DocumentName="AWS-RunShellScript", Parameters={"commands": [f"echo {number}"]}
+        )
+        assert made["ResponseMetadata"]["RetryAttempts"] == 1
+        ids.append(made["Command"]["CommandId"])
+    assert len(lost) == 50
+    until(lambda: all(each["Status"] == "Success" for each in ssm.list_commands(MaxResults=50)["Commands"]))
+    assert sorted(each["CommandId"] for each in ssm.list_commands(MaxResults=50)["Commands"]) == sorted(ids)
+    assert "NextToken" not in ssm.list_commands(MaxResults=50)
+    assert sorted(job.command_id for job in node.agent.jobs) == sorted(ids)
+
+
 def test_commands_of_other_accounts_are_not_there(
     ssm: Any, aws: Aws, server: Server, fleet: Fleet, send: Send
 ) -> None:  # fmt: skip
@@ -147,6 +181,8 @@ def test_nodes_of_another_platform(ssm: Any, fleet: Fleet, send: Send, until: Un
     until(lambda: statuses(ssm, command["CommandId"]) == ["InvalidPlatform", "Success"])
     assert command_of(ssm, command["CommandId"])["Status"] == "Success"
     assert (len(linux.agent.jobs), len(windows.agent.jobs)) == (1, 0)
+    (reason,) = reasons(ssm, command["CommandId"])
+    assert "AWS-RunShellScript is not for the platform of this node" in reason
     only_windows = send(Targets=[{"Key": "InstanceIds", "Values": [windows.id]}])
     assert (only_windows["Status"], only_windows["StatusDetails"]) == ("Failed", "Failed")
 
@@ -211,3 +247,17 @@ def test_limits_hold_when_everything_happens_at_once(
         assert statuses(ssm, command_id) == ["Failed"] * 3 + ["Success"] * 21
     assert max(most.values()) <= 5
     assert all(len({job.job_id for job in node.agent.commands}) == 2 for node in nodes)
+
+
+def test_more_answers_than_are_stored_at_once_all_count(
+    ssm: Any, fleet: Fleet, send: Send, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(intake, "BATCH", 3)
+    monkeypatch.setattr(intake, "QUEUE", 5)
+    monkeypatch.setattr(dispatcher, "BATCH", 4)
+    nodes = fleet.nodes(15, tags={"env": "dev"})
+    command = send(Targets=[{"Key": "tag:env", "Values": ["dev"]}], MaxConcurrency="100%")
+    until(lambda: command_of(ssm, command["CommandId"])["Status"] == "Success")
+    assert statuses(ssm, command["CommandId"]) == ["Success"] * 15
+    assert [len(node.agent.jobs) for node in nodes] == [1] * 15
+    until(lambda: [len(node.agent.receipts) for node in nodes] == [3] * 15)

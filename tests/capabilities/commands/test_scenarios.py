@@ -10,6 +10,7 @@ from tests.capabilities.commands.conftest import (
     Send,
     Until,
     command_of,
+    reasons,
     refused,
     statuses,
 )
@@ -72,6 +73,8 @@ def test_max_errors_stops_the_rest(ssm: Any, fleet: Fleet, send: Send, until: Un
     shown = until(lambda: (now := command_of(ssm, command["CommandId"]))["Status"] == "Failed" and now)
     assert statuses(ssm, command["CommandId"]) == ["Failed"] * 3 + ["Terminated"] * 7
     assert (shown["StatusDetails"], shown["ErrorCount"], shown["CompletedCount"]) == ("Failed", 3, 10)
+    (reason,) = reasons(ssm, command["CommandId"])
+    assert "more than 2 other nodes failed (MaxErrors 2)" in reason
 
 
 def test_tolerated_errors_leave_it_incomplete(ssm: Any, fleet: Fleet, send: Send, until: Until) -> None:
@@ -103,6 +106,7 @@ def test_a_node_that_stays_away_times_out(
     assert node.agent.jobs == []
     (listed,) = ssm.list_command_invocations(CommandId=command["CommandId"], Details=True)["CommandInvocations"]
     assert listed["CommandPlugins"][0]["StatusDetails"] == "DeliveryTimedOut"
+    assert "see that its agent runs, and send the command again" in listed["TraceOutput"]
 
 
 def test_a_node_that_returns_in_time_runs_it(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from pilothouse.capabilities import access
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import OutboundSettings, Settings
 from pilothouse.wire.http import Request, Response
@@ -118,15 +119,55 @@ def test_a_file_of_another_document_is_for_those_who_may_read_that(aws: Aws, ada
     assert not denied(lambda: client("ssm").create_document(**other))
 
 
+def test_a_file_of_a_document_of_another_account_that_shares_it(aws: Aws, server: Server, source: str) -> None:
+    guest = server.run(access.create_account(server.application.house, "guest"))
+    owner, theirs = aws("ssm"), aws("ssm", access_key=guest.access_key_id, secret=guest.secret)
+    one = [{"Key": "S3FileUrl", "Values": [f"{source}/tool.zip"]}]
+    owner.create_document(Name="First", Content=steps("true"), Attachments=one)
+    number = owner.describe_document(Name="First")["Document"]["Owner"]
+    arn = f"arn:aws:ssm:eu-west-1:{number}:document/First"
+    mine = [{"Key": "AttachmentReference", "Values": [f"{arn}/1/tool.zip"]}]
+    request = {"Name": "Mine", "Content": steps("true"), "Attachments": mine}
+    assert refused(lambda: theirs.create_document(**request))[0] == "ValidationException"
+    owner.modify_document_permission(Name="First", PermissionType="Share", AccountIdsToAdd=[guest.account_id])
+    theirs.create_document(**request)
+    (shown,) = theirs.get_document(Name="Mine")["AttachmentsContent"]
+    assert get(server, shown["Url"]).body == ARCHIVE
+
+
+def test_files_from_a_bucket_are_for_those_who_may_get_them(aws: Aws, server: Server, ada: Any) -> None:
+    may, client = ada
+    s3 = aws("s3", region="us-east-1")
+    s3.create_bucket(Bucket="packages")
+    s3.put_object(Bucket="packages", Key="tools/tool.zip", Body=ARCHIVE)
+    folder = [{"Key": "SourceUrl", "Values": ["s3://packages/tools"]}]
+    one = [{"Key": "S3FileUrl", "Values": ["s3://packages/tools/tool.zip"]}]
+    may(statement("Allow", "ssm:*"))
+    for attachments in (folder, one):
+        request = {"Name": "Tool", "Content": manifest(), "DocumentType": "Package", "Attachments": attachments}
+        assert denied(lambda request=request: client("ssm").create_document(**request))
+    may(statement("Allow", ["ssm:*", "s3:GetObject"]))
+    client("ssm").create_document(Name="Tool", Content=manifest(), DocumentType="Package", Attachments=folder)
+    client("ssm").create_document(Name="One", Content=steps("true"), Attachments=one)
+    s3.delete_object(Bucket="packages", Key="tools/tool.zip")
+    for name in ("Tool", "One"):
+        (shown,) = aws("ssm").get_document(Name=name)["AttachmentsContent"]
+        assert (shown["Name"], get(server, shown["Url"]).body) == ("tool.zip", ARCHIVE)
+
+
 @pytest.mark.parametrize(
     ("attachment", "code"),
     [
         ({"Key": "S3FileUrl", "Values": ["{source}/none.zip"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["{source}/tool.zip"], "Name": "a/../b.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["s3://bucket/a.zip"], "Name": "a.zip"}, "ValidationException"),
+        ({"Key": "S3FileUrl", "Values": ["s3://"], "Name": "a.zip"}, "ValidationException"),
+        ({"Key": "S3FileUrl", "Values": ["S3://bucket/a.zip"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["http://10.0.0.1/a.zip"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "S3FileUrl", "Values": ["file:///etc/passwd"], "Name": "a.zip"}, "ValidationException"),
         ({"Key": "AttachmentReference", "Values": ["No/1/a.zip"]}, "ValidationException"),
+        ({"Key": "AttachmentReference", "Values": ["AWS-RunShellScript/1/a.zip"]}, "ValidationException"),
+        ({"Key": "AttachmentReference", "Values": ["1/a.zip"]}, "ValidationException"),
         ({"Key": "SourceUrl", "Values": ["{source}"]}, "InvalidDocumentContent"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,7 +270,9 @@ def test_texts_that_are_not_well_formed(text: str, format_: str, said: str) -> N
     ],
 )  # fmt: skip
 def test_other_types(kind: str, document: dict[str, Any], said: str) -> None:
-    assert refusal(json.dumps(document), kind).startswith(f"InvalidDocumentContent: {said}: ")
+    assert re.sub(r"Line [0-9]+: ", "", refusal(json.dumps(document), kind)).startswith(
+        f"InvalidDocumentContent: {said}: "
+    )
 
 
 def test_schema_versions_belong_to_types() -> None:

@@ -70,7 +70,9 @@ def test_lists_are_filtered_and_paged_by_name(aws: Aws) -> None:
     assert "AWS-RunShellScript" in names(("Owner", "Amazon"), ("Name", "AWS-Run"))
     assert everything == sorted(everything)
     assert names(("Owner", "Self")) == []
-    assert names(("DocumentType", "Automation")) == []
+    assert "AWS-StopEC2Instance" in names(("DocumentType", "Automation"))
+    assert "AWS-PublishSNSNotification" in names(("DocumentType", "Automation"))
+    assert not set(names(("DocumentType", "Automation"))) & set(names(("DocumentType", "Command")))
     assert "AWS-RunShellScript" not in names(("PlatformTypes", "Windows"))
     pages = ssm.get_paginator("list_documents").paginate(PaginationConfig={"PageSize": 1})
     assert [each["Name"] for page in pages for each in page["DocumentIdentifiers"]] == everything

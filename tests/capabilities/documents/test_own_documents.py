@@ -165,7 +165,7 @@ def test_tags_hang_on_documents_and_lists_find_them(ssm: Any) -> None:
 
 
 def test_own_documents_are_listed_among_the_provided_ones(ssm: Any) -> None:
-    runbook = {"schemaVersion": "0.3", "mainSteps": [{"name": "a", "action": "aws:sleep", "inputs": {}}]}
+    runbook = {"schemaVersion": "0.3", "mainSteps": [{"name": "a", "action": "aws:pause"}]}
     ssm.create_document(Name="ZZ-Last", Content=json.dumps(runbook), DocumentType="Automation")
     ssm.create_document(Name="AA-First", Content=steps("true"), TargetType="/AWS::EC2::Instance")
 

@@ -53,6 +53,9 @@ def test_documents_by_their_type_and_tags(aws: Aws, ada: Any) -> None:
     assert denied(lambda: hers.get_document(Name="Shell"))
     assert not denied(lambda: hers.create_document(Name="New", Content=steps("true")))
     assert denied(lambda: hers.create_document(Name="New-Shell", Content=SESSION, DocumentType="Session"))
+    nobody = [{"Key": "tag:env", "Values": ["dev"]}]
+    assert not denied(lambda: hers.send_command(DocumentName="Run", Targets=nobody))
+    assert denied(lambda: hers.send_command(DocumentName="AWS-GatherSoftwareInventory", Targets=nobody))
     may(statement("Allow", "ssm:*", ssm_resourceTag__env="dev"))
     assert not denied(lambda: hers.describe_document(Name="Run"))
     assert denied(lambda: hers.describe_document(Name="Shell"))

@@ -180,7 +180,7 @@ class Reader:
 class Receiver:
     """Takes webhooks on a loopback port, and answers as it is told."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.status = 200
         self.during: Callable[[], None] = lambda: None
@@ -209,9 +209,9 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 """Quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hook"
+        self.url = f"http://{host}:{self._server.server_address[1]}/hook"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 

@@ -15,7 +15,7 @@ from pilothouse.identity.principals import ANONYMOUS, Principal
 from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.ids import Ids
-from pilothouse.runtime.settings import Settings
+from pilothouse.runtime.settings import ROLES, Settings
 from pilothouse.storage import Database
 from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.pages import Pages
@@ -116,7 +116,7 @@ class Fleet:
         """The node's control channel opens on a process that lives."""
         async with self.house.database.transaction() as tx:
             now = self.house.clock.millis()
-            await presence.beat(tx, "process", now)
+            await presence.beat(tx, "process", ROLES, now)
             await presence.opened(
                 tx, ACCOUNT, REGION, node_id, process_id="process", channel_id="channel-" + node_id, now_ms=now
             )

@@ -31,7 +31,9 @@ from pilothouse.capabilities.access import (
     tagging,
     web_identity,
 )
+from pilothouse.capabilities.access.acting import linked_role, service_actor
 from pilothouse.capabilities.access.credentials import AccessCredentials
+from pilothouse.capabilities.access.kept_callers import caller_of, kept_caller, session_of
 from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.login_store import LOGINS_SEALED
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
@@ -41,8 +43,10 @@ from pilothouse.capabilities.access.node_roles import (
     make_node_role,
     pass_to_nodes,
     rights_of_role,
+    service_session,
 )
 from pilothouse.capabilities.access.resource_tags import TAGS_OF
+from pilothouse.capabilities.access.standing import groups_of, still_there
 from pilothouse.capabilities.access.store import (
     SEALED,
     AccessStore,
@@ -90,12 +94,20 @@ __all__ = [
     "NoSuchAccount",
     "NodeRights",
     "arn_of_role",
+    "caller_of",
     "create_account",
     "ensure_root",
     "first_account",
+    "groups_of",
+    "kept_caller",
+    "linked_role",
     "make_node_role",
     "pass_to_nodes",
     "read_root",
     "rights_of_role",
     "rotate_root",
+    "service_actor",
+    "service_session",
+    "session_of",
+    "still_there",
 ]

@@ -4,10 +4,10 @@ from typing import Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.access.model import InvalidParameterValue, Role, is_arn
+from pilothouse.capabilities.access.model import Role, is_arn
 from pilothouse.capabilities.access.second_factor import prove
 from pilothouse.capabilities.access.sessions import begin, check_arns, narrowing_of, refuse_not_yet, role_by_arn
-from pilothouse.errors import AccessDeniedException, ValidationException
+from pilothouse.errors import AccessDeniedException, InvalidParameterValue, ValidationException
 from pilothouse.identity.authorise import context_of, tags_of
 from pilothouse.identity.credentials import Session
 from pilothouse.identity.permissions import decide

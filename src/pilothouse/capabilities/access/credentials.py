@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from pilothouse.call import House
+from pilothouse.capabilities.access.granting import Granted, of_access
 from pilothouse.capabilities.access.held import held_by
 from pilothouse.capabilities.access.login_store import LoginStore
 from pilothouse.capabilities.access.model import root_arn, seal_context
@@ -18,7 +19,7 @@ from pilothouse.identity.authorise import guarded
 from pilothouse.identity.credentials import Credential, Session
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.principals import Principal
-from pilothouse.identity.session_tokens import LOGIN, credential_of, meet
+from pilothouse.identity.session_tokens import ACCESS, LOGIN, credential_of, meet
 from pilothouse.storage import Transaction
 from pilothouse.storage.remembered import Remembered
 
@@ -38,12 +39,14 @@ _REMEMBERED = 10_000
 class AccessCredentials:
     """The installation's answer to `identity.credentials.Credentials`.
 
-    `node_rights(node_id)` raises AccessDeniedException for a node that is deregistered.
+    `node_rights(node_id)` raises AccessDeniedException for a node that is deregistered. `granted` gives the policy of
+    an access request's credentials, None where it gives no access (any more).
     """
 
-    def __init__(self, house: House, node_rights: Callable[[str], Awaitable[NodeRights]]) -> None:
+    def __init__(self, house: House, node_rights: Callable[[str], Awaitable[NodeRights]], granted: Granted) -> None:
         self._house = house
         self._node_rights = node_rights
+        self._granted = granted
         self._known: dict[str, tuple[bytes, str]] = {}
         self._active: Remembered[str, Credential] = Remembered(_REMEMBERED)
 
@@ -58,6 +61,8 @@ class AccessCredentials:
                 return _of_node(found, await self._node_rights(found.principal.node_id))
             if found.session is not None:
                 return await self._of_role(found, found.session)
+            if found.parent.startswith(ACCESS):
+                return await of_access(self._house, found, self._granted)
             if found.parent.startswith(LOGIN):
                 return await self._of_login(found)
             return await self._of_key(found) if found.parent else found

@@ -43,7 +43,7 @@ class KeyUses:
     def job(self) -> Job:
         """Writes what was noted."""
 
-        @job("access.key_uses", every=timedelta(minutes=1))
+        @job("access.key_uses", every=timedelta(minutes=1), local=True)
         async def write(house: House) -> None:
             if not self._waiting:
                 return

@@ -5,8 +5,6 @@ import io
 from typing import Final
 from urllib.parse import quote
 
-import segno
-
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.access.iam import told_user
 from pilothouse.capabilities.access.login_model import (
@@ -83,6 +81,8 @@ async def create_virtual_mfa_device(call: Call, request: Shape) -> Shape:
 
 
 def _picture(text: str) -> bytes:
+    import segno  # few ask for a picture
+
     written = io.BytesIO()
     segno.make(text, error="m", micro=False).save(written, kind="png", scale=5)
     return written.getvalue()

@@ -46,10 +46,6 @@ class IDPRejectedClaimException(ApiError):
     """The token says something about the session that cannot be."""
 
 
-class InvalidParameterValue(ApiError):
-    """The tags of a session do not go with one another or with those of the caller's session."""
-
-
 ROLE_ID: Final = "AROA"
 """What ids of roles begin with."""
 

@@ -16,8 +16,10 @@ from pilothouse.capabilities.access.policy_store import PolicyStore
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.errors import ValidationException
 from pilothouse.identity.authorise import ask_each, guarded
+from pilothouse.identity.credentials import Session
 from pilothouse.identity.permissions import Permissions
 from pilothouse.identity.policy import Ask, Verdict, parse
+from pilothouse.identity.session_tokens import TemporaryCredentials, mint_for_role
 from pilothouse.storage import Transaction
 
 SERVICE: Final = "ssm.amazonaws.com"
@@ -52,6 +54,20 @@ async def rights_of_role(house: House, tx: Transaction, account_id: str, iam_rol
         return NodeRights()
     held, on_resources = await held_by(tx, role), await guarded(house, tx, account_id)
     return NodeRights(role.arn, role.role_id, Permissions.of(held), await store.tags(role), on_resources)
+
+
+async def service_session(
+    house: House, tx: Transaction, account_id: str, role_arn: str, name: str, seconds: int
+) -> TemporaryCredentials | None:
+    """Credentials of a session that Systems Manager begins of the role; None where it may not, or there is no role."""
+    role = await RoleStore(tx, account_id).find(_name(role_arn))
+    if role is None or role.arn != role_arn or not _trusts(role):
+        return None
+    return mint_for_role(
+        house, account_id=account_id, arn=f"arn:aws:sts::{account_id}:assumed-role/{role.name}/{name}",
+        user_id=f"{role.role_id}:{name}", session=Session(role_id=role.role_id),
+        expires_at=house.clock.millis() + seconds * 1000,
+    )  # fmt: skip
 
 
 async def arn_of_role(tx: Transaction, account_id: str, iam_role: str) -> str:

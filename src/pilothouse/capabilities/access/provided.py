@@ -74,6 +74,10 @@ _POLICIES: Final[Mapping[str, tuple[str, str, list[dict[str, Any]]]]] = {
         "/", "Looking at logs.",
         [_allow(["logs:Describe*", "logs:Get*", "logs:List*", "logs:FilterLogEvents", "logs:StartLiveTail"])],
     ),
+    "AmazonS3FullAccess": ("/", "Everything of buckets and objects.", [_allow("s3:*")]),
+    "AmazonS3ReadOnlyAccess": ("/", "Looking at buckets, and reading objects.", [_allow(["s3:Get*", "s3:List*"])]),
+    "AmazonSNSFullAccess": ("/", "Everything of topics.", [_allow("sns:*")]),
+    "AmazonSNSReadOnlyAccess": ("/", "Looking at topics.", [_allow(["sns:Get*", "sns:List*"])]),
     "AmazonSSMPatchAssociation": ("/", "What a node needs besides, to be patched.", [_PATCHES]),
     "AmazonSSMAutomationRole": (
         "/service-role/", "What runbooks commonly do.",

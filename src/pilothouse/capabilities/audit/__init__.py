@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pilothouse.call import Capability, House, Lasting
-from pilothouse.capabilities.audit import operations, sealing, store
+from pilothouse.capabilities.audit import channels, operations, sealing, store
 from pilothouse.capabilities.audit.model import Record
 from pilothouse.capabilities.audit.sealing import keep_sealed, keep_taken_up, trail_of
 from pilothouse.capabilities.audit.sinks import line_of
@@ -53,10 +53,10 @@ CAPABILITY = Capability.of(
     operations,
     sealing,
     sealed=(SEALED,),
-    listeners={"process.ended": _ended},
+    listeners={"process.ended": _ended, "channel.told": channels.told},
     lasting=(
-        Lasting(name="audit.take_up", run=keep_taken_up),
-        Lasting(name="audit.seal", run=keep_sealed),
-        Lasting(name="audit.deliver", run=_deliver),
+        Lasting(name="audit.take_up", run=keep_taken_up, local=True),
+        Lasting(name="audit.seal", run=keep_sealed, local=True),
+        Lasting(name="audit.deliver", run=_deliver, local=True),
     ),
 )

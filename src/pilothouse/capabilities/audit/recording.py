@@ -16,6 +16,7 @@ from pilothouse.identity.principals import Principal
 EVENT_VERSION: Final = "1.11"
 INVOKED_BY: Final = "pilothouse command line"
 OWN_SOURCE: Final = "pilothouse"
+CHANNELS_SOURCE: Final = "ssmmessages.amazonaws.com"
 LOSS: Final = "RecordMissing"
 _MOST_BYTES: Final = 64 << 10
 """Of requestParameters and responseElements; larger ones are left out, as CloudTrail does above a limit."""
@@ -37,6 +38,7 @@ _TYPES: Final = {
     ("logs", "log-group"): "AWS::Logs::LogGroup",
     ("iam", "instance-profile"): "AWS::IAM::InstanceProfile",
     ("sns", ""): "AWS::SNS::Topic",
+    ("resource-groups", "group"): "AWS::ResourceGroups::Group",
 }
 _QUERY_SERVICES: Final = frozenset({"iam", "sns", "sts"})
 _ACCOUNT: Final = re.compile(r"\d{12}")
@@ -185,6 +187,49 @@ def record_of_loss(at: int, event_id: str, account_id: str, region: str, lost: s
     identity = {"type": "AWSService", "invokedBy": OWN_SOURCE}
     return _of_the_house(
         at, event_id, identity, "", account_id, region, LOSS, {"eventID": lost}, kind="AwsServiceEvent", reads=False
+    )
+
+
+def record_of_channel(at: int, event_id: str, facts: Mapping[str, Any]) -> Record:
+    """That a channel was opened, closed or refused. `facts`: see `channels.told`."""
+    arn, principal_id = facts["by"]
+    kind = "Root" if arn.endswith(":root") else "IAMUser" if ":user/" in arn else "AssumedRole"
+    identity: dict[str, Any] = {
+        "type": kind, "principalId": principal_id, "arn": arn, "accountId": facts["account_id"],
+        **({"accessKeyId": facts["access_key_id"]} if facts["access_key_id"] else {}),
+    }  # fmt: skip
+    code, text = facts.get("error") or ("", "")
+    resources, names = _resources(tuple(facts["resources"]), facts["account_id"])
+    event = {
+        "eventVersion": EVENT_VERSION,
+        "userIdentity": identity,
+        "eventTime": _time(at // 1000).decode(),
+        "eventSource": CHANNELS_SOURCE,
+        "eventName": facts["name"],
+        "awsRegion": facts["region"],
+        "requestParameters": facts["said"],
+        "responseElements": None,
+        **({"errorCode": code, "errorMessage": text} if code else {}),
+        "eventID": event_id,
+        "readOnly": False,
+        "resources": msgspec.Raw(resources),
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "recipientAccountId": facts["account_id"],
+        "eventCategory": "Management",
+    }
+    return Record(
+        event_id=event_id,
+        account_id=facts["account_id"],
+        region=facts["region"],
+        at=at,
+        event_source=CHANNELS_SOURCE,
+        event_name=facts["name"],
+        username=facts["username"],
+        access_key_id=facts["access_key_id"],
+        read_only=0,
+        names=names,
+        body=_json(event).decode(),
     )
 
 

@@ -16,7 +16,7 @@ from pilothouse.capabilities.audit import store
 from pilothouse.capabilities.audit.model import DAY_MS, Chain, link_of
 from pilothouse.capabilities.audit.sinks import SEALED
 from pilothouse.capabilities.audit.trail import WRITTEN, Trail
-from pilothouse.runtime.files import write_private
+from pilothouse.runtime.files import alone_in, write_private
 from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
 
@@ -108,10 +108,16 @@ async def keep_taken_up(house: House) -> None:
 
 
 def anchor(data: Path, key: bytes, chain: Chain) -> None:
-    """Write down the end of the chain beside the database."""
+    """Write down the end of the chain beside the database, unless another process has written a later one."""
     said = [chain.last_seq, chain.last_link.hex()]
     mac = hmac.digest(key, b"anchor" + msgspec.json.encode(said), "sha256").hex()
-    write_private(data / ANCHOR, msgspec.json.encode([*said, mac]))
+    with alone_in(data):
+        try:
+            found = anchored(data, key)
+        except ValueError:  # one that was altered; `verify` has been able to say so
+            found = None
+        if found is None or found[0] < chain.last_seq:
+            write_private(data / ANCHOR, msgspec.json.encode([*said, mac]))
 
 
 def anchored(data: Path, key: bytes) -> tuple[int, bytes] | None:

@@ -22,6 +22,7 @@ from pilothouse.capabilities.audit.recording import owners_of, record_of, record
 from pilothouse.capabilities.audit.sinks import Delivery, sink_of
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.runtime.appending import Journal
+from pilothouse.runtime.settings import MOST_WORKERS
 from pilothouse.storage import Conflict, Database, Migrations, StorageUnavailable, Transaction
 
 log = structlog.get_logger()
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 WRITTEN = "audit.written"
 """Records were committed that are not in the chain yet."""
 JOURNAL = "audit-journal"
-"""The folder of the data directory."""
+"""The folder of the data directory; workers but the first have folders of their own in it."""
 SEALED = Sealed(table="audit_key", keys=("one",), column="sealed", context=lambda row: f"audit:key:{row['one']}")
 _CONTEXT = "audit:key:1"
 _KEY_BYTES = 32
@@ -45,7 +46,7 @@ class Trail:
         self.delivery = delivery
         self.committed: dict[str, str] = {}
         """Account ids by the event ids of changes that this process committed, to be taken up soon."""
-        self._journal = Journal(house.settings.data / JOURNAL, house.ids.uuid()[:8])
+        self._journal = _journal_of(house)
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._writing = False
@@ -105,6 +106,10 @@ class Trail:
     def close(self) -> None:
         """Let go of the journal."""
         self._journal.close()
+
+    def lay(self, tx: Transaction, record: Record) -> None:
+        """Write a record of what was no call, in the transaction that made it true."""
+        self._lay(tx, [record])
 
     def _lay(self, tx: Transaction, records: Sequence[Record]) -> None:
         for record in records:
@@ -204,16 +209,16 @@ class Trail:
     def _records(self, act: Act) -> list[Record]:
         """One for the caller's account, and for each other account of which something was used. Of a refusal the others
         hear nothing: strangers could fill their trails."""
-        event_id = self._event_id(act.at)
+        event_id = self.event_id(act.at)
         others = owners_of(act) if act.error is None else ()
         if not others:
             return [record_of(act, event_id).sealed(self.key)]
         shared = self._house.ids.uuid()
         records = [record_of(act, event_id, shared=shared)]
-        records += [record_of(act, self._event_id(act.at), owner=each, shared=shared) for each in others]
+        records += [record_of(act, self.event_id(act.at), owner=each, shared=shared) for each in others]
         return [each.sealed(self.key) for each in records]
 
-    def _event_id(self, at: int) -> str:
+    def event_id(self, at: int) -> str:
         """Ids of one process follow the time (UUID version 7), so that the newest stand together in every index."""
         self._count = (self._count + 1) & 0xFFF
         random = self._house.ids.uuid()
@@ -226,6 +231,15 @@ class Trail:
 
     def _wake(self) -> None:
         self._house.bus.wake_here(WRITTEN, "")
+
+
+def _journal_of(house: House) -> Journal:
+    """The process's own; the first worker also takes up what others left, where fewer of them are started now."""
+    folder, number = house.settings.data / JOURNAL, house.worker
+    if number > 1:
+        return Journal(folder / f"worker-{number}", house.ids.uuid()[:8])
+    former = [folder / f"worker-{each}" for each in range(house.settings.workers + 1, MOST_WORKERS + 1)]
+    return Journal(folder, house.ids.uuid()[:8], former=[each for each in former if each.is_dir()])
 
 
 async def put_in_chain(tx: Transaction, key: bytes, records: Sequence[Record]) -> bool:

@@ -7,12 +7,16 @@ An invocation never leaves a final status, also when a late reply arrives. `comm
 """
 
 from pilothouse.call import Capability
-from pilothouse.capabilities.commands import jobs, listing, operations, output_reading, planning
+from pilothouse.capabilities.commands import jobs, listing, operations, output_reading, planning, uploads
 from pilothouse.capabilities.commands.agent import CancelSender, CommandSender
 from pilothouse.capabilities.commands.leaving import node_deregistered
+from pilothouse.capabilities.commands.model import CommandStatus, concurrency_limit, error_limit
 from pilothouse.capabilities.commands.output_store import SEALED
 from pilothouse.capabilities.commands.outputs import EXTENSION
 from pilothouse.capabilities.commands.progress import CANCEL_TOPIC, COMMAND_TOPIC
+from pilothouse.capabilities.commands.references import check_references
+from pilothouse.capabilities.commands.store import CommandStore
+from pilothouse.storage import Transaction
 
 CAPABILITY = Capability.of(
     "commands",
@@ -25,7 +29,14 @@ CAPABILITY = Capability.of(
     extensions={"output": EXTENSION},
     sealed=(SEALED,),
     streams=(output_reading.stream_command_output,),
-    listeners={"node.deregistered": node_deregistered},
+    listeners={"node.deregistered": node_deregistered, "inbox.entered": uploads.entering},
 )
 
-__all__ = ["CAPABILITY"]
+
+async def status_of(tx: Transaction, account_id: str, region: str, command_id: str) -> CommandStatus | None:
+    """How a command stands; None if it is not there (any more)."""
+    command = await CommandStore(tx).command(account_id, region, command_id)
+    return None if command is None else CommandStatus(command.status, command.details)
+
+
+__all__ = ["CAPABILITY", "check_references", "concurrency_limit", "error_limit", "status_of"]

@@ -100,6 +100,8 @@ class CommandSender:
 
     async def delivered(self, house: House, tx: Transaction, messages: Sequence[Message]) -> None:
         """In progress, if silence had made it Delayed."""
+        if not await _some_delayed(tx, messages):
+            return
         for work in await _works(house, tx, messages, _message):
             for message in work.items:
                 invocation = work.invocation(message)
@@ -211,7 +213,7 @@ class _Work:
         """Move an invocation if that is legal."""
         counts = self.command.counts
         after = invocation.moved(to, counts, at=self._at, on_node=on_node, trace=_stored(trace, TRACE_MOST))
-        if after is invocation or after == invocation:
+        if after == invocation:
             return
         self._before.setdefault(after.node_id, invocation.status)
         self._invocations[after.node_id] = self._changed[after.node_id] = after
@@ -243,12 +245,20 @@ class _Work:
             await OutputStore(self._tx, self._house.vault).begins_anew(self.command.command_id, node_id, name)
         if not self._changed:
             return
-        await store.save_invocations(list(self._changed.values()))
+        await store.save_invocations(self._changed.values())
         ends = [(each.node_id, self._before[each.node_id], each.details) for each in self._changed.values()]
         await invocations_changed(self._house, self._tx, self.command, ends)
         if self._ended:
-            await withdraw(self._tx, self.command.command_id, self._ended)
+            asked = [node_id for node_id in self._ended if self._before[node_id] == "Cancelling"]
+            await withdraw(self._tx, self.command.command_id, self._ended, cancelled=asked)
         await settle(self._house, self._tx, self.command, freed=self._slots - self.command.counts.slots)
+
+
+async def _some_delayed(tx: Transaction, messages: Sequence[Message]) -> bool:
+    nodes: dict[str, list[str]] = {}
+    for message in messages:
+        nodes.setdefault(message.gate, []).append(message.node_id)
+    return any([await CommandStore(tx).delayed(command_id, nodes[command_id]) for command_id in sorted(nodes)])
 
 
 async def _works(

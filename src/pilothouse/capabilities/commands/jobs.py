@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from pilothouse.call import House, job
+from pilothouse.capabilities.commands import uploads
 from pilothouse.capabilities.commands.model import Details
 from pilothouse.capabilities.commands.output_store import OutputStore
 from pilothouse.capabilities.commands.progress import ended_together, settle
@@ -51,8 +52,10 @@ async def forget(house: House) -> None:
     for _ in range(_FORGET_BATCHES):
         async with house.database.reading() as tx:
             oldest = await CommandStore(tx).older_than(before)
-        if oldest is None:
+            account_id = None if oldest is None else (await CommandStore(tx).commands([oldest]))[oldest].account_id
+        if oldest is None or account_id is None:
             return
+        await uploads.forget(house, account_id, oldest)
         async with house.database.transaction() as tx:
             store = CommandStore(tx)
             nodes = await store.some_nodes(oldest, _FORGET_BATCH)

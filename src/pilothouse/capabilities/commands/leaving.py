@@ -32,5 +32,5 @@ async def node_deregistered(house: House, tx: Transaction, facts: Mapping[str, A
         await store.save_invocations([each.moved(Details.UNDELIVERABLE, command.counts, at=at) for each in gone])
         ends = [(each.node_id, each.status, Details.UNDELIVERABLE) for each in gone]
         await invocations_changed(house, tx, command, ends)
-        await withdraw(tx, command_id, [node_id])
+        await withdraw(tx, command_id, [node_id], cancelled=[node_id])
         await settle(house, tx, command, freed=slots - command.counts.slots)

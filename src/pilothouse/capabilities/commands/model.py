@@ -5,8 +5,9 @@ never leaves a final status.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from pilothouse.errors import ApiError
 
@@ -54,6 +55,9 @@ class InvalidNextToken(ApiError):
 
 class Details(StrEnum):
     """StatusDetails of an invocation; `STATUS` gives the coarser Status."""
+
+    __hash__ = str.__hash__
+    """An enumeration's own is not in C, and each look into a table of moves takes it."""
 
     PENDING = "Pending"
     IN_PROGRESS = "InProgress"
@@ -246,14 +250,18 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step of the command's document. `folder`: its place in a bucket, below command and node."""
+    """A step of the command's document. `folders`: places in a bucket of its parts, below command and node."""
 
     name: str
-    folder: str
+    folders: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """That of the first part."""
+        return self.folders[0]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
+class Invocation(NamedTuple):
     """One command on one node."""
 
     command_id: str
@@ -268,8 +276,11 @@ class Invocation:
     """Transmitted, and not refused since: the node may be running it."""
     slot: bool = False
     """Counts against MaxConcurrency: from the first transmission to the end."""
-    trace: str = field(default="", repr=False)
+    trace: str = ""
     finished_at: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Invocation({self.command_id!r}, {self.node_id!r}, {self.details.value})"
 
     @property
     def final(self) -> bool:
@@ -294,8 +305,7 @@ class Invocation:
             return self
         final = to in FINAL
         stays = self.on_node if on_node is None else on_node
-        after = replace(
-            self,
+        after = self._replace(
             details=to,
             on_node=stays and not final,
             slot=(self.slot or stays) and not final,

@@ -1,12 +1,12 @@
 """SendCommand, CancelCommand, and what became of a command on one node."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import documents, nodes
-from pilothouse.capabilities.commands import sending, shapes
+from pilothouse.capabilities.commands import sending, shapes, uploads
 from pilothouse.capabilities.commands.agent import CancelContent
 from pilothouse.capabilities.commands.model import (
     Command,
@@ -47,17 +47,28 @@ def _node_arns(call: Call, ids: Iterable[str]) -> list[str]:
     return [f"arn:aws:ssm:{call.region}:{call.account_id}:managed-instance/{each}" for each in ids]
 
 
-@operation("ssm", "SendCommand", writes=True, resources=send_resources)
+async def type_condition(call: Call, request: Shape) -> Mapping[str, str]:
+    """The condition key that follows from the document, for it and for the nodes."""
+    async with call.reading() as tx:
+        kind = await documents.kind_of(tx, call.account_id, call.region, request["DocumentName"])
+    return {} if kind is None else {"ssm:DocumentType": kind}
+
+
+@operation("ssm", "SendCommand", writes=True, resources=send_resources, conditions=type_condition)
 async def send_command(call: Call, request: Shape) -> Shape:
     """Queue a document for many nodes. Targets are resolved now; nodes that are away get it when they return."""
     sending.check_request(request)
+    targets = request.get("Targets") or []
     async with call.transaction() as tx:
         chosen = await nodes.resolve_targets(
-            tx, call.account_id, call.region, request.get("InstanceIds") or [], request.get("Targets") or []
+            tx, call.account_id, call.region, request.get("InstanceIds") or [], targets
         )
+        hidden = bool(targets) and not await nodes.may_read_groups(call, tx, targets)
+        if hidden:  # a command that says so, and nothing of what is in the group
+            chosen = []
         denied: frozenset[str] = frozenset()
-        if request.get("Targets"):  # those that fit now, each by itself; the ids that a request names were asked before
-            denied = await denied_among(call, tx, [node.node_id for node in chosen])
+        if targets:  # those that fit now, each by itself; the ids that a request names were asked before
+            denied = await denied_among(call, tx, request, [node.node_id for node in chosen])
         document = await documents.for_run(
             tx, call.account_id, call.region, request["DocumentName"], request.get("DocumentVersion"),
             request.get("DocumentHash"), request.get("DocumentHashType"),
@@ -68,50 +79,84 @@ async def send_command(call: Call, request: Shape) -> Shape:
             sending.check_platform(document, chosen)
         await check_notification(call, tx, request)
         command = sending.new_command(call, request, document, chosen, denied)
-        content = sending.content(command, document)
-        sending.check_size(document, command.parameters, content)
-        await _queue(call, tx, command, sending.invocations(command, document, chosen, denied), content)
+        if hidden:
+            command = replace(command, status="Failed", details=Details.ACCESS_DENIED.value)
+        contents = await _contents(call, tx, command, document, chosen)
+        for content in contents:
+            sending.check_size(document, command.parameters, content)
+        await _queue(call, tx, command, sending.invocations(command, document, chosen, denied), contents)
     return {"Command": shapes.command(command)}
 
 
-async def denied_among(call: Call, tx: Transaction, found: Sequence[str]) -> frozenset[str]:
+async def denied_among(call: Call, tx: Transaction, request: Shape, found: Sequence[str]) -> frozenset[str]:
     """Those of the nodes that fit targets on which the caller may not run it: they get an invocation that says so.
 
     Raises AccessDeniedException where none fits and the caller may not send to all.
     """
+    kind = await documents.kind_of(tx, call.account_id, call.region, request["DocumentName"])
+    context = {"ssm:DocumentType": kind} if kind else {}
     if not found:
-        await ask_each(call, tx, "ssm:SendCommand", _node_arns(call, ["*"]))
+        await ask_each(call, tx, "ssm:SendCommand", _node_arns(call, ["*"]), context)
         return frozenset()
-    allowed = set(await allowed_of(call, tx, "ssm:SendCommand", _node_arns(call, found)))
+    allowed = set(await allowed_of(call, tx, "ssm:SendCommand", _node_arns(call, found), context))
     return frozenset(each for each, arn in zip(found, _node_arns(call, found), strict=True) if arn not in allowed)
 
 
+async def _contents(
+    call: Call, tx: Transaction, command: Command, document: documents.Document, chosen: Sequence[nodes.Node]
+) -> dict[str, frozenset[str]]:
+    """What the nodes get, with the nodes that get it: those that upload outputs here are told where."""
+    everybody = frozenset(node.node_id for node in chosen)
+    uploading = await uploads.who_uploads(tx, command, everybody)
+    found = {sending.content(command, document): everybody - uploading}
+    if uploading:
+        found[sending.content(await uploads.to_inbox(call.house, tx, command), document)] = uploading
+    return found
+
+
 async def _queue(
-    call: Call, tx: Transaction, command: Command, invocations: Sequence[Invocation], content: str
-) -> None:  # fmt: skip
+    call: Call,
+    tx: Transaction,
+    command: Command,
+    invocations: Sequence[Invocation],
+    contents: Mapping[str, frozenset[str]],
+) -> None:
     await CommandStore(tx).add(command, invocations)
     begun = CommandStatus(command.status, command.details)
     await command_changed(call.house, tx, replace(command, status="Pending"), begun)
     final = [(each.node_id, "Pending", each.details) for each in invocations if each.final]
     await invocations_changed(call.house, tx, command, final)
-    await outbox.push(
-        call.house,
-        tx,
-        account_id=command.account_id,
-        region=command.region,
-        gate=command.command_id,
-        topic=f"{COMMAND_TOPIC}.{command.region}",
-        messages=[
-            NewMessage(message_id(command.command_id, each.node_id), each.node_id)
-            for each in invocations
-            if not each.final
-        ],
-        at_ms=command.requested_at,
-        start_deadline=command.start_deadline,
-        expires_at=command.expires_at,
-        content=content,
-    )
-    await outbox.release(call.house, tx, command.command_id, command.room)
+    for number, (content, node_ids) in enumerate(contents.items()):
+        await outbox.push(
+            call.house,
+            tx,
+            account_id=command.account_id,
+            region=command.region,
+            gate=command.command_id,
+            topic=f"{COMMAND_TOPIC}.{command.region}",
+            messages=[
+                NewMessage(message_id(command.command_id, each.node_id), each.node_id)
+                for each in invocations
+                if not each.final and each.node_id in node_ids
+            ],
+            at_ms=command.requested_at,
+            start_deadline=command.start_deadline,
+            expires_at=command.expires_at,
+            content=content,
+            variant=f".{number}" if number else "",
+            room=command.room if len(contents) == 1 else 0,
+        )
+    if len(contents) > 1:
+        await outbox.release(call.house, tx, command.command_id, command.room)
+
+
+async def _of_others(call: Call, tx: Transaction, command_id: str, node_id: str) -> Shape:
+    """What ran on a node without a command. Raises InvocationDoesNotExist."""
+    for find in call.house.invocations:
+        found = await find(tx, call.account_id, call.region, command_id, node_id)
+        if found is not None:
+            return found
+    raise InvocationDoesNotExist
 
 
 @operation("ssm", "CancelCommand", writes=True)
@@ -192,7 +237,7 @@ async def get_command_invocation(call: Call, request: Shape) -> Shape:
         command = await store.command(call.account_id, call.region, command_id)
         invocation = (await store.invocations(command_id, [node_id])).get(node_id) if command else None
         if command is None or invocation is None:
-            raise InvocationDoesNotExist
+            return await _of_others(call, tx, command_id, node_id)
         results = await store.steps(command_id, [node_id])
     steps = shapes.steps_of(command, invocation, results)
     name = request.get("PluginName")

@@ -8,11 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from pilothouse.call import Call, Query, Shape, Stream, operation, stream
+from pilothouse.capabilities.commands import uploads
 from pilothouse.capabilities.commands.model import (
     Command,
     InvalidPluginName,
     Invocation,
     InvocationDoesNotExist,
+    StepResult,
     StepStatus,
 )
 from pilothouse.capabilities.commands.operations import checked_command_id
@@ -48,7 +50,7 @@ async def get_command_output(call: Call, request: Shape) -> Shape:
         store = OutputStore(tx, call.house.vault)
         kept = (await store.kept([command_id], [invocation.node_id])).get(key)
         if kept is None:
-            return await _of_reply(tx, key, invocation, offset, most)
+            return await _of_elsewhere(call, tx, command, key, invocation, offset, most)
         data = await store.read(key, offset, min(most, max(0, kept.size - offset)))
     return {
         "Data": data,
@@ -81,13 +83,33 @@ def _step(command: Command, asked: str | None) -> str:
     return asked
 
 
-async def _of_reply(tx: Transaction, key: StreamKey, invocation: Invocation, offset: int, most: int) -> Shape:
-    """What the node's reply has of it, where the node shows nothing while it runs (the official agent)."""
+async def _of_elsewhere(
+    call: Call, tx: Transaction, command: Command, key: StreamKey, invocation: Invocation, offset: int, most: int
+) -> Shape:
+    """What is known of it where the node shows nothing while it runs (the official agent): what it uploaded to a bucket
+    of this server, else what its reply has."""
     result = (await CommandStore(tx).steps(key.command_id, [key.node_id])).get((key.node_id, key.step))
-    text = "" if result is None else result.standard_output if key.stream == "stdout" else result.standard_error
+    ended = invocation.final or (result is not None and result.status is not StepStatus.IN_PROGRESS)
+    uploaded = await uploads.found(call, tx, command, key, offset, most)
+    if uploaded is None:
+        return _of_reply(key, result, ended, offset, most)
+    data = b"".join([piece async for piece in uploaded.pieces])
+    return {
+        "Data": data,
+        "NextOffset": offset + len(data),
+        "Size": uploaded.whole,
+        "Complete": ended and offset + len(data) >= uploaded.whole,
+        "Truncated": False,
+        "Source": "Upload",
+    }
+
+
+def _of_reply(key: StreamKey, result: StepResult | None, ended: bool, offset: int, most: int) -> Shape:
+    text = (
+        "" if result is None or key.run else result.standard_output if key.stream == "stdout" else result.standard_error
+    )
     whole = text.encode()
     data = whole[offset : offset + most]
-    ended = invocation.final or (result is not None and result.status is not StepStatus.IN_PROGRESS)
     return {
         "Data": data,
         "NextOffset": offset + len(data),
@@ -149,6 +171,7 @@ class _Follower:
                 if grown:
                     beat = clock.millis()
                 elif ended_at is not None and (whole or clock.millis() - ended_at >= _LAST_WORDS_MS):
+                    await self._tell_the_rest(to)
                     await to.write(b"event: end\ndata: {}\n\n")
                     return
                 elif clock.millis() - beat >= _HEARTBEAT_MS:
@@ -169,10 +192,47 @@ class _Follower:
         return final, whole, {key: kept for key, kept in mine.items() if kept.size > self._told.get(key, 0)}
 
     async def _tell(self, to: Stream, key: StreamKey, kept: Kept) -> None:
-        start = self._told.get(key, 0)
-        while start < kept.size and not to.ended.is_set():
+        async def read(start: int) -> bytes:
             async with self._call.reading() as tx:
-                data = await OutputStore(tx, self._call.house.vault).read(key, start, min(_PAGE, kept.size - start))
+                store = OutputStore(tx, self._call.house.vault)
+                return await store.read(key, start, min(_PAGE, kept.size - start))
+
+        await self._tell_all(to, key, kept.size, read)
+
+    async def _tell_the_rest(self, to: Stream) -> None:
+        """What nodes wrote that show nothing while it runs: as they uploaded it, or as their replies have it."""
+        async with self._call.reading() as tx:
+            store = CommandStore(tx)
+            command = await store.command(self._call.account_id, self._call.region, self._command_id)
+            shown = {key.node_id for key in await OutputStore(tx, self._call.house.vault).of_command(self._command_id)}
+            found = await store.nodes_with_results(self._command_id)
+        for node_id in found:
+            if command is None or node_id in shown or (self._nodes and node_id not in self._nodes):
+                continue
+            async with self._call.reading() as tx:
+                invocation = (await CommandStore(tx).invocations(self._command_id, [node_id]))[node_id]
+            for step in command.steps:
+                for run in range(len(step.folders)):
+                    for kind in _NAMES:
+                        key = StreamKey(command.command_id, node_id, step.name, run, kind)
+                        await self._tell_elsewhere(to, command, invocation, key)
+
+    async def _tell_elsewhere(self, to: Stream, command: Command, invocation: Invocation, key: StreamKey) -> None:
+        async def page(start: int) -> Shape:
+            async with self._call.reading() as tx:
+                return await _of_elsewhere(self._call, tx, command, key, invocation, start, _PAGE)
+
+        async def read(start: int) -> bytes:
+            return bytes((await page(start))["Data"])
+
+        await self._tell_all(to, key, int((await page(0))["Size"]), read)
+
+    async def _tell_all(
+        self, to: Stream, key: StreamKey, size: int, read: Callable[[int], Awaitable[bytes]]
+    ) -> None:  # fmt: skip
+        start = self._told.get(key, 0)
+        while start < size and not to.ended.is_set():
+            data = await read(start)
             if not data:
                 return
             decoder = self._decoders.setdefault(key, codecs.getincrementaldecoder("utf-8")("replace"))

@@ -7,9 +7,10 @@ from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import documents, nodes
 from pilothouse.capabilities.commands import sending
 from pilothouse.capabilities.commands.model import Details, InvalidNextToken, concurrency_limit, error_limit
-from pilothouse.capabilities.commands.operations import denied_among, send_resources
+from pilothouse.capabilities.commands.operations import denied_among, send_resources, type_condition
 from pilothouse.capabilities.commands.references import check_references
 from pilothouse.capabilities.nodes import Node
+from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
@@ -21,7 +22,7 @@ _MEMBERS: Final = (
 )  # fmt: skip
 
 
-@operation("pilothouse", "PlanCommand", action="ssm:SendCommand", resources=send_resources)
+@operation("pilothouse", "PlanCommand", action="ssm:SendCommand", resources=send_resources, conditions=type_condition)
 async def plan_command(call: Call, request: Shape) -> Shape:
     """Who would run a command, who would get it later, and who would not, and why. Refused as SendCommand would be."""
     sending.check_request(request)
@@ -34,9 +35,11 @@ async def plan_command(call: Call, request: Shape) -> Shape:
         if request.get("IncludeOthers"):
             await ask_each(call, tx, "ssm:DescribeInstanceInformation", ["*"])
         chosen = await nodes.resolve_targets(tx, *where, request.get("InstanceIds") or [], targets)
+        if not await nodes.may_read_groups(call, tx, targets):
+            raise AccessDeniedException("You may not see what is in the resource group that the targets name.")
         denied: frozenset[str] = frozenset()
         if targets:
-            denied = await denied_among(call, tx, [node.node_id for node in chosen])
+            denied = await denied_among(call, tx, request, [node.node_id for node in chosen])
         document = await documents.for_run(tx, *where, request["DocumentName"], request.get("DocumentVersion"))
         documents.check_values(document, request.get("Parameters") or {})
         await check_references(call, tx, documents.references(document, request.get("Parameters") or {}))

@@ -56,7 +56,14 @@ async def ended_together(
     await invocations_changed(house, tx, command, [(node_id, status, details) for node_id, status in found])
 
 
-async def withdraw(tx: Transaction, command_id: str, node_ids: Iterable[str]) -> None:
-    """Send these nodes neither the command nor its cancel any more."""
-    nodes = list(node_ids)
-    await outbox.withdraw(tx, [make(command_id, node) for node in nodes for make in (message_id, cancel_id)])
+async def withdraw(
+    tx: Transaction, command_id: str, node_ids: Iterable[str], *, cancelled: Iterable[str]
+) -> None:  # fmt: skip
+    """Send these nodes the command no more, nor those among them that are `cancelled` its cancel."""
+    await outbox.withdraw(
+        tx,
+        [
+            *(message_id(command_id, node_id) for node_id in node_ids),
+            *(cancel_id(command_id, node_id) for node_id in cancelled),
+        ],
+    )

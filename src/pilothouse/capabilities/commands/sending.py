@@ -113,7 +113,7 @@ def new_command(
         instance_ids=list(request.get("InstanceIds") or []),
         targets=[dict(target) for target in request.get("Targets") or []],
         settings={name: request[name] for name in _ECHOED if request.get(name)},
-        steps=tuple(PlannedStep(step.name, step.folder) for step in document.steps),
+        steps=tuple(PlannedStep(step.name, step.folders) for step in document.steps),
         requested_at=now,
         start_deadline=now + timeout * 1000,
         expires_at=now + (timeout + document.execution_seconds(parameters)) * 1000,

@@ -69,7 +69,7 @@ def invocation(shown: Invocation, of: Command, results: Mapping[tuple[str, str],
         "RequestedDateTime": from_millis(shown.requested_at),
         "Status": shown.status,
         "StatusDetails": shown.details.value,
-        "TraceOutput": shown.trace,
+        "TraceOutput": shown.trace or _why(of, shown),
         "StandardOutputUrl": out,
         "StandardErrorUrl": error,
         "CommandPlugins": [_plugin(of, shown, step) for step in steps],
@@ -77,6 +77,35 @@ def invocation(shown: Invocation, of: Command, results: Mapping[tuple[str, str],
         "NotificationConfig": _notification(settings),
         "CloudWatchOutputConfig": _logs(settings),
     }
+
+
+def _why(of: Command, shown: Invocation) -> str:
+    """Why an invocation ended of which its node said nothing, and what can be done; empty for all others."""
+    match shown.details:
+        case Details.INVALID_PLATFORM:
+            return (
+                f"The document {of.document_name} is not for the platform of this node. DescribeDocument shows its "
+                "PlatformTypes; give its steps a precondition, or choose other targets."
+            )
+        case Details.ACCESS_DENIED:
+            return "Who sent the command may not send commands to this node; pilothouse explain says why."
+        case Details.TERMINATED:
+            return (
+                f"It was never sent to this node: more than {of.error_limit} other nodes failed (MaxErrors "
+                f"{of.max_errors}). See what failed there, and send the command again to those that are left."
+            )
+        case Details.UNDELIVERABLE:
+            return (
+                "The node was deregistered before it told of a result. Register the machine again to send it commands."
+            )
+        case Details.DELIVERY_TIMED_OUT:
+            return (
+                f"The node told of no result by {_iso(of.expires_at)}, or did not answer for 25 minutes after it was "
+                "sent the command. If it was away, it ran nothing and never will: see that its agent runs, and send "
+                "the command again. If it was there, look on the node what became of it."
+            )
+        case _:
+            return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The tables command, command_invocation and command_step. Every writer holds the command's gate in the outbox."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -29,9 +29,10 @@ _COMMAND = (
     + ", ".join(_ENDED.values())
 )
 _INVOCATION = (
-    "command_id, node_id, account_id, region, node_name, document_name, requested_at, status, details, final, on_node,"
-    " slot, trace, finished_at"
+    "command_id, node_id, account_id, region, node_name, document_name, requested_at, status, details, final, on_node"
+    ", slot, trace, finished_at"
 )
+_INVOCATION_COLUMNS = _INVOCATION.split(", ")
 _STEP = (
     "command_id, node_id, name, status, details, code, started_at, finished_at, output, standard_output, standard_error"
 )
@@ -43,7 +44,6 @@ def _insert(table: str, columns: str) -> str:
 
 
 _INSERT_COMMAND = _insert("command", _COMMAND)
-_INSERT_INVOCATION = _insert("command_invocation", _INVOCATION)
 _UPSERT_STEP = (
     _insert("command_step", _STEP)
     + """ on conflict (command_id, node_id, name) do update set status = excluded.status, details = excluded.details,
@@ -54,9 +54,15 @@ where command_step.status in ('Pending', 'InProgress')"""
 _SAVE_COMMAND = f"""update command set status = :status, details = :details, open = :open, cancel_asked = :cancel_asked,
   started = :started, waiting = :waiting, slots = :slots, {", ".join(f"{name} = :{name}" for name in _ENDED.values())}
 where command_id = :command_id"""  # noqa: S608
-_SAVE_INVOCATION = """update command_invocation set status = :status, details = :details, final = :final,
+_SAVE_INVOCATIONS = """update command_invocation set status = :status, details = :details, final = :final,
   on_node = :on_node, slot = :slot, trace = :trace, finished_at = :finished_at
-where command_id = :command_id and node_id = :node_id and final = 0"""
+where command_id = :command_id and node_id in (:nodes) and final = 0"""
+_FULL_INVOCATION = (
+    "command_id, node_id, account_id, region, node_name, document_name, requested_at, details, on_node, slot, trace,"
+    " finished_at"
+)
+"""The columns of an `Invocation`, in its order."""
+_DETAILS = {details.value: details for details in Details}
 _END = """update command_invocation set status = :status, details = :details, final = 1, on_node = 0, slot = 0,
   finished_at = :at
 where command_id = :command_id and final = 0"""
@@ -71,7 +77,9 @@ class CommandStore:
     async def add(self, command: Command, invocations: Sequence[Invocation]) -> None:
         """A new command with all its invocations."""
         await self._tx.execute(_INSERT_COMMAND, **_command_values(command))
-        await self._tx.many(_INSERT_INVOCATION, [_invocation_values(each) for each in invocations])
+        await self._tx.fill(
+            "command_invocation", _INVOCATION_COLUMNS, [_invocation_values(each) for each in invocations]
+        )
 
     async def commands(self, command_ids: Iterable[str]) -> dict[str, Command]:
         """Commands by id, of any account: for messages from nodes, whose outbox row names the command."""
@@ -93,20 +101,31 @@ class CommandStore:
         """The command's invocations on these nodes, by node."""
         found = {}
         for part in chunks(node_ids):
-            rows = await self._tx.rows(
-                f"select {_INVOCATION} from command_invocation where command_id = :id and node_id in (:nodes)",  # noqa: S608
+            rows = await self._tx.tuples(
+                f"select {_FULL_INVOCATION} from command_invocation where command_id = :id and node_id in (:nodes)",  # noqa: S608
                 id=command_id, nodes=part,
             )  # fmt: skip
-            found.update({row["node_id"]: invocation_of(row) for row in rows})
+            found.update({row[1]: _invocation(row) for row in rows})
         return found
+
+    async def delayed(self, command_id: str, node_ids: Iterable[str]) -> bool:
+        """Whether the command is Delayed on one of the nodes."""
+        for part in chunks(node_ids):
+            if await self._tx.value(
+                "select 1 from command_invocation"
+                " where command_id = :id and node_id in (:nodes) and details = 'Delayed' limit 1",
+                id=command_id, nodes=part,
+            ):  # fmt: skip
+                return True
+        return False
 
     async def open_invocations(self, command_id: str) -> list[Invocation]:
         """Those of the command that have not ended."""
-        rows = await self._tx.rows(
-            f"select {_INVOCATION} from command_invocation where command_id = :id and final = 0",  # noqa: S608
+        rows = await self._tx.tuples(
+            f"select {_FULL_INVOCATION} from command_invocation where command_id = :id and final = 0",  # noqa: S608
             id=command_id,
         )
-        return [invocation_of(row) for row in rows]
+        return [_invocation(row) for row in rows]
 
     async def open_nodes(self, command_id: str, *, waiting_only: bool) -> list[tuple[str, str]]:
         """(node, status) of the invocations that have not ended, or of those that are not on their nodes."""
@@ -119,26 +138,30 @@ class CommandStore:
 
     async def open_on(self, node_id: str) -> list[Invocation]:
         """Open invocations of every command on the node."""
-        rows = await self._tx.rows(
-            f"select {_INVOCATION} from command_invocation where node_id = :node_id and final = 0",  # noqa: S608
+        rows = await self._tx.tuples(
+            f"select {_FULL_INVOCATION} from command_invocation where node_id = :node_id and final = 0",  # noqa: S608
             node_id=node_id,
         )
-        return [invocation_of(row) for row in rows]
+        return [_invocation(row) for row in rows]
 
     async def save(self, command: Command, status: CommandStatus) -> None:
         """The command's counts and its status."""
         await self._tx.execute(_SAVE_COMMAND, **_standing(command, status), command_id=command.command_id)
 
-    async def save_invocations(self, invocations: Sequence[Invocation]) -> None:
-        """Where these stand now. A final one in the table stays as it is."""
-        await self._tx.many(_SAVE_INVOCATION, [
-            {
-                "command_id": each.command_id, "node_id": each.node_id, "status": each.status,
-                "details": each.details.value, "final": int(each.final), "on_node": int(each.on_node),
-                "slot": int(each.slot), "trace": each.trace, "finished_at": each.finished_at,
-            }
-            for each in invocations
-        ])  # fmt: skip
+    async def save_invocations(self, invocations: Iterable[Invocation]) -> None:
+        """Where these stand now, which is the same for many of a command. A final one in the table stays as it is."""
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        for each in invocations:
+            standing = each.command_id, each.details, each.on_node, each.slot, each.trace, each.finished_at
+            alike.setdefault(standing, []).append(each.node_id)
+        for (command_id, details, on_node, slot, trace, finished_at), nodes in alike.items():
+            for part in chunks(nodes):
+                await self._tx.execute(
+                    _SAVE_INVOCATIONS,
+                    command_id=command_id, nodes=part, status=STATUS[details], details=details.value,
+                    final=int(details in FINAL), on_node=int(on_node), slot=int(slot), trace=trace,
+                    finished_at=finished_at,
+                )  # fmt: skip
 
     async def end_waiting(self, command: Command, details: Details, at: int) -> None:
         """Every open invocation that is not on its node ends so."""
@@ -215,6 +238,13 @@ class CommandStore:
         )
         return [row["node_id"] for row in rows]
 
+    async def nodes_with_results(self, command_id: str) -> list[str]:
+        """Nodes that told of a step's end."""
+        rows = await self._tx.rows(
+            "select distinct node_id from command_step where command_id = :id order by node_id", id=command_id
+        )
+        return [row["node_id"] for row in rows]
+
     async def forget(self, command_id: str, node_ids: Sequence[str], *, whole: bool) -> None:
         """Remove the command's invocations on these nodes; `whole`: and the command itself."""
         for table in ("command_step", "command_invocation"):
@@ -252,7 +282,7 @@ def _command_values(command: Command) -> dict[str, Any]:
         "instance_ids": _json(command.instance_ids),
         "targets": _json(command.targets),
         "settings": _json(command.settings),
-        "steps": _json([[step.name, step.folder] for step in command.steps]),
+        "steps": _json([[step.name, *step.folders] for step in command.steps]),
         "requested_at": command.requested_at,
         "start_deadline": command.start_deadline,
         "expires_at": command.expires_at,
@@ -283,7 +313,7 @@ def command_of(row: Row) -> Command:
         instance_ids=read(row["instance_ids"]),
         targets=read(row["targets"]),
         settings=read(row["settings"]),
-        steps=tuple(PlannedStep(name, folder) for name, folder in read(row["steps"])),
+        steps=tuple(PlannedStep(name, tuple(folders)) for name, *folders in read(row["steps"])),
         requested_at=row["requested_at"],
         start_deadline=row["start_deadline"],
         expires_at=row["expires_at"],
@@ -323,23 +353,13 @@ def invocation_of(row: Row) -> Invocation:
     )
 
 
-def _invocation_values(each: Invocation) -> Mapping[str, Any]:
-    return {
-        "command_id": each.command_id,
-        "node_id": each.node_id,
-        "account_id": each.account_id,
-        "region": each.region,
-        "node_name": each.node_name,
-        "document_name": each.document_name,
-        "requested_at": each.requested_at,
-        "status": each.status,
-        "details": each.details.value,
-        "final": int(each.final),
-        "on_node": int(each.on_node),
-        "slot": int(each.slot),
-        "trace": each.trace,
-        "finished_at": each.finished_at,
-    }
+def _invocation(row: Sequence[Any]) -> Invocation:
+    """The invocation in a row of `_FULL_INVOCATION`."""
+    return Invocation._make((*row[:7], _DETAILS[row[7]], row[8] == 1, row[9] == 1, *row[10:]))
+
+
+def _invocation_values(each: Invocation) -> tuple[Any, ...]:
+    return (*each[:7], each.status, each.details.value, int(each.final), int(each.on_node), int(each.slot), *each[10:])
 
 
 def _step_of(row: Row) -> StepResult:

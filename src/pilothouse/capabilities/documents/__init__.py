@@ -6,16 +6,30 @@ documents (their content is our own) and the rules for documents and their param
 `to_node`'s form of them with the content as `for_node` gives it. Tags hang on a document's name.
 `document.changed` tells of a new version or default version, `document.deleting` of the end of a document, which who
 hears it may refuse (facts: account_id, region, name).
+`document.checking` asks whoever runs documents of the kind whether the content of one is right, before there is one;
+who hears it may raise InvalidDocumentContent (facts: kind, content, text).
 """
 
 from pilothouse.call import Capability
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.documents import attachments, listing, operations, reviews, sharing, writing
+from pilothouse.capabilities.documents import (
+    attachments,
+    calendar_states,
+    listing,
+    operations,
+    reviews,
+    sharing,
+    writing,
+)
 from pilothouse.capabilities.documents.attachment_store import SEALED
-from pilothouse.capabilities.documents.library import find, for_run
+from pilothouse.capabilities.documents.calendar_states import CHANGE, calendar, calendar_changes
+from pilothouse.capabilities.documents.calendars import Calendar
+from pilothouse.capabilities.documents.library import find, for_run, kind_of, of_kind
+from pilothouse.capabilities.documents.lines import line_of
 from pilothouse.capabilities.documents.model import (
     Document,
     InvalidDocument,
+    InvalidDocumentContent,
     InvalidDocumentVersion,
     InvalidParameters,
     MaxDocumentSizeExceeded,
@@ -30,17 +44,23 @@ from pilothouse.storage import Transaction
 
 __all__ = [
     "CAPABILITY",
+    "Calendar",
     "Document",
     "InvalidDocument",
+    "InvalidDocumentContent",
     "InvalidDocumentVersion",
     "InvalidParameters",
     "MaxDocumentSizeExceeded",
     "Step",
     "arn_of",
+    "calendar",
     "check_values",
     "find",
     "for_node",
     "for_run",
+    "kind_of",
+    "line_of",
+    "of_kind",
     "references",
     "to_node",
 ]
@@ -64,8 +84,11 @@ CAPABILITY = Capability.of(
     listing,
     sharing,
     reviews,
+    calendar_states,
     taggable={TAGGED_AS: _find},
     tags_of={"document": _tags},
+    groupable={"AWS::SSM::Document": tags.Tagged(TAGGED_AS, "ssm", "document/", _find)},
+    due={CHANGE: calendar_changes},
     sealed=SEALED,
     files={attachments.PREFIX: attachments.linked},
 )

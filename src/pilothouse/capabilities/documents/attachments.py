@@ -12,11 +12,16 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from pilothouse.call import Call, House, Shape
+from pilothouse.capabilities import objects
 from pilothouse.capabilities.documents import naming
 from pilothouse.capabilities.documents.attachment_store import Attachment, AttachmentStore, seal_context
-from pilothouse.capabilities.documents.library import number_of
-from pilothouse.capabilities.documents.model import Document, InvalidDocumentContent, InvalidDocumentVersion
-from pilothouse.capabilities.documents.store import DocumentStore
+from pilothouse.capabilities.documents.library import find
+from pilothouse.capabilities.documents.model import (
+    Document,
+    InvalidDocument,
+    InvalidDocumentContent,
+    InvalidDocumentVersion,
+)
 from pilothouse.errors import ValidationException
 from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.outbound import OutboundFailed
@@ -80,9 +85,11 @@ def _names(content: Any, name: str | None) -> list[str]:
 
 
 async def _fetched(call: Call, url: str) -> bytes:
-    """The one place where attachments come from outside. Raises ValidationException."""
+    """The one place where attachments come in. Raises ValidationException, AccessDeniedException."""
+    if url.startswith("s3://"):
+        return await _of_bucket(call, url)
     if not url.startswith(("https://", "http://")):
-        raise ValidationException("The source of an attachment must be an https:// or http:// URL.")
+        raise ValidationException("The source of an attachment must be an s3://, https:// or http:// URL.")
     host = urlsplit(url).hostname
     try:
         answer = await call.house.outbound.send("GET", url, seconds=_SECONDS, most=MOST_BYTES)
@@ -93,22 +100,43 @@ async def _fetched(call: Call, url: str) -> bytes:
     return answer.body
 
 
-async def _referred(call: Call, value: str, name: str | None) -> File:
-    """A file of another document: `NAME/VERSION/FILE`. Raises ValidationException, AccessDeniedException."""
-    parts = value.split("/")
+async def _of_bucket(call: Call, url: str) -> bytes:
+    """An object of this installation that the caller may get."""
+    bucket, _, key = url.removeprefix("s3://").partition("/")
     async with call.reading() as tx:
-        await ask_each(call, tx, "ssm:GetDocument", [naming.arn(call.account_id, call.region, parts[0])])
-        place = await DocumentStore(tx, call.account_id, call.region).place(parts[0]) if len(parts) == 3 else None
         try:
-            number = None if place is None else number_of(parts[1], place)
-        except InvalidDocumentVersion:
-            number = None
-        store = AttachmentStore(tx, call.account_id, call.region)
-        found = None if number is None else await store.one(parts[0], number, parts[2])
+            found = await objects.got(call, tx, bucket, key)
+        except (objects.NoSuchBucket, objects.NoSuchKey) as error:
+            raise ValidationException(f"The attachment cannot be fetched: there is no {url[:300]} here.") from error
+        if found.size > MOST_BYTES:
+            raise ValidationException(f"An attachment may have at most {MOST_BYTES >> 20} MB.")
+    return b"".join([piece async for piece in found.pieces])
+
+
+async def _referred(call: Call, value: str, name: str | None) -> File:
+    """A file of another document: `NAME/VERSION/FILE`, or an ARN before the version. Raises ValidationException,
+    AccessDeniedException."""
+    found = None
+    if value.count("/") >= 2:
+        document, version, file = value.rsplit("/", 2)
+        async with call.reading() as tx:
+            await ask_each(call, tx, "ssm:GetDocument", [naming.arn_of(document, call.account_id, call.region)])
+            found = await _of_document(call, tx, document, version, file)
     if found is None:
         raise ValidationException("An AttachmentReference is NAME/VERSION/FILE of a document that has this attachment.")
-    context = _context(call.account_id, call.region, parts[0], number or 0, found.name, found.hash)
-    return File(_good(name or found.name), await call.house.vault.opened(found.sealed, context))
+    return File(_good(name or found.name), found.content)
+
+
+async def _of_document(call: Call, tx: Transaction, document: str, version: str, file: str) -> File | None:
+    try:
+        of = await find(tx, call.account_id, call.region, document, version)
+    except (InvalidDocument, InvalidDocumentVersion):
+        return None
+    found = await AttachmentStore(tx, of.account_id, call.region).one(of.name, int(of.version), file)
+    if found is None:
+        return None
+    context = _context(of.account_id, call.region, of.name, int(of.version), found.name, found.hash)
+    return File(found.name, await call.house.vault.opened(found.sealed, context))
 
 
 def _context(account_id: str, region: str, name: str, number: int, attachment: str, hash_: str) -> str:

@@ -6,7 +6,8 @@ Whatever is accepted here an agent can parse. Errors name the place, such as `ma
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pilothouse.capabilities.documents import automation, commands, sessions, texts
+from pilothouse.capabilities.documents import approvals, automation, calendars, commands, sessions, texts
+from pilothouse.capabilities.documents.lines import line_of
 from pilothouse.capabilities.documents.model import (
     MOST_BYTES,
     InvalidDocumentContent,
@@ -22,6 +23,7 @@ _SCHEMAS: Final[Mapping[str, frozenset[str]]] = {
     "Automation": frozenset({"0.3"}),
     "Automation.ChangeTemplate": frozenset({"0.3"}),
     "Package": frozenset({"2.0"}),
+    "ManualApprovalPolicy": frozenset({"1.0"}),
 }
 _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
     "Command": commands.check,
@@ -30,7 +32,10 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], None]]] = {
     "Automation": automation.check,
     "Automation.ChangeTemplate": automation.check,
     "Package": lambda content: _check_package(content),
+    "ManualApprovalPolicy": approvals.check_manual,
 }
+_WITH_LINES: Final = frozenset({"Automation"})
+"""Types whose errors name the line as well."""
 _WITH_TAGS: Final = frozenset({"CloudFormation", "ConformancePackTemplate"})
 """Types whose YAML has tags of its own; only other programs read it."""
 
@@ -45,8 +50,8 @@ def checked(kind: str, format_: str, text: str) -> Any:
     if format_ == "TEXT":
         _check_text(kind, text)
         return None
-    if kind == "ChangeCalendar":
-        raise InvalidDocumentContent("A document of type ChangeCalendar has the format TEXT.")
+    if kind in ("ChangeCalendar", "AutoApprovalPolicy"):
+        raise InvalidDocumentContent(f"A document of type {kind} has the format TEXT.")
     if kind in _WITH_TAGS and format_ == "YAML":
         return None
     content = texts.parse(text, format_)
@@ -61,7 +66,12 @@ def checked(kind: str, format_: str, text: str) -> Any:
             f"The version of the document schema is not supported: {version}. A document of type {kind} has one of: "
             f"{', '.join(sorted(_SCHEMAS[kind]))}."
         )
-    _CHECKS[kind](top)
+    try:
+        _CHECKS[kind](top)
+    except InvalidDocumentContent as error:
+        if kind not in _WITH_LINES or (line := line_of(text, error.message.partition(": ")[0])) is None:
+            raise
+        raise InvalidDocumentContent(f"Line {line}: {error.message}") from error
     return content
 
 
@@ -70,6 +80,14 @@ def _check_text(kind: str, text: str) -> None:
         raise InvalidDocumentContent(f"A document of type {kind} has the format JSON or YAML.")
     if kind == "ChangeCalendar" and not text.lstrip("\ufeff \t\r\n").upper().startswith("BEGIN:VCALENDAR"):
         raise InvalidDocumentContent("A change calendar begins with BEGIN:VCALENDAR.")
+    if kind == "ChangeCalendar":
+        try:
+            calendars.read(text)
+        except calendars.UnsupportedCalendarException as error:
+            if error.unreadable:  # the rest is said whenever the calendar is asked
+                raise InvalidDocumentContent(error.message) from error
+    if kind == "AutoApprovalPolicy":
+        approvals.check_auto(text)
 
 
 def _check_package(content: Mapping[str, Any]) -> None:

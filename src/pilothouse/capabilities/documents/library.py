@@ -47,6 +47,8 @@ def provided() -> Mapping[str, Document]:
 def _kind(name: str, content: Mapping[str, object]) -> str:
     if "sessionType" in content:
         return "Session"
+    if content.get("schemaVersion") == "0.3":
+        return "Automation"
     return "Policy" if name in _POLICIES else "Command"
 
 
@@ -92,6 +94,12 @@ async def kind_of(tx: Transaction, account_id: str, region: str, name: str) -> s
         return None
     place = await DocumentStore(tx, asked.account_id, region).place(asked.name)
     return None if place is None else place.kind
+
+
+async def of_kind(tx: Transaction, account_id: str, region: str, kind: str, most: int) -> list[Document]:
+    """The account's own documents of a type, each in its default version, by name."""
+    names = await DocumentStore(tx, account_id, region).named_of_kind(kind, most)
+    return [await find(tx, account_id, region, name) for name in names]
 
 
 async def shares_all(tx: Transaction, account_id: str, region: str, name: str) -> bool:

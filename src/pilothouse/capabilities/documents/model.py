@@ -43,6 +43,10 @@ class InvalidDocument(ApiError):
         super().__init__(message)
 
 
+class InvalidDocumentType(ApiError):
+    """The document is of another type than what is asked needs."""
+
+
 class InvalidDocumentVersion(ApiError):
     """The document has no such version."""
 
@@ -137,8 +141,13 @@ class Step:
     """The only platform it runs on, by its precondition; None if it has none."""
     timeouts: tuple[Any, ...]
     """`timeoutSeconds` of each part as written, None where absent."""
-    folder: str
-    """Where the agent puts its output below command and node in a bucket."""
+    folders: tuple[str, ...]
+    """Where the agent puts the output of each of its parts below command and node in a bucket."""
+
+    @property
+    def folder(self) -> str:
+        """That of the first part; all but plugins of schema 1.2 have one only."""
+        return self.folders[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,13 +255,16 @@ def _steps_of(content: Mapping[str, Any]) -> Iterable[Step]:
     for action, plugin in (content.get("runtimeConfig") or {}).items():
         parts = plugin.get("properties") or {}
         parts = parts if isinstance(parts, list) else [parts]
-        part_id = str(parts[0].get("id") or f"0.{action}") if parts else f"0.{action}"
+        ids = [str(part.get("id") or f"{number}.{action}") for number, part in enumerate(parts)] or [f"0.{action}"]
+        folders = tuple(f"{_plain(action)}/{_plain(each)}" for each in ids)
         timeouts = tuple(part.get("timeoutSeconds") for part in parts) or (None,)
-        yield Step(action, action, None, timeouts, f"{_plain(action)}/{_plain(part_id)}")
+        yield Step(action, action, None, timeouts, folders)
     for step in content.get("mainSteps") or ():
         action, name = str(step["action"]), str(step["name"])
         timeouts = ((step.get("inputs") or {}).get("timeoutSeconds"),)
-        yield Step(name, action, _only_platform(step.get("precondition")), timeouts, f"{_plain(action)}/{_plain(name)}")
+        yield Step(
+            name, action, _only_platform(step.get("precondition")), timeouts, (f"{_plain(action)}/{_plain(name)}",)
+        )
 
 
 def _only_platform(precondition: Any) -> str | None:

@@ -52,7 +52,7 @@ def is_provided(name: str) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether accounts may not give the name."""
-    return _RESERVED.match(name) is not None
+    return _RESERVED.match(name) is not None or is_provided(name)
 
 
 def arn(account_id: str, region: str, name: str) -> str:

@@ -14,7 +14,9 @@ from pilothouse.capabilities.documents.places import (
     whole_number,
 )
 
-TYPES: Final = frozenset({"Standard_Stream", "InteractiveCommands", "NonInteractiveCommands", "Port"})
+FILES: Final = "Pilothouse_File"
+"""Our own agent's alone; the official one refuses it."""
+TYPES: Final = frozenset({"Standard_Stream", "InteractiveCommands", "NonInteractiveCommands", "Port", FILES})
 _TOP: Final = frozenset({"schemaVersion", "description", "sessionType", "inputs", "parameters", "properties"})
 _TEXTS: Final = ("s3BucketName", "s3KeyPrefix", "cloudWatchLogGroupName", "kmsKeyId", "runAsDefaultUser")
 _SWITCHES: Final = ("s3EncryptionEnabled", "cloudWatchEncryptionEnabled", "runAsEnabled")
@@ -45,6 +47,14 @@ def check(content: Mapping[str, Any]) -> None:
             raise at("properties.portNumber", "it must be there")
         for name in ("portNumber", "host", "type", "localPortNumber"):
             optional_text(f"properties.{name}", properties.get(name))
+    elif kind == FILES:
+        for name in ("operation", "path"):
+            text(f"properties.{name}", properties.get(name))
+        if properties["operation"] not in ("get", "put"):
+            raise at("properties.operation", "it must be get or put")
+        elevated = properties.get("runAsElevated")
+        if elevated is not None and not isinstance(elevated, bool) and not _is_truth(elevated):
+            raise at("properties.runAsElevated", "it must be true or false")
 
 
 def _check_inputs(given: Mapping[str, Any]) -> None:

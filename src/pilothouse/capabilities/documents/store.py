@@ -98,6 +98,15 @@ class DocumentStore:
             kind=row["kind"], default=row["default_number"], latest=row["latest_number"], last=row["last_number"]
         )  # fmt: skip
 
+    async def named_of_kind(self, kind: str, count: int) -> list[str]:
+        """The names of documents of a type."""
+        rows = await self._tx.rows(
+            """select name from document where account_id = :account_id and region = :region and kind = :kind
+               order by name limit :count""",
+            **self._scope, kind=kind, count=count,
+        )  # fmt: skip
+        return [row["name"] for row in rows]
+
     async def count(self) -> int:
         """How many documents there are."""
         found: int = await self._tx.value(

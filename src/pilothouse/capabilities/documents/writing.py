@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.documents import attachments, naming, shapes
+from pilothouse.capabilities.documents import attachments, calendar_states, naming, shapes
 from pilothouse.capabilities.documents.attachments import File
 from pilothouse.capabilities.documents.checking import checked
 from pilothouse.capabilities.documents.library import number_of
@@ -37,6 +37,8 @@ MOST_DOCUMENTS: Final = 10_000
 MOST_VERSIONS: Final = 1_000
 """Of one document."""
 DEFAULT_KIND: Final = "Command"
+_LOOKED_AT: Final = frozenset({"Automation"})
+"""Types of which those who run them know more than is known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ async def _draft(call: Call, request: Shape) -> Draft:
 async def _made(call: Call, request: Shape, kind: str) -> Draft:
     format_ = request.get("DocumentFormat") or "JSON"
     content = await asyncio.to_thread(checked, kind, format_, request["Content"])  # others are served meanwhile
+    if kind in _LOOKED_AT:
+        async with call.reading() as tx:
+            await call.house.tell(tx, "document.checking", kind=kind, content=content, text=request["Content"])
     files = await attachments.fetched(call, content, request.get("Attachments") or [])
     return Draft(kind, format_, request["Content"], content, files)
 
@@ -95,6 +100,7 @@ async def create_document(call: Call, request: Shape) -> Shape:
         await store.add(name, draft.kind, _version(call, request, draft, 1, None))
         await attachments.keep(call, tx, name, 1, draft.files)
         await tags.put(tx, call.account_id, call.region, TAGGED_AS, name, added)
+        await calendar_states.watch(call, tx, name, draft.kind)
         made = await _stored(store, name, 1)
         around = await around_of(call, tx, made, status="Creating")
     return {"DocumentDescription": shapes.description(made, around)}
@@ -119,7 +125,7 @@ async def update_document(call: Call, request: Shape) -> Shape:
             await attachments.keep(call, tx, name, version.number, draft.files)
         else:
             await attachments.carry_on(call, tx, name, place.latest, version.number)
-        await _tell_changed(call, tx, name)
+        await _tell_changed(call, tx, name, place.kind)
         made = await _stored(store, name, version.number)
         around = await around_of(call, tx, made, status="Updating")
     return {"DocumentDescription": shapes.description(made, around)}
@@ -147,7 +153,7 @@ async def update_document_default_version(call: Call, request: Shape) -> Shape:
         if chosen is None:
             raise InvalidDocumentVersion
         await store.make_default(name, number)
-        await _tell_changed(call, tx, name)
+        await _tell_changed(call, tx, name, place.kind)
     return {
         "Description": {
             "Name": name, "DefaultVersion": str(number), "DefaultVersionName": chosen.version_name
@@ -170,19 +176,21 @@ async def delete_document(call: Call, request: Shape) -> Shape:
             return {}
         if await ShareStore(tx, call.account_id, call.region).guests(name, count=1):
             raise InvalidDocumentOperation("Must unshare document first before delete")
-        await _remove(call, tx, store, name)
+        await _remove(call, tx, store, name, place.kind)
     return {}
 
 
-async def _tell_changed(call: Call, tx: Transaction, name: str) -> None:
+async def _tell_changed(call: Call, tx: Transaction, name: str, kind: str) -> None:
     """Those who run it from time to time may now get another content."""
+    await calendar_states.watch(call, tx, name, kind)
     await call.house.tell(tx, "document.changed", account_id=call.account_id, region=call.region, name=name)
 
 
-async def _remove(call: Call, tx: Transaction, store: DocumentStore, name: str) -> None:
+async def _remove(call: Call, tx: Transaction, store: DocumentStore, name: str, kind: str) -> None:
     """The document with its versions and tags; who still uses it may refuse."""
     await call.house.tell(tx, "document.deleting", account_id=call.account_id, region=call.region, name=name)
     await store.delete(name)
+    await calendar_states.watch(call, tx, name, kind)
     await tags.remove_all(tx, call.account_id, call.region, TAGGED_AS, name)
 
 

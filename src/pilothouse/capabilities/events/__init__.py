@@ -11,16 +11,17 @@ from typing import Any
 from pilothouse.call import Capability, House, Lasting
 from pilothouse.capabilities.events import jobs, operations
 from pilothouse.capabilities.events.deliveries import deliver
-from pilothouse.capabilities.events.model import Event
+from pilothouse.capabilities.events.model import Event, made_together
 from pilothouse.capabilities.events.ordering import ORDERED, WRITTEN, keep_order
 from pilothouse.capabilities.events.patterns import MalformedPattern
 from pilothouse.capabilities.events.patterns import parse as parse_pattern
 from pilothouse.capabilities.events.sealed import SEALED
+from pilothouse.capabilities.events.signing import secret_bytes, signed_headers
 from pilothouse.capabilities.events.store import EventStore, release, scope_key
 from pilothouse.capabilities.events.streaming import stream_events
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY", "MalformedPattern", "parse_pattern"]
+__all__ = ["CAPABILITY", "MalformedPattern", "parse_pattern", "secret_bytes", "signed_headers"]
 
 
 async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
@@ -32,13 +33,16 @@ async def _told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None
 
 async def _told_many(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
     """The same for many events of one account and region: `each` has the facts that differ."""
-    shared = {name: value for name, value in facts.items() if name != "each"}
+    store = EventStore(tx, facts["account_id"], facts["region"])
     now = house.clock.millis()
-    events = [Event.made(house.ids.uuid(), now, **shared, **one) for one in facts["each"]]
-    if not events:
-        return
-    await EventStore(tx, facts["account_id"], facts["region"]).add_all(events)
-    _wake_readers(house, tx, facts["account_id"], facts["region"])
+    told = made_together(now, [(house.ids.uuid(), each) for each in facts["each"]], **_but(facts, "each"))
+    if told:
+        await store.add_all(now, facts["source"], facts["detail_type"], told)
+        _wake_readers(house, tx, facts["account_id"], facts["region"])
+
+
+def _but(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {each: value for each, value in facts.items() if each != name}
 
 
 def _wake_readers(house: House, tx: Transaction, account_id: str, region: str) -> None:
@@ -60,6 +64,6 @@ CAPABILITY = Capability.of(
     jobs,
     sealed=SEALED,
     listeners={"event": _told, "events": _told_many, "process.ended": _ended},
-    lasting=(Lasting(name="events.order", run=keep_order), Lasting(name="events.webhooks", run=deliver)),
+    lasting=(Lasting(name="events.order", run=keep_order, local=True), Lasting(name="events.webhooks", run=deliver)),
     streams=(stream_events,),
 )

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from pilothouse.capabilities.events.model import ACTIVE, DISABLED, Cursor, Event, Kept, Setback, Webhook
+from pilothouse.capabilities.events.model import ACTIVE, DISABLED, Cursor, Event, Kept, Setback, Told, Webhook
 from pilothouse.storage import Row, Transaction
 
+_COLUMNS = ("account_id", "region", "place", "event_id", "at", "detail_type", "source", "name", "envelope")
 _WEBHOOK = ", ".join(each.name for each in fields(Webhook))
 
 
@@ -37,7 +38,7 @@ class EventStore:
             source=event.source, name=event.name, envelope=event.envelope,
         )  # fmt: skip
 
-    async def add_all(self, events: Sequence[Event]) -> None:
+    async def add_all(self, at_ms: int, source: str, detail_type: str, told: Sequence[Told]) -> None:
         """Write many events of one moment, at the cost of few."""
         place: int | None = None
         if self._tx.serial:
@@ -46,18 +47,14 @@ class EventStore:
                 **self._scope,
             )
             place = last or 0
-        await self._tx.many(
-            """insert into event (account_id, region, place, event_id, at, detail_type, source, name, envelope)
-               values (:account_id, :region, :place, :event_id, :at, :detail_type, :source, :name, :envelope)""",
-            [
-                {
-                    **self._scope, "place": None if place is None else place + number, "event_id": event.event_id,
-                    "at": event.at_ms, "detail_type": event.detail_type, "source": event.source, "name": event.name,
-                    "envelope": event.envelope,
-                }
-                for number, event in enumerate(events, 1)
-            ],
-        )  # fmt: skip
+        account_id, region = self._scope.values()
+        await self._tx.fill("event", _COLUMNS, [
+            (
+                account_id, region, None if place is None else place + number, each.event_id, at_ms, detail_type,
+                source, each.name, each.envelope,
+            )
+            for number, each in enumerate(told, 1)
+        ])  # fmt: skip
 
     async def after(self, place: int, most: int) -> list[Event]:
         """The next events after a place, in their order."""

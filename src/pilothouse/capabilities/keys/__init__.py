@@ -5,6 +5,7 @@ is wrapped by the installation's master key at rest, and other capabilities hand
 """
 
 from pilothouse.call import Capability, Lasting
+from pilothouse.capabilities import tags
 from pilothouse.capabilities.keys import (
     agreements,
     aliases,
@@ -33,6 +34,9 @@ from pilothouse.capabilities.keys.errors import (
 )
 from pilothouse.capabilities.keys.finding import arn_of
 from pilothouse.capabilities.keys.materials import SEALED
+from pilothouse.capabilities.keys.model import RESOURCE_TYPE
+from pilothouse.capabilities.keys.store import KeyStore
+from pilothouse.storage import Transaction
 
 __all__ = [
     "CAPABILITY",
@@ -49,6 +53,11 @@ __all__ = [
     "encrypt",
     "sealer_of",
 ]
+
+
+async def _find(tx: Transaction, account_id: str, region: str, key_id: str) -> str | None:
+    return key_id if await KeyStore(tx, account_id, region).key(key_id) else None
+
 
 CAPABILITY = Capability.of(
     "keys",
@@ -70,5 +79,6 @@ CAPABILITY = Capability.of(
     using,
     sealed=(SEALED,),
     policies_on={"kms:key": policies.OnKeys()},
-    lasting=(Lasting(name="keys.uses", run=uses.keep),),
+    groupable={"AWS::KMS::Key": tags.Tagged(RESOURCE_TYPE, "kms", "key/", _find)},
+    lasting=(Lasting(name="keys.uses", run=uses.keep, local=True),),
 )

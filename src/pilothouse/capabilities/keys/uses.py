@@ -63,11 +63,12 @@ async def get_key_last_usage(call: Call, request: Shape) -> Shape:
 
 async def keep(house: House) -> None:
     """Write what is gathered every minute, and once more when the server stops."""
+    began = house.clock.millis()  # before the first request: uses are gathered from here on, whenever this is written
     async with house.database.reading() as tx:
         since = await UseStore(tx).since()
     if since is None:
         async with house.database.transaction() as tx:
-            await UseStore(tx).begin(house.clock.millis())
+            await UseStore(tx).begin(began)
     try:
         while True:
             await house.clock.sleep(_WRITTEN_EVERY_SECONDS)

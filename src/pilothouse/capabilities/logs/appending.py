@@ -19,9 +19,15 @@ from pilothouse.capabilities.logs.model import (
 from pilothouse.capabilities.logs.sealing import with_own_key
 from pilothouse.capabilities.logs.store import LogStore
 from pilothouse.capabilities.logs.writing import put_events
+from pilothouse.storage import Transaction
 
 _PIECE: Final = 256 << 10
 """Characters of a message; a longer one becomes several events. Each has four bytes at most."""
+
+
+async def has_group(tx: Transaction, account_id: str, region: str, group: str) -> bool:
+    """Whether the account has the group."""
+    return await LogStore(tx, account_id, region).group(group) is not None
 
 
 async def append(

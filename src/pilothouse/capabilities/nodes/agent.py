@@ -93,7 +93,9 @@ async def _registered_anew(call: Call, tx: Transaction, request: Shape, now: int
         fingerprint=request["Fingerprint"],
         now=now,
     )
+    where = {"account_id": activation.account_id, "region": activation.region}
     await tags.put(tx, activation.account_id, activation.region, RESOURCE_TYPE, node_id, activation.tags)
+    await call.house.tell(tx, "node.registered", node_id=node_id, **where)
     return node_id
 
 

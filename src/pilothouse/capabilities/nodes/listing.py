@@ -79,7 +79,7 @@ def add_filter(query: NodeQuery, key: str, values: Sequence[str], *, unfit: type
     elif key == "SourceIds":
         query.ids.append(set(values))  # every node is its own source
     elif key == "AssociationStatus":
-        query.empty = True  # no node has run an association
+        query.columns.append(("association_status", values))
     elif key == "tag-key" or re.fullmatch(r"tag:.+", key, re.DOTALL):
         query.tags.append((key, values))
     else:
@@ -107,7 +107,7 @@ def add_property_filter(query: NodeQuery, key: str, values: Sequence[str], opera
     query.keep.append(keep)
 
 
-def _in_order(text: str) -> list[tuple[int, str]]:
+def in_order(text: str) -> list[tuple[int, str]]:
     """Sorts versions by their numbers: 3.9 before 3.10. A number compares as its length and digits, however long."""
     parts = re.split("([0-9]+)", text)
     numbers = {part: part.lstrip("0") for part in parts[1::2]}
@@ -118,8 +118,8 @@ _OPERATORS: Mapping[str, Callable[[str, Sequence[str]], bool]] = {
     "Equal": lambda found, values: found in values,
     "NotEqual": lambda found, values: found not in values,
     "BeginWith": lambda found, values: found.startswith(tuple(values)),
-    "LessThan": lambda found, values: any(_in_order(found) < _in_order(value) for value in values),
-    "GreaterThan": lambda found, values: any(_in_order(found) > _in_order(value) for value in values),
+    "LessThan": lambda found, values: any(in_order(found) < in_order(value) for value in values),
+    "GreaterThan": lambda found, values: any(in_order(found) > in_order(value) for value in values),
 }
 _PROPERTIES: Mapping[str, Callable[[Seen], str | None]] = {
     "InstanceIds": lambda seen: seen[0].node_id,
@@ -130,10 +130,10 @@ _PROPERTIES: Mapping[str, Callable[[Seen], str | None]] = {
     "IamRole": lambda seen: seen[0].iam_role,
     "ResourceType": lambda seen: seen[0].resource_type,
     "DocumentName": lambda seen: None,
-    "AssociationStatus": lambda seen: None,
+    "AssociationStatus": lambda seen: seen[0].association_status,
 }
-_UNKNOWN_PROPERTIES = frozenset({"DocumentName", "AssociationStatus"})
-"""Properties that associations give; no node has one, as there are none."""
+_UNKNOWN_PROPERTIES = frozenset({"DocumentName"})
+"""Properties that no node has."""
 
 
 def _checked(key: str, values: Sequence[str], known: frozenset[str], unfit: type[ApiError]) -> frozenset[str]:

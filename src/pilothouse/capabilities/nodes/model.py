@@ -169,6 +169,11 @@ class Node:
     availability_zone_id: str | None
     connection_channel: str | None
     agent_status: str | None
+    association_status: str | None = None
+    """How its associations stand on it, taken together; None if it has none."""
+    association_counts: Mapping[str, int] = field(default_factory=dict)
+    associations_ran_at: int | None = None
+    associations_succeeded_at: int | None = None
     resource_type: str = RESOURCE_TYPE
     source_type: str = SOURCE_TYPE
 

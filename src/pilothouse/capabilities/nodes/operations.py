@@ -234,7 +234,16 @@ def _tags_to_wire(of: Mapping[str, str]) -> list[Shape]:
 
 def _information_to_wire(seen: Seen) -> Shape:
     node, sighting = seen
+    ran, succeeded = node.associations_ran_at, node.associations_succeeded_at
+    overview = {
+        "DetailedStatus": node.association_status,
+        "InstanceAssociationStatusAggregatedCount": dict(node.association_counts),
+    }
     return {
+        "AssociationStatus": node.association_status,
+        "LastAssociationExecutionDate": None if ran is None else from_millis(ran),
+        "LastSuccessfulAssociationExecutionDate": None if succeeded is None else from_millis(succeeded),
+        "AssociationOverview": overview if node.association_counts else None,
         "InstanceId": node.node_id,
         "PingStatus": sighting.status.value,
         "LastPingDateTime": from_millis(sighting.last_ping_at),

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from pilothouse.call import Call
 from pilothouse.capabilities.nodes.model import Node
 from pilothouse.capabilities.nodes.store import NODE_COLUMNS, node_of
 from pilothouse.storage import Transaction
@@ -20,12 +19,31 @@ class Condition:
     values: tuple[str, ...]
 
 
-class OverviewStore:
-    """The nodes of the call's account and region."""
+class Place(Protocol):
+    """Whose nodes, such as a call."""
 
-    def __init__(self, tx: Transaction, call: Call) -> None:
+    @property
+    def account_id(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+
+class OverviewStore:
+    """The nodes of one account and region."""
+
+    def __init__(self, tx: Transaction, place: Place) -> None:
         self._tx = tx
-        self._scope = {"account_id": call.account_id, "region": call.region}
+        self._scope = {"account_id": place.account_id, "region": place.region}
+
+    async def ids(self, conditions: Sequence[Condition]) -> set[str]:
+        """Ids of all nodes that fulfil all conditions."""
+        wanted, values = _where(conditions)
+        rows = await self._tx.tuples(
+            f"select node_id from node where account_id = :account_id and region = :region{wanted}",  # noqa: S608
+            **self._scope, **values,
+        )  # fmt: skip
+        return {row[0] for row in rows}
 
     async def after(self, conditions: Sequence[Condition], after: str, limit: int) -> list[Node]:
         """The next nodes by id that fulfil all conditions."""

@@ -78,6 +78,11 @@ async def heard_of(house: House, tx: Transaction, facts: Mapping[str, Any]) -> N
     await touched(house, tx, facts["node_id"], facts["at_ms"])
 
 
+async def associations_told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
+    """The event `node.associations`: how all associations of each of these nodes stand on it."""
+    await NodeStore(tx).set_associations(facts["nodes"])
+
+
 async def with_names(tx: Transaction, nodes: Sequence[Node]) -> list[Node]:
     """The nodes (of one account and region), each with its Name tag as its name if it has one."""
     if not nodes:

@@ -13,7 +13,8 @@ _ACTIVATION = (
 NODE_COLUMNS = (
     "select node_id, account_id, region, activation_id, iam_role, default_instance_name, fingerprint, registered_at,"
     " last_contact_at, agent_name, agent_version, platform_type, platform_name, platform_version, ip_address,"
-    " computer_name, availability_zone, availability_zone_id, connection_channel, agent_status from node"
+    " computer_name, availability_zone, availability_zone_id, connection_channel, agent_status, association_status,"
+    " association_counts, associations_ran_at, associations_succeeded_at from node"
 )
 INFORMATION = (
     "agent_name",
@@ -264,6 +265,23 @@ class NodeStore:
             )
         )
 
+    async def set_associations(
+        self, told: Mapping[str, tuple[str | None, Mapping[str, int], int | None, int | None]]
+    ) -> None:
+        """Node id to (status, associations by status, when one ran, when one succeeded; None: as before)."""
+        await self._tx.many(
+            "update node set association_status = :status, association_counts = :counts,"
+            " associations_ran_at = coalesce(:ran, associations_ran_at),"
+            " associations_succeeded_at = coalesce(:succeeded, associations_succeeded_at) where node_id = :node_id",
+            [
+                {
+                    "node_id": node_id, "status": status, "counts": json.dumps(counts),
+                    "ran": ran, "succeeded": succeeded,
+                }
+                for node_id, (status, counts, ran, succeeded) in told.items()
+            ],
+        )  # fmt: skip
+
     async def set_contact(self, node_id: str, at: int, not_within_ms: int) -> None:
         """A contact at `at`, unless one less than `not_within_ms` before it is stored already."""
         await self._tx.execute(
@@ -381,4 +399,8 @@ def node_of(row: Row) -> Node:
         availability_zone_id=row["availability_zone_id"],
         connection_channel=row["connection_channel"],
         agent_status=row["agent_status"],
+        association_status=row["association_status"],
+        association_counts=json.loads(row["association_counts"] or "{}"),
+        associations_ran_at=row["associations_ran_at"],
+        associations_succeeded_at=row["associations_succeeded_at"],
     )

@@ -5,21 +5,30 @@ never among the result.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from pilothouse.capabilities import tags
+from pilothouse.call import Call
+from pilothouse.capabilities import resource_groups, tags
 from pilothouse.capabilities.nodes.model import (
     RESOURCE_TYPE,
+    SOURCE_TYPE,
     DuplicateInstanceId,
     InvalidInstanceId,
     Node,
     is_node_id,
 )
-from pilothouse.capabilities.nodes.registry import chunks, with_names
+from pilothouse.capabilities.nodes.registry import chunks, taggable, with_names
 from pilothouse.capabilities.nodes.store import NodeStore
 from pilothouse.errors import ValidationException
+from pilothouse.grouping import Groupable
 from pilothouse.storage import Transaction
 
+GROUPABLE: Final[Mapping[str, Groupable]] = {
+    "AWS::EC2::Instance": tags.Tagged(RESOURCE_TYPE, "ec2", "instance/", taggable, ids="i-"),
+    SOURCE_TYPE: tags.Tagged(RESOURCE_TYPE, "ssm", "managed-instance/", taggable, ids="mi-"),
+}
+"""Nodes as groups find them."""
+_GROUP = "resource-groups:Name"
 _MANY = 500
 
 
@@ -50,6 +59,15 @@ async def resolve_targets(
     return await with_names(tx, await NodeStore(tx).with_ids(account_id, region, sorted(chosen or ())))
 
 
+async def may_read_groups(call: Call, tx: Transaction, targets: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the caller may see what is in all groups that the targets name."""
+    names = [name for each in targets if each.get("Key") == _GROUP for name in each.get("Values") or ()]
+    for name in names:
+        if not await resource_groups.may_read(call, tx, name):
+            return False
+    return True
+
+
 async def why_not(
     tx: Transaction, account_id: str, region: str, targets: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Node, str]]:
@@ -61,6 +79,12 @@ async def why_not(
         unfit = sorted(everybody - others.keys() - await _fitting(tx, account_id, region, key, values))
         if key.startswith("tag:"):
             others |= await _told_by_tag(tx, account_id, region, unfit, key.removeprefix("tag:"))
+        elif key == _GROUP:
+            there = await resource_groups.ids_in(tx, account_id, region, values[0], {}) is not None
+            said = (
+                f"it is not in the resource group {values[0]}" if there else f"there is no resource group {values[0]}"
+            )
+            others |= dict.fromkeys(unfit, said)
         else:
             others |= dict.fromkeys(unfit, f"{key} names others")
     found = await with_names(tx, await NodeStore(tx).with_ids(account_id, region, sorted(others)))
@@ -94,8 +118,10 @@ async def _fitting(tx: Transaction, account_id: str, region: str, key: str, valu
         return await NodeStore(tx).ids(account_id, region) if "*" in values else set(values)
     if key == "tag-key" or (key.startswith("tag:") and len(key) > len("tag:")):
         return await ids_tagged(tx, account_id, region, key, values)
-    if key == "resource-groups:Name":
-        return set()  # groups are saved queries, and none can be saved yet
+    if key == _GROUP:
+        if len(values) != 1:
+            raise ValidationException(f"A target with the key {_GROUP} has one value: the name of a resource group.")
+        return await resource_groups.ids_in(tx, account_id, region, values[0], GROUPABLE) or set()
     if not key:
         raise ValidationException("A target needs a Key.")
     raise ValidationException(

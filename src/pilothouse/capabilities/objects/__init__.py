@@ -15,22 +15,53 @@ from pilothouse.capabilities.objects import (
     settings,
     uploads,
 )
-from pilothouse.capabilities.objects.door import Opened, delete, ensure_bucket, keep, open_object, place, presigned
-from pilothouse.capabilities.objects.errors import NoSuchBucket, NoSuchKey
+from pilothouse.capabilities.objects.door import (
+    Opened,
+    check_own,
+    delete,
+    empty_inbox,
+    ensure_bucket,
+    ensure_inbox,
+    got,
+    inbox_of,
+    keep,
+    open_object,
+    place,
+    presigned,
+    readable,
+)
+from pilothouse.capabilities.objects.errors import EntityTooLarge, NoSuchBucket, NoSuchKey
+from pilothouse.capabilities.objects.grouping import Buckets
 
 __all__ = [
     "CAPABILITY",
+    "EntityTooLarge",
     "NoSuchBucket",
     "NoSuchKey",
     "Opened",
+    "check_own",
     "delete",
+    "empty_inbox",
     "ensure_bucket",
+    "ensure_inbox",
+    "got",
+    "inbox_of",
     "keep",
     "open_object",
     "place",
     "presigned",
+    "readable",
 ]
 
 CAPABILITY = Capability.of(
-    "objects", buckets, copying, jobs, listings, operations, settings, uploads, sealed=contents.SEALED
+    "objects",
+    buckets,
+    copying,
+    jobs,
+    listings,
+    operations,
+    settings,
+    uploads,
+    sealed=contents.SEALED,
+    groupable={"AWS::S3::Bucket": Buckets()},
 )

@@ -15,7 +15,7 @@ from pilothouse.capabilities.objects.errors import (
     UnsupportedFeature,
 )
 from pilothouse.capabilities.objects.folding import after_all
-from pilothouse.capabilities.objects.model import Bucket, checked_tags, is_name
+from pilothouse.capabilities.objects.model import INBOX, Bucket, checked_tags, is_name
 from pilothouse.capabilities.objects.operations import EVERYONE, NODES_TOO, bucket_arn
 from pilothouse.capabilities.objects.placing import garbage_due
 from pilothouse.capabilities.objects.store import BucketStore, ObjectStore
@@ -37,7 +37,7 @@ _MOST_TAGS = 50
 async def create_bucket(call: Call, request: Shape) -> Shape:
     """Make a bucket in the region that the request is signed for; names are unique in the installation."""
     name = request["Bucket"]
-    if not is_name(name):
+    if not is_name(name) or name.startswith(INBOX):
         raise InvalidBucketName(name)
     check_acl(request)
     if request.get("ObjectLockEnabledForBucket"):

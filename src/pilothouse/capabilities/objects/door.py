@@ -15,17 +15,28 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
-from pilothouse.call import House
-from pilothouse.capabilities.objects import contents
+from pilothouse.call import Call, House
+from pilothouse.capabilities.objects import contents, rights
 from pilothouse.capabilities.objects.errors import BucketAlreadyExists, NoSuchBucket, NoSuchKey
-from pilothouse.capabilities.objects.model import DEFAULT_TYPE, Bucket, Checksum, Object, Piece, check_key, place_of
-from pilothouse.capabilities.objects.operations import opened
+from pilothouse.capabilities.objects.model import (
+    DEFAULT_TYPE,
+    INBOX,
+    Bucket,
+    Checksum,
+    Object,
+    Piece,
+    Rule,
+    check_key,
+    place_of,
+)
+from pilothouse.capabilities.objects.operations import existing_tags, opened, seen
 from pilothouse.capabilities.objects.placing import locked_bucket, new_version, put, take_away
 from pilothouse.capabilities.objects.store import BucketStore, ObjectStore
 from pilothouse.crypto.checksums import DEFAULT, Digests
 from pilothouse.storage import Transaction
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_BATCH: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +59,8 @@ class Opened:
     size: int
     etag: str
     content_type: str
+    whole: int
+    """The size of all of the object."""
     pieces: AsyncIterator[bytes] = field(repr=False)
     """Raises SealBroken, BlobMissing, StorageUnavailable."""
 
@@ -64,11 +77,69 @@ async def ensure_bucket(house: House, tx: Transaction, account_id: str, region: 
         raise BucketAlreadyExists(name)
 
 
+async def ensure_inbox(house: House, tx: Transaction, account_id: str, region: str) -> str:
+    """The name of the account's inbox, which is there then: where nodes put what the hearers of `inbox.entered` let in.
+
+    What it holds is read, and removed, by this face alone.
+    """
+    name = inbox_of(account_id)
+    store = BucketStore(tx)
+    if await store.find(name) is None:
+        await store.lock(name)
+        if await store.find(name) is None:
+            rule = Rule(identifier="unfinished", prefix="", enabled=True, abort_days=1)
+            now = house.clock.millis()
+            await store.add(Bucket(name=name, account_id=account_id, region=region, created_at=now, lifecycle=(rule,)))
+    return name
+
+
+def inbox_of(account_id: str) -> str:
+    """The name of an account's inbox, be it there or not."""
+    return f"{INBOX}{account_id}"
+
+
+async def empty_inbox(house: House, account_id: str, folder: str) -> None:
+    """Remove what nodes have put into a folder of the account's inbox."""
+    name = inbox_of(account_id)
+    while True:
+        async with house.database.reading() as tx:
+            its = await BucketStore(tx).find(name)
+            there = [] if its is None else await ObjectStore(tx, its).page(f"{folder}/", True, f"{folder}0", _BATCH)
+        if not there:
+            return
+        async with house.database.transaction() as tx:
+            its = await locked_bucket(tx, name, *(each.key for each in there))
+            for each in there:
+                found = await ObjectStore(tx, its).find(each.key)
+                if found is not None:
+                    await take_away(tx, its, found, house.clock.millis())
+
+
+async def got(call: Call, tx: Transaction, bucket: str, key: str) -> Opened:
+    """An object as the caller gets it. Raises NoSuchBucket, NoSuchKey, AccessDeniedException."""
+    its, found = await seen(call, tx, {"Bucket": bucket, "Key": key})
+    return await open_object(call.house, tx, its.account_id, its.name, found.key)
+
+
+async def readable(call: Call, tx: Transaction, account_id: str, bucket: str, key: str) -> bool:
+    """Whether there is such an object of the account, and the caller may get it."""
+    its = await BucketStore(tx).find(bucket)
+    if its is None or its.account_id != account_id:
+        return False
+    found = await ObjectStore(tx, its).find(key)
+    return found is not None and rights.may(call, its, "s3:GetObject", key=key, context=existing_tags(found))
+
+
 async def _own(tx: Transaction, account_id: str, name: str) -> Bucket:
     found = await BucketStore(tx).find(name)
     if found is None or found.account_id != account_id:
         raise NoSuchBucket(name)
     return found
+
+
+async def check_own(tx: Transaction, account_id: str, bucket: str) -> None:
+    """Raises NoSuchBucket for what is no bucket of the account."""
+    await _own(tx, account_id, bucket)
 
 
 async def keep(
@@ -124,7 +195,7 @@ async def open_object(
     found, pieces = await opened(tx, its, found)
     end = found.size if end is None else min(end, found.size)
     content = contents.read(house, place_of(its.account_id, its.name, key), pieces, start, end)
-    return Opened(max(0, end - start), found.etag, found.headers.get("ContentType", DEFAULT_TYPE), content)
+    return Opened(max(0, end - start), found.etag, found.headers.get("ContentType", DEFAULT_TYPE), found.size, content)
 
 
 async def delete(house: House, tx: Transaction, account_id: str, bucket: str, key: str) -> None:

@@ -31,6 +31,9 @@ _ADDRESS: Final = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+")
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _TAG: Final = re.compile(r"[\w\s+\-=.:/@]*")
 _RESERVED: Final = ("xn--", "sthree-", "amzn-s3-demo-", "aws:")
+INBOX: Final = "pilothouse-inbox."
+"""How the names of buckets begin in which nodes leave what is then read by other ways. With the dot in it agents name
+the bucket in the path of an URL, so it needs no name in DNS."""
 _RESERVED_ENDS: Final = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 
 
@@ -53,6 +56,11 @@ class Bucket:
 
     def arn_of(self, key: str) -> str:
         return f"{self.arn}/{key}"
+
+    @property
+    def is_inbox(self) -> bool:
+        """Whether nodes leave things in it, and nobody else does anything to it."""
+        return self.name.startswith(INBOX)
 
 
 class Checksum(NamedTuple):

@@ -85,6 +85,7 @@ async def _receive(call: Call, request: Shape) -> Received:
     async with call.reading() as tx:
         bucket = await rights.entered(call, tx, request, "s3:PutObject", key=key, context=asked_context(request, tags))
         check_more(call, bucket, request, tags)
+        await rights.admit(call, tx, bucket, key, body.size)
         await check_place(tx, bucket, key, conditions)
     algorithm = algorithm_of(request, body)
     piece = await received_piece(call, bucket, key, new_version(call), 1, body, algorithm)
@@ -126,6 +127,7 @@ async def put_object(call: Call, request: Shape) -> Shape:
     received: Received = call.prepared
     async with call.transaction() as tx:
         bucket = await locked_bucket(tx, request["Bucket"], request["Key"])
+        await rights.admit(call, tx, bucket, request["Key"], received.found.size)
         await put(tx, bucket, received.found, [received.piece], received.conditions)
     return written_shape(bucket, received.found)
 

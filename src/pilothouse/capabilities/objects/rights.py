@@ -18,6 +18,7 @@ from pilothouse.identity.policy import Ask, Decision, Verdict, parse
 from pilothouse.identity.policy_patterns import Value
 from pilothouse.storage import Transaction
 
+_LEAVING: Final = frozenset({"s3:PutObject", "s3:PutObjectAcl", "s3:AbortMultipartUpload"})
 _OF_POLICIES: Final = frozenset({"s3:PutBucketPolicy", "s3:GetBucketPolicy", "s3:DeleteBucketPolicy"})
 """What the root user of the bucket's account may do even where the policy denies it: nobody locks himself out."""
 
@@ -66,13 +67,17 @@ def check(
     """Return if the caller may. Raises AccessDeniedException."""
     principal = call.principal
     ask = _ask(call, bucket, action, key, context or {})
-    on_bucket = parse(bucket.policy, kind="resource").decide(ask) if bucket.policy else Decision(Verdict.NEUTRAL)
+    if bucket.is_inbox:
+        allowed = _leaves(call, action, key)
+        on_bucket = Decision(Verdict.ALLOW, reach="itself") if allowed else Decision(Verdict.DENY)
+    else:
+        on_bucket = parse(bucket.policy, kind="resource").decide(ask) if bucket.policy else Decision(Verdict.NEUTRAL)
     if principal.kind == "anonymous":
         if on_bucket.verdict is Verdict.ALLOW and on_bucket.reach != "account":
             return
         raise AccessDeniedException("Access Denied")
     elsewhere = principal.account_id != bucket.account_id
-    if principal.kind == "root" and not elsewhere and action in _OF_POLICIES:
+    if principal.kind == "root" and not elsewhere and action in _OF_POLICIES and not bucket.is_inbox:
         return
     if principal.permissions is not None:
         outcome = decide(principal.permissions, ask, on_bucket, elsewhere=elsewhere)
@@ -84,6 +89,19 @@ def check(
     if outcome.verdict is not Verdict.ALLOW:
         text = refusal(principal, action, f'"{ask.resource}"', outcome.verdict, outcome.layer)
         raise AccessDeniedException(text)
+
+
+def _leaves(call: Call, action: str, key: str) -> bool:
+    """Whether a node leaves something in an inbox. What it is, is looked at by `admit`."""
+    return call.principal.kind == "node" and bool(key) and action in _LEAVING
+
+
+async def admit(call: Call, tx: Transaction, bucket: Bucket, key: str, size: int) -> None:
+    """Return if something of this size may be put there, where it is an inbox: who reads it says so, by hearing
+    `inbox.entered`. Raises AccessDeniedException, EntityTooLarge."""
+    if bucket.is_inbox:
+        entering = {"account_id": bucket.account_id, "node_id": call.principal.node_id, "key": key, "size": size}
+        await call.house.tell(tx, "inbox.entered", **entering)
 
 
 def may(call: Call, bucket: Bucket, action: str, *, key: str = "", context: Mapping[str, Value] | None = None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pilothouse.capabilities.objects.model import MOST_PARTS, Bucket, Checksum, Object, Piece, Rule, Upload
+from pilothouse.capabilities.objects.model import INBOX, MOST_PARTS, Bucket, Checksum, Object, Piece, Rule, Upload
 from pilothouse.storage import Row, Transaction
 
 _LOCKS: Final = 16
@@ -56,10 +56,10 @@ class BucketStore:
         """The account's buckets by name."""
         rows = await self._tx.rows(
             f"""select name, account_id, region, created_at, policy, tags, lifecycle from bucket
-               where account_id = :account_id and name > :after and name >= :prefix
+               where account_id = :account_id and name > :after and name >= :prefix and name not like :inbox
                  {"and name < :end" if end else ""} {"and region = :region" if region else ""}
                order by name limit :count""",  # noqa: S608 - pieces of our own
-            account_id=account_id, after=after, prefix=prefix, count=count,
+            account_id=account_id, after=after, prefix=prefix, count=count, inbox=f"{INBOX}%",
             **({"end": end} if end else {}), **({"region": region} if region else {}),
         )  # fmt: skip
         return [_bucket(row) for row in rows]

@@ -90,6 +90,9 @@ async def create_multipart_upload(call: Call, request: Shape) -> Shape:
         bucket = await locked_bucket(tx, request["Bucket"], key)
         await rights.entered(call, tx, request, "s3:PutObject", key=key, context=asked_context(request, tags))
         check_more(call, bucket, request, tags)
+        if bucket.is_inbox:
+            await rights.admit(call, tx, bucket, key, 0)
+            await _abort_former(tx, bucket, key, upload.initiated_at)
         await ObjectStore(tx, bucket).add_upload(upload)
     asked = request.get("ChecksumAlgorithm")
     return {
@@ -100,6 +103,12 @@ async def create_multipart_upload(call: Call, request: Shape) -> Shape:
         "ChecksumAlgorithm": asked,
         "ChecksumType": kind if asked else None,
     }
+
+
+async def _abort_former(tx: Transaction, bucket: Bucket, key: str, now: int) -> None:
+    """In an inbox there is one upload of a key at a time, so that none can pile them up."""
+    for former in await ObjectStore(tx, bucket).uploads(key, True, f"{key}\x01", MOST_PARTS):
+        await abort(tx, bucket, former, now)
 
 
 async def open_upload(tx: Transaction, bucket: Bucket, request: Shape) -> Upload:
@@ -127,6 +136,10 @@ async def _receive(call: Call, request: Shape) -> Piece:
     async with call.reading() as tx:
         bucket = await rights.entered(call, tx, request, "s3:PutObject", key=key)
         upload = await open_upload(tx, bucket, request)
+        if bucket.is_inbox:
+            there = await PieceStore(tx).pieces(upload.upload_id)
+            size = sum(piece.size for piece in there if piece.number != number)
+            await rights.admit(call, tx, bucket, key, size + body.size)
     if body.stated is not None and body.stated[0] != upload.algorithm and upload.algorithm != DEFAULT:
         raise InvalidRequest(
             f"Checksum Type mismatch occurred, expected checksum Type: {upload.algorithm.lower()}, "
@@ -218,6 +231,7 @@ async def complete_multipart_upload(call: Call, request: Shape) -> Shape:
         chosen = _chosen(request, upload, there)
         checksum = _checksum(upload, chosen)
         _check_whole(request, checksum, sum(piece.size for piece in chosen))
+        await rights.admit(call, tx, bucket, key, sum(piece.size for piece in chosen))
         found = Object(
             key=key,
             version=upload_id,

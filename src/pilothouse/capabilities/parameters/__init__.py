@@ -10,6 +10,7 @@ from pilothouse.capabilities.parameters import (
     exports,
     imports,
     jobs,
+    known,
     labels,
     listings,
     moves,
@@ -29,6 +30,7 @@ from pilothouse.capabilities.parameters.public import remove as remove_public
 from pilothouse.capabilities.parameters.store import ParameterStore
 from pilothouse.capabilities.parameters.values import check_data_type
 from pilothouse.errors import ValidationException
+from pilothouse.known_values import EVENT
 from pilothouse.storage import Transaction
 
 __all__ = [
@@ -77,6 +79,10 @@ async def _find(tx: Transaction, account_id: str, region: str, resource_id: str)
     return path if await ParameterStore(tx, account_id, region).newest_value(path) else None
 
 
+async def _at_path(tx: Transaction, account_id: str, region: str, path: str) -> str | None:
+    return await _find(tx, account_id, region, f"/{path}")
+
+
 async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dict[str, str]:
     """Of the parameter that an ARN ends with, which has lost its first slash."""
     return await tags.of(tx, account_id, region, TAGGED_AS, plain_name(f"/{rest}").path)
@@ -96,4 +102,6 @@ CAPABILITY = Capability.of(
     taggable={TAGGED_AS: _find},
     tags_of={"parameter": _tags},
     shareable={"parameter": sharing.find},
+    listeners={EVENT: known.give},
+    groupable={"AWS::SSM::Parameter": tags.Tagged(TAGGED_AS, "ssm", "parameter/", _at_path)},
 )

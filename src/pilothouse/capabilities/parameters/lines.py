@@ -4,8 +4,8 @@ Without it, updates of one name could occupy every connection to the database.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -21,8 +21,8 @@ _BUSY: Final = "There are concurrent updates for a parameter that is updated one
 _lines: Final[WeakKeyDictionary[Vault, Counter[tuple[str, str, str]]]] = WeakKeyDictionary()
 
 
-@contextmanager
-def in_line(call: Call, request: Shape) -> Iterator[None]:
+@asynccontextmanager
+async def in_line(call: Call, request: Shape) -> AsyncIterator[None]:
     """Hold a place in the line of the parameter that the request names. Raises TooManyUpdates."""
     line = _lines.setdefault(call.house.vault, Counter())
     place = (call.account_id, call.region, request["Name"].strip().removeprefix("/"))

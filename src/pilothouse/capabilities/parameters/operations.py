@@ -39,6 +39,7 @@ from pilothouse.capabilities.parameters.sealing import Opener, seal
 from pilothouse.capabilities.parameters.secrecy import reads_secrets
 from pilothouse.capabilities.parameters.sharing import as_owner, owner_of
 from pilothouse.capabilities.parameters.store import ParameterStore
+from pilothouse.capabilities.secrets import all_settled
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
@@ -172,6 +173,8 @@ def _well_formed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
 @operation("ssm", "GetParameter", callers=Caller.ACCOUNT | Caller.NODE, resources=_named, audited=reads_secrets)
 async def get_parameter(call: Call, request: Shape) -> Shape:
     """One value by name or ARN, of the newest version or of the one that the selector names."""
+    if is_secret_reference(request["Name"]):
+        await all_settled(call)
     async with call.reading() as tx:
         reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
         return {"Parameter": await reader.parameter(request["Name"])}
@@ -183,6 +186,8 @@ async def get_parameters(call: Call, request: Shape) -> Shape:
     names = list(dict.fromkeys(request["Names"]))
     found: list[Shape] = []
     invalid: list[str] = []
+    if any(is_secret_reference(name) for name in names):
+        await all_settled(call)
     async with call.reading() as tx:
         reader = Reader(call, tx, decrypt=request.get("WithDecryption") or False)
         reader.action = "ssm:GetParameters"

@@ -26,6 +26,8 @@ _KEY_UNUSABLE: Final = (
     keys.KMSInvalidStateException,
     keys.InvalidKeyUsageException,
 )
+UNREADABLE: Final = (*_KEY_UNUSABLE, keys.InvalidCiphertextException, envelope.BrokenEnvelope)
+"""Why a SecureString cannot be opened: the key is not usable, or the ciphertext is not the one that was put there."""
 
 
 async def seal(call: Call, tx: Transaction, version: Version, sealer: keys.Sealer | None = None) -> bytes:
@@ -80,25 +82,27 @@ class Opener:
         if self._decryption is None:
             return base64.b64encode(stored.sealed).decode()
         call = self._call
-        parameter_arn = arn(call.account_id, call.region, stored.path)
         try:
-            opened = await self._opened(self._decryption, stored.sealed, parameter_arn, stored)
+            plaintext = await opened(self._decryption, call.account_id, call.region, stored)
         except _KEY_UNUSABLE as error:
             raise InvalidKeyId(error.message) from error
         except (keys.InvalidCiphertextException, envelope.BrokenEnvelope) as error:
+            parameter_arn = arn(call.account_id, call.region, stored.path)
             log.error("parameter.ciphertext_broken", parameter=parameter_arn, version=stored.number)
             raise InternalServerError from error
-        return opened.decode()
+        return plaintext.decode()
 
-    @staticmethod
-    async def _opened(decryption: keys.Decryption, sealed: bytes, parameter_arn: str, stored: Value | Version) -> bytes:
-        context = {"PARAMETER_ARN": parameter_arn}
-        place = _place(stored.number, stored.modified_at)
-        if not envelope.is_envelope(sealed):
-            return await decryption.open(sealed, context, place=place)
-        parts = envelope.take_apart(sealed)
-        data_key = await decryption.open(parts.encrypted_data_key, context, place=place)
-        return envelope.open_with(data_key, parts)
+
+async def opened(decryption: keys.Decryption, account_id: str, region: str, stored: Value | Version) -> bytes:
+    """The plaintext of a SecureString's version. Raises one of `UNREADABLE`, AccessDeniedException."""
+    assert stored.sealed is not None
+    context = {"PARAMETER_ARN": arn(account_id, region, stored.path)}
+    place = _place(stored.number, stored.modified_at)
+    if not envelope.is_envelope(stored.sealed):
+        return await decryption.open(stored.sealed, context, place=place)
+    parts = envelope.take_apart(stored.sealed)
+    data_key = await decryption.open(parts.encrypted_data_key, context, place=place)
+    return envelope.open_with(data_key, parts)
 
 
 def _via(call: Call) -> str:

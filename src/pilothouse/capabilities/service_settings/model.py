@@ -8,11 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import re2
+
 from pilothouse.errors import ApiError, ValidationException
 
 DEFAULTS_SINCE: Final = 1_793_491_200_000
 """LastModifiedDate of a setting that has its default."""
 
+_QUIET: Final = re2.Options()
+_QUIET.log_errors = False
 _ARN: Final = re.compile(r"arn:aws:ssm:([a-z0-9-]*):([0-9]{12}):servicesetting(/.+)")
 
 
@@ -56,6 +60,25 @@ def _number(default: int, least: int, most: int) -> Setting:
     return Setting(default=str(default), allows=allows, form=f"a number from {least} to {most}")
 
 
+def _is_pattern(value: str) -> bool:
+    try:
+        re2.compile(value, _QUIET)
+    except re2.error:
+        return False
+    return True
+
+
+_VALUE: Final = re.compile(
+    r"/aws/reference/secretsmanager/(?:[A-Za-z0-9/_+=.@-]+|[A-Za-z0-9/_+=.@-]+/\*|\*)"
+    r"|(?!/aws/)/?[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*(?:/\*)?|/\*"
+)
+
+
+def _are_values(value: str) -> bool:
+    names = re.split(r"[\s,]+", value.strip(" ,"))
+    return len(names) <= 100 and all(_VALUE.fullmatch(name) for name in names)
+
+
 SETTINGS: Final[Mapping[str, Setting]] = {
     "/ssm/parameter-store/default-parameter-tier": _one_of("Standard", "Standard", "Advanced", "Intelligent-Tiering"),
     "/ssm/parameter-store/high-throughput-enabled": _one_of("false", "true", "false"),
@@ -75,6 +98,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "/ph/parameter-store/max-page-size": _number(10, 10, 1000),
     "/ph/parameter-store/max-versions": _number(100, 100, 10_000),
     "/ph/parameter-store/trash-days": _number(30, 0, 3650),
+    "/ph/sessions/recording": _one_of("on", "off", "on", "required"),
+    "/ph/sessions/record-input": _one_of("false", "true", "false"),
+    "/ph/sessions/masked-values": Setting(
+        default="", allows=_are_values, form="names of parameters and secrets, with spaces or commas between"
+    ),
+    "/ph/sessions/reason-pattern": Setting(default="", allows=_is_pattern, form="a regular expression of RE2"),
 }
 
 

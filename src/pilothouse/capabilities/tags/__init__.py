@@ -1,20 +1,23 @@
 """Tags: keys and values on resources of every capability.
 
 Owns the table resource_tag. Does not know the resources: their owners announce how to find one (`taggable` in their
-`CAPABILITY`), call `put` when one is created with tags, and `remove_all` when it goes.
+`CAPABILITY`), call `put` when one is created with tags, and `remove_all` when it goes. Groups find them by `Tagged`.
+`tags.changed` tells of what users change later (facts: account_id, region, resource_type, resource_id).
 """
 
 from collections.abc import Collection, Mapping
 
 from pilothouse.call import Capability
 from pilothouse.capabilities.tags import operations
+from pilothouse.capabilities.tags.finding import Tagged
 from pilothouse.capabilities.tags.model import InvalidResourceId, TooManyTagsError, by_key, check_count
-from pilothouse.capabilities.tags.store import TagStore
+from pilothouse.capabilities.tags.store import TagStore, with_all
 from pilothouse.storage import Transaction
 
 __all__ = [
     "CAPABILITY",
     "InvalidResourceId",
+    "Tagged",
     "TooManyTagsError",
     "by_key",
     "ids_with",
@@ -23,6 +26,7 @@ __all__ = [
     "put",
     "remove",
     "remove_all",
+    "with_all",
 ]
 
 

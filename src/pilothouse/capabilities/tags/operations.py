@@ -49,6 +49,7 @@ async def add_tags_to_resource(call: Call, request: Shape) -> Shape:
         resource_id = await _locked(call, tx, resource_type, request["ResourceId"])
         check_count(resource_type, len((await store.of(resource_type, resource_id)) | added))
         await store.put(resource_type, resource_id, added)
+        await _tell(call, tx, resource_type, resource_id)
     return {}
 
 
@@ -59,6 +60,7 @@ async def remove_tags_from_resource(call: Call, request: Shape) -> Shape:
     async with call.transaction() as tx:
         resource_id = await _locked(call, tx, resource_type, request["ResourceId"])
         await TagStore(tx, call.account_id, call.region).remove(resource_type, resource_id, request["TagKeys"])
+        await _tell(call, tx, resource_type, resource_id)
     return {}
 
 
@@ -70,6 +72,12 @@ async def list_tags_for_resource(call: Call, request: Shape) -> Shape:
         resource_id = await _found(call, tx, resource_type, request["ResourceId"])
         tags = await TagStore(tx, call.account_id, call.region).of(resource_type, resource_id)
     return {"TagList": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+
+async def _tell(call: Call, tx: Transaction, resource_type: str, resource_id: str) -> None:
+    """Those who choose resources by their tags look again."""
+    where = {"account_id": call.account_id, "region": call.region}
+    await call.house.tell(tx, "tags.changed", resource_type=resource_type, resource_id=resource_id, **where)
 
 
 async def _locked(call: Call, tx: Transaction, resource_type: str, asked: str) -> str:

@@ -1,7 +1,8 @@
-"""SQL of resource_tag."""
+"""SQL of resource_tag, and of tables of the same form that others keep."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from pilothouse.grouping import TagFilter
 from pilothouse.storage import Transaction
 
 
@@ -97,3 +98,63 @@ class TagStore:
                 **self._scope, resource_type=resource_type, tag_key=key, tag_values=list(values),
             )  # fmt: skip
         return {row["resource_id"] for row in rows}
+
+    async def with_all(
+        self, resource_type: str, filters: Sequence[TagFilter], *, begin: str, after: str, limit: int | None
+    ) -> list[str]:
+        """Ids in order, after an id, of the resources that have all of the tags; `begin`: how their ids begin."""
+        scope = {**self._scope, "resource_type": resource_type}
+        return await with_all(
+            self._tx, "resource_tag", "resource_id", scope, filters, begin=begin, after=after, limit=limit
+        )
+
+
+async def with_all(
+    tx: Transaction,
+    table: str,
+    named: str,
+    scope: Mapping[str, str],
+    filters: Sequence[TagFilter],
+    *,
+    begin: str = "",
+    after: str = "",
+    limit: int | None = None,
+) -> list[str]:
+    """The names in the column `named` of a table of tags, in order, that stand beside all of the tags.
+
+    `scope`: columns and what they hold. The first tag is found by the index of keys and values, the others among the
+    tags of what has it. `|| ''` keeps planners that know nothing yet of a table that grew from other ways: through all
+    names in their order, or through all who have the other tags.
+    """
+    in_order = f"t0.{named} || ''"
+    where, values = _having(scope, filters[0], 0)
+    for number, each in enumerate(filters[1:], 1):
+        inner, more = _having(scope, each, number)
+        same = f"{inner} and t{number}.{named} = t0.{named}"
+        where += f" and (select count(*) from {table} t{number} where {same}) > 0"  # noqa: S608 - pieces of our own
+        values |= more
+    if begin:
+        where += f" and {in_order} >= :begin and {in_order} < :past"
+        values |= {"begin": begin, "past": begin[:-1] + chr(ord(begin[-1]) + 1)}
+    if after:
+        where += f" and {in_order} > :after"
+        values["after"] = after
+    if limit is not None:
+        values["most"] = limit
+    rows = await tx.rows(
+        f"""select t0.{named} as name from {table} t0 where {where} order by {in_order}
+            {"limit :most" if limit is not None else ""}""",  # noqa: S608 - pieces of our own
+        **scope, **values,
+    )  # fmt: skip
+    return [row["name"] for row in rows]
+
+
+def _having(scope: Mapping[str, str], tag: TagFilter, number: int) -> tuple[str, dict[str, object]]:
+    where = " and ".join(f"t{number}.{column} = :{column}" for column in scope)
+    key = f"t{number}.tag_key || ''" if number else "t0.tag_key"
+    where += f" and {key} = :key{number}"
+    values: dict[str, object] = {f"key{number}": tag.key}
+    if tag.values:
+        where += f" and t{number}.tag_value in (:values{number})"
+        values[f"values{number}"] = list(tag.values)
+    return where, values

@@ -44,6 +44,10 @@ async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dic
     return await tags.of(tx, account_id, region, TAGGED_AS, rest)
 
 
+async def _find(tx: Transaction, account_id: str, region: str, name: str) -> str | None:
+    return name if await TopicStore(tx, account_id, region).topic(name) else None
+
+
 CAPABILITY = Capability.of(
     "topics",
     operations,
@@ -55,5 +59,6 @@ CAPABILITY = Capability.of(
     listeners={"topic.messages": told, "process.ended": _ended},
     lasting=(Lasting(name="topics.deliveries", run=deliver),),
     tags_of={TAGGED_AS: _tags},
+    groupable={"AWS::SNS::Topic": tags.Tagged(TAGGED_AS, "sns", "", _find)},
     policies_on={TAGGED_AS: OnTopics()},
 )
