@@ -9,8 +9,10 @@ import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pilothouse_agent import AGENT_VERSION, log, trial
+from pilothouse_agent.associations import Associations
 from pilothouse_agent.commands import CommandRunner
 from pilothouse_agent.documents.plan import InvalidDocument
 from pilothouse_agent.documents.substitution import StoredParameter
@@ -24,8 +26,10 @@ from pilothouse_agent.machine import Machine, describe
 from pilothouse_agent.plugins import Node
 from pilothouse_agent.sending.live import LiveOutput
 from pilothouse_agent.sending.outputs import Outputs
+from pilothouse_agent.sessions.keeper import SessionKeeper
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state import files
+from pilothouse_agent.state.associations import KeptAssociations, ReportQueue
 from pilothouse_agent.state.commands import Commands
 from pilothouse_agent.state.outbox import Outbox, Reply, Sending
 from pilothouse_agent.state.registration import StateDirectory
@@ -53,8 +57,11 @@ class Parts:
     commands: Commands
     outbox: Outbox
     outputs: Outputs
+    outputs_of_associations: Outputs
+    associations: Associations
     live: LiveOutput
     runner: CommandRunner
+    sessions: SessionKeeper
     polling: MessagePolling
     channel: ControlChannel
     reached: asyncio.Event = field(default_factory=asyncio.Event)  # the server answered as it should
@@ -63,7 +70,7 @@ class Parts:
 async def run(state: StateDirectory, settings: Settings) -> bool:
     """Run until SIGTERM or SIGINT; whether the agent is to start anew from its file instead.
 
-    Scripts go on under their supervisors; the next run takes them up.
+    Scripts go on under their supervisors, sessions in their workers; the next run takes them up.
     Raises NotRegistered, AlreadyRunning, OSError or ssl.SSLError before anything is started.
     """
     registration = state.registration()
@@ -91,15 +98,19 @@ async def run(state: StateDirectory, settings: Settings) -> bool:
             group.create_task(parts.channel.hold())
             group.create_task(_report_health(parts))
             group.create_task(parts.outputs.hold())
+            group.create_task(parts.outputs_of_associations.hold())
+            group.create_task(parts.associations.hold())
             group.create_task(parts.live.hold())
+            group.create_task(parts.sessions.deliver())
             group.create_task(_prune(parts))
             if word is not None:
                 group.create_task(_show_life(parts, state, word))
             parts.runner.resume()
+            parts.sessions.resume()
             gc.collect()
             gc.freeze()  # what lives as long as the agent need not be looked at again, nor copied by forks
             await stop.wait()
-            parts.runner.stopping = True
+            parts.runner.stopping = parts.sessions.stopping = True
             raise _Stop
     except* _Stop:
         log.event("agent.stopped", node_id=registration.instance_id)
@@ -153,19 +164,40 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
         machine=machine,
         call=lambda operation, request: api.call(SSM, operation, request),
         fetch=lambda names: stored_parameters(api, names),
+        look=lambda wanted: associations.look(wanted),
     )
     live = LiveOutput(settings.output_limit)
-    outputs = Outputs(
+
+    def outputs_below(root: Path) -> Outputs:
+        return Outputs(
+            node=node,
+            settings=settings,
+            live=live,
+            call_logs=lambda operation, request: api.call(LOGS, operation, request),
+            commands=root,
+        )
+
+    outputs = outputs_below(state.commands)
+    outputs_of_associations = outputs_below(state.associations / "runs")
+    associations = Associations(
         node=node,
         settings=settings,
-        live=live,
-        call_logs=lambda operation, request: api.call(LOGS, operation, request),
-        commands=state.commands,
+        outputs=outputs_of_associations,
+        kept=KeptAssociations(state.associations / "kept"),
+        runs=Commands(state.associations / "runs", state.cancels),
+        reports=ReportQueue(state.associations / "reports"),
     )
     runner = CommandRunner(commands=commands, outbox=outbox, settings=settings, group=group, node=node, outputs=outputs)
+    sessions = SessionKeeper(root=state.sessions, node=node, endpoint=endpoint, settings=settings, group=group)
     polling = MessagePolling(api=api, runner=runner, outbox=outbox, settings=settings)
     channel = ControlChannel(
-        api=api, runner=runner, outbox=outbox, polling=polling, live_output=live, settings=settings
+        api=api,
+        runner=runner,
+        outbox=outbox,
+        polling=polling,
+        live_output=live,
+        sessions=sessions,
+        settings=settings,
     )
     return Parts(
         machine=machine,
@@ -175,8 +207,11 @@ def _assemble(state: StateDirectory, settings: Settings, group: asyncio.TaskGrou
         commands=commands,
         outbox=outbox,
         outputs=outputs,
+        outputs_of_associations=outputs_of_associations,
+        associations=associations,
         live=live,
         runner=runner,
+        sessions=sessions,
         polling=polling,
         channel=channel,
     )
@@ -238,6 +273,8 @@ async def _prune(parts: Parts) -> None:
     while True:
         try:
             removed = parts.commands.prune(parts.settings.output_keep, time.time())
+            removed += parts.sessions.prune(parts.settings.output_keep, time.time())
+            removed += parts.associations.prune()
             if removed:
                 log.event("commands.pruned", count=removed)
         except OSError as error:

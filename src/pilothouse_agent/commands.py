@@ -73,7 +73,7 @@ class CommandRunner:
         self._settings = settings
         self._node = node
         self._outputs = outputs
-        self._environment = _script_environment(node)
+        self._environment = script_environment(node)
         self._group = group
         self._reading: set[str] = set()
         self._open: dict[str, CommandRun] = {}
@@ -253,9 +253,12 @@ def _first(error: Exception) -> Exception:
     return error
 
 
-def _script_environment(node: Node) -> dict[str, str]:
-    """What every script sees besides the agent's own environment (agent-protocol 3.3)."""
+def script_environment(node: Node) -> dict[str, str]:
+    """What every script sees besides the agent's own environment (agent-protocol 3.3), and where the server is."""
+    host = f"[{node.host}]" if ":" in node.host else node.host
     return {
+        "PILOTHOUSE_URL": f"https://{host}:{node.port}",
+        "PILOTHOUSE_CA": str(node.ca_file or ""),
         "AWS_SHARED_CREDENTIALS_FILE": str(node.credentials_file),
         "AWS_SSM_INSTANCE_ID": node.instance_id,
         "AWS_SSM_REGION_NAME": node.region,

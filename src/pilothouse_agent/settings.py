@@ -18,6 +18,8 @@ class Settings:
     ping_interval: float = 54.0  # control channel ping
     pong_timeout: float = 60.0  # silence after a ping that ends the connection
     health_interval: float = 300.0  # UpdateInstanceInformation; the server's online rule waits 330 s
+    association_first: float = 15.0  # the list of associations is fetched within so long after the start
+    association_interval: float = 600.0  # and again from time to time; the server also says when it changes
     reconnect_first: float = 2.5  # upper end of the first random wait after a loss
     reconnect_cap: float = 60.0  # upper end of every later one
     refused_sleep: float = 1500.0  # after AccessDenied on the role token; up to a fifth more
@@ -31,6 +33,10 @@ class Settings:
     github_url: str = "https://api.github.com"  # the API that sourceType GitHub asks
     update_patience: float = 120.0  # an updated agent must have reached the server by then, else the old one returns
     kill_grace: float = 3.0  # between SIGTERM and SIGKILL at cancel and timeout
+    sessions: int = 100  # sessions at once
+    session_user: str = "ssm-user"  # whose they are when the agent is root and the document says nothing; see docs
+    session_patience: float = 600.0  # a session whose server cannot be reached for so long ends
+    session_linger: float = 30.0  # after a program's end: how long a client may make no progress at taking its output
     allow_reboot: bool = False  # whether a script's exit 194 may reboot this machine
 
     @classmethod

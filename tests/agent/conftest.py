@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,7 +126,8 @@ class Agent:
     def leave_nothing_behind(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
-        for lock in self.state.glob("commands/*/steps/*/*/lock"):
+        commands, sessions = self.state.glob("commands/*/steps/*/*/lock"), self.state.glob("sessions/*/lock")
+        for lock in (*commands, *sessions, *self.state.glob("associations/runs/*/steps/*/*/lock")):
             with contextlib.suppress(ValueError, OSError):
                 pid = int(lock.read_text())
                 if b"pilothouse_agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
@@ -138,6 +141,28 @@ async def agent(server: FakeServer, tmp_path: Path) -> AsyncIterator[Agent]:
     await made.register()
     yield made
     made.leave_nothing_behind()
+
+
+@asynccontextmanager
+async def node_for_sessions(certificates: Path, place: Path) -> AsyncIterator[Agent]:
+    """An agent that is online, with a server of its own, for all tests of a module. Sessions are the tests' user's."""
+    server = FakeServer(certificates)
+    await server.start()
+    made = Agent(server, place / "state")
+    made.environment |= {
+        "PILOTHOUSE_AGENT_SESSION_USER": pwd.getpwuid(os.geteuid()).pw_name,
+        "AWS_SECRET_ACCESS_KEY": "canary-1",
+        "SOME_TOKEN": "canary-2",
+        "LC_TIME": "C.UTF-8",
+    }
+    await made.register()
+    await made.online()
+    try:
+        yield made
+    finally:
+        made.leave_nothing_behind()
+        await server.stop()
+    assert server.refusals == []
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
+from tests.agent.fake_sessions import FakeSession
 from tests.agent.fake_stores import LiveStreams, LogGroups, Objects
 
 ACTIVATION_ID = "11111111-2222-3333-4444-555555555555"
@@ -99,11 +100,22 @@ class FakeServer:
     """Content and AttachmentsContent, by name or by name:version name."""
     inventory: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The last item of each type."""
-    associations: list[str] = field(default_factory=list)
+    associations: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+    """What was said of associations, in the order in which it came."""
+    away: bool = False
+    """Every operation is answered as a server does that has no database."""
     objects: Objects = field(default_factory=Objects)
     logs: LogGroups = field(default_factory=LogGroups)
     live: LiveStreams | None = None
     """If there is one, the server says that it takes output while it grows."""
+
+    sessions: dict[str, FakeSession] = field(default_factory=dict)
+    completions: list[dict[str, Any]] = field(default_factory=list)
+    """All agent_task_complete, with their MessageId."""
+    acknowledge_completions: bool = True
+    keys: dict[str, tuple[bytes, dict[str, str]]] = field(default_factory=dict)
+    """Data keys of KMS by their wrapped form (base64), with the encryption context that opens them."""
 
     nodes: dict[str, Node] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
@@ -219,6 +231,50 @@ class FakeServer:
         await self._wake()
         return message_id
 
+    async def start_session(
+        self, instance_id: str, document: dict[str, Any], parameters: dict[str, Any] | None = None, **given: Any
+    ) -> FakeSession:
+        """interactive_shell over the control channel; given are members of its content, or `client` and `wrapped`."""
+        session_id = given.pop("session_id", f"alice-{uuid.uuid4().hex[:17]}")
+        session = FakeSession(session_id, instance_id, wake=self._wake, until=self.until)
+        for name in ("client", "wrapped"):
+            if name in given:
+                setattr(session, name, given.pop(name))
+        self.sessions[session_id] = session
+        await self.order_session(session, document, parameters, **given)
+        return session
+
+    async def order_session(
+        self, session: FakeSession, document: dict[str, Any], parameters: dict[str, Any] | None = None, **given: Any
+    ) -> None:
+        content = {
+            "DocumentName": "Test",
+            "DocumentContent": {"schemaVersion": "1.0", **document},
+            "SessionId": session.session_id,
+            "Parameters": parameters or {},
+            "RunAsUser": "",
+            "SessionOwner": "arn:aws:iam::000000000000:user/alice",
+            **given,
+        }
+        order = {
+            "Content": json.dumps(content),
+            "TaskId": session.session_id,
+            "Topic": "aws.ssm.interactiveShell",
+            "SchemaVersion": 1,
+        }
+        await self._channels[session.instance_id].send_frame("interactive_shell", order)
+
+    async def close_session(self, session: FakeSession) -> None:
+        """channel_closed on the control channel."""
+        await self._channels[session.instance_id].send_frame("channel_closed", session.closing(""))
+
+    async def completion(self, session: FakeSession, timeout: float = 20.0) -> dict[str, Any]:
+        def found() -> list[dict[str, Any]]:
+            return [each for each in self.completions if each["TaskId"] == session.session_id]
+
+        await self.until(lambda: bool(found()), f"the end of {session}", timeout)
+        return found()[0]
+
     async def cut(self, instance_id: str) -> None:
         """Break the control channel as a network does."""
         self._channels.pop(instance_id).writer.transport.abort()
@@ -274,6 +330,8 @@ class FakeServer:
         try:
             if path.startswith("/v1/control-channel/"):
                 return self._create_control_channel(method, path, headers, body)
+            if path.startswith("/v1/data-channel/"):
+                return self._create_data_channel(method, path, headers, body)
             service, _, operation = headers.get("x-amz-target", "").partition(".")
             answer = await self._operation(service, operation, method, target, headers, body)
         except Refused as refusal:
@@ -293,11 +351,13 @@ class FakeServer:
         if operation == "RequestManagedInstanceRoleToken":
             signer = self._verify_rsa(method, target, headers, body)
         elif operation != "RegisterManagedInstance":
-            names = {"AmazonSSM": "ssm", "Logs_20140328": "logs"}
+            names = {"AmazonSSM": "ssm", "Logs_20140328": "logs", "TrentService": "kms"}
             signer = self._verify(method, target, headers, body, names.get(service, "ec2messages"))
         elif "authorization" in headers:
             self._complain("registration must not be signed")
         self.calls.append(Call(operation, request, signer))
+        if self.away:
+            raise Refused(503, "ServiceUnavailable")
         if service == "Logs_20140328":
             code, answer = self.logs.answer(operation, request)
             if code:
@@ -347,6 +407,12 @@ class FakeServer:
             self._complain("UpdateInstanceInformation for another node or agent name")
         return {}
 
+    async def _op_Decrypt(self, request: dict[str, Any], _signer: str) -> dict[str, Any]:  # noqa: N802
+        plain, context = self.keys.get(request["CiphertextBlob"], (b"", {}))
+        if not plain or request["EncryptionContext"] != context:
+            raise Refused(400, "InvalidCiphertextException")
+        return {"Plaintext": base64.b64encode(plain).decode(), "KeyId": request["KeyId"]}
+
     async def _op_GetParameters(self, request: dict[str, Any], _signer: str) -> dict[str, Any]:  # noqa: N802
         names = [name.partition(":")[0] for name in request["Names"]]
         return {
@@ -375,7 +441,17 @@ class FakeServer:
     async def _op_ListInstanceAssociations(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
         if request["InstanceId"] != signer:
             self._complain("associations of another node")
-        return {"Associations": [{"AssociationId": one} for one in self.associations]}
+        if request.get("Extensions") != ["associations"]:
+            self._complain("associations asked for without their extension")
+        return {"Associations": [{"InstanceId": signer, **one} for one in self.associations]}
+
+    async def _op_UpdateInstanceAssociationStatus(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
+        if request["InstanceId"] != signer:
+            self._complain("a report of another node")
+        if request["AssociationId"] not in {one["AssociationId"] for one in self.associations}:
+            raise Refused(400, "AssociationDoesNotExist")
+        self.reports.append(request)
+        return {}
 
     async def _op_GetMessages(self, request: dict[str, Any], signer: str) -> dict[str, Any]:  # noqa: N802
         def mine() -> list[dict[str, Any]]:
@@ -415,6 +491,24 @@ class FakeServer:
         xml = f"<R><MessageSchemaVersion>1.0</MessageSchemaVersion><TokenValue>{token}</TokenValue></R>"
         return 201, "text/xml", xml.encode()
 
+    def _create_data_channel(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, str, bytes]:
+        signer = self._verify(method, path, headers, body, "ssmmessages")
+        session = self.sessions.get(path.rpartition("/")[2])
+        if session is None or session.instance_id != signer or json.loads(body)["ClientId"] != "":
+            self._complain(f"a data channel for {path}")
+        assert session is not None
+        self.calls.append(Call("CreateDataChannel", json.loads(body), signer))
+        if session.is_over:
+            return 410, "text/xml", b"<GoneException><message>Session is already terminated</message></GoneException>"
+        if session.refusals:
+            session.refusals -= 1
+            raise Refused(503, "InternalServerError")
+        session.token = uuid.uuid4().hex
+        xml = f"<R><MessageSchemaVersion>1.0</MessageSchemaVersion><TokenValue>{session.token}</TokenValue></R>"
+        return 201, "text/xml", xml.encode()
+
     async def _websocket(
         self,
         head: bytes,
@@ -424,6 +518,9 @@ class FakeServer:
         writer: asyncio.StreamWriter,
     ) -> None:
         signer = self._verify("GET", target, headers, b"", "ssmmessages")
+        if target.startswith("/v1/data-channel/"):
+            await self._data_channel(head, target, signer, reader, writer)
+            return
         if target != f"/v1/control-channel/{signer}?role=subscribe&stream=input":
             self._complain(f"unexpected websocket target {target}")
         protocol = ServerProtocol()
@@ -448,6 +545,28 @@ class FakeServer:
             del self._channels[signer]
         await self._wake()
 
+    async def _data_channel(
+        self, head: bytes, target: str, signer: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        session_id, _, query = target.removeprefix("/v1/data-channel/").partition("?")
+        session = self.sessions[session_id]
+        if query != "role=publish_subscribe" or session.instance_id != signer:
+            self._complain(f"unexpected websocket target {target}")
+        protocol = ServerProtocol(max_size=None)
+        protocol.receive_data(head)
+        (request,) = protocol.events_received()
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        channel = Channel(reader, writer, protocol)
+        await channel.flush()
+        opening = json.loads(await anext(channel.messages()))
+        if opening.pop("TokenValue") != session.token or session.is_over:
+            self._complain("the token of the data channel is not valid")
+        opening.pop("RequestId")
+        if opening != {"MessageSchemaVersion": "1.0", "ClientInstanceId": signer, "ClientId": ""}:
+            self._complain(f"unexpected opening {opening}")
+        await session.serve(channel)
+
     async def _frame(self, channel: "Channel", message: bytes) -> None:
         kind, message_id, payload = decode_frame(message)
         if kind == "agent_job_ack":
@@ -460,6 +579,11 @@ class FakeServer:
             if self.acknowledge_replies:
                 answer = {"jobId": payload["jobId"], "acknowledgedMessageId": message_id}
                 await channel.send_frame("agent_job_reply_ack", answer)
+        elif kind == "agent_task_complete":
+            self.completions.append({**payload, "MessageId": message_id})
+            if self.acknowledge_completions:
+                answer = {"SchemaVersion": 1, "MessageId": message_id, "TaskId": payload["TaskId"], "Topic": "x"}
+                await channel.send_frame("agent_task_acknowledge", answer)
         elif kind == "pilothouse_output" and self.live is not None:
             for answer in self.live.answers(payload):
                 await channel.send_frame("pilothouse_output_ack", answer)
@@ -538,6 +662,10 @@ class Channel:
             if data:
                 self.writer.write(data)
         await self.writer.drain()
+
+    async def send(self, message: bytes) -> None:
+        self._protocol.send_binary(message)
+        await self.flush()
 
     async def send_frame(self, kind: str, payload: dict[str, Any]) -> None:
         self._protocol.send_binary(encode_frame(kind, json.dumps(payload).encode()))

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pilothouse_agent.plugins.configure_package.manifest import Platform, choose
+from pilothouse_agent.plugins.configure_package.manifest import choose
+from pilothouse_agent.plugins.configure_package.platforms import Platform, platform
 from pilothouse_agent.plugins.supervisor import WorkFailed
 from tests.agent.conftest import Agent
 from tests.agent.fake_server import FakeServer, steps_command
@@ -229,3 +230,29 @@ def test_archives_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkFailed, match="no zip archive"):
         repository.unpack(Path(__file__), "1", "", 1_000)
     assert not repository.directory("1").exists()
+
+
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [
+        ('ID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.4"', ("redhat", "9.4", "rhel", "yum")),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"', ("rocky", "9.4", "rhel", "yum")),
+        ('ID="ol"\nID_LIKE="fedora"\nVERSION_ID="8.9"', ("oracle", "8.9", "rhel", "yum")),
+        ('ID="amzn"\nVERSION_ID="2023"', ("amazon", "2023", "rhel", "yum")),
+        ("ID=fedora\nVERSION_ID=40", ("fedora", "40", "fedora", "dnf")),
+        ("NAME=SLES\nID=sles\nVERSION_ID=15.5", ("suse", "15.5", "suse", "zypper")),
+        ('NAME="openSUSE Leap"\nID="opensuse-leap"\nVERSION_ID="15.6"', ("opensuseleap", "15.6", "suse", "zypper")),
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=24.04", ("ubuntu", "24.04", "debian", "apt")),
+        ("ID=linuxmint\nID_LIKE='ubuntu debian'\nVERSION_ID=21", ("linuxmint", "21", "debian", "apt")),
+        ("ID=nixos\nVERSION_ID=24.05", ("nixos", "24.05", "", "")),
+    ],
+)
+def test_distributions_have_the_names_that_packages_know(
+    tmp_path: Path, release: str, known: tuple[str, ...]
+) -> None:  # fmt: skip
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/os-release").write_text(release + "\n")
+    (tmp_path / "run/systemd/system").mkdir(parents=True)
+    found = platform(tmp_path, "aarch64")
+    assert (found.name, found.version, found.family, found.package_manager) == known
+    assert (found.architecture, found.init) == ("arm64", "systemd")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilothouse_agent.plugins.inventory.applications import of_dpkg, of_rpm, of_snap
+from pilothouse_agent.plugins.inventory.applications import of_apk, of_dpkg, of_rpm, of_snap
 from pilothouse_agent.plugins.inventory.files import BadFilter, custom, files
 from pilothouse_agent.plugins.inventory.hardware import (
     detailed_information,
@@ -21,6 +21,7 @@ from pilothouse_agent.plugins.inventory.hardware import (
     of_resolv_conf,
     of_routes,
 )
+from pilothouse_agent.plugins.inventory.running import processes
 from pilothouse_agent.plugins.inventory.systemd import of_show
 from tests.agent.conftest import Agent
 from tests.agent.fake_server import FakeServer
@@ -109,19 +110,19 @@ async def test_an_inventory_that_is_refused_fails_the_step(server: FakeServer, a
     assert [step["status"] for step in seen.values()] == ["Failed", "Failed", "Success", "Failed"]
     assert "needs Path and Pattern" in seen["step0"]["standardError"]
     assert "Limit Exceeded" in seen["step1"]["standardError"]
-    assert "no associations of this node" in seen["step2"]["standardOutput"]
+    assert "All associations have been requested" in seen["step2"]["standardOutput"]
     assert "this node has no association 11111111" in seen["step3"]["standardError"]
-    server.associations = ["22222222-2222-2222-2222-222222222222"]
-    seen = await results(server, agent, {"action": "aws:refreshAssociation", "inputs": {}})
-    assert "cannot run associations yet: 22222222" in seen["step0"]["standardError"]
 
 
-def test_packages() -> None:
-    assert of_dpkg(DPKG) == [
+def test_packages(tmp_path: Path) -> None:
+    (tmp_path / "bash:amd64.list").touch()
+    os.utime(tmp_path / "bash:amd64.list", (1_700_000_000, 1_700_000_000))
+    assert of_dpkg(DPKG, tmp_path) == [
         {
             "Name": "bash", "Publisher": "A Maintainer <maintainer@example.org>", "Version": "5.2.15-2+b7",
             "ApplicationType": "shells", "Architecture": "x86_64", "URL": "http://example.org/bash",
             "Summary": "GNU Bourne Again SHell", "PackageId": "bash_5.2.15-2+b7_amd64.deb",
+            "InstalledTime": "2023-11-14T22:13:20Z",
         }
     ]  # fmt: skip
     assert of_rpm(RPM) == [
@@ -132,26 +133,47 @@ def test_packages() -> None:
             "PackageId": "bash-5.1.8-9.el9.src.rpm",
         }
     ]  # fmt: skip
-    heading = "Name  Version    Rev   Tracking  Publisher   Notes\n"
-    assert of_snap(f"{heading}core  16-2.43.3  8689  stable    canonical*  core\nshort line\n") == [
+    snap = {
+        "name": "core", "version": "16-2.43.3", "publisher": {"username": "canonical"}, "summary": "a\nb",
+        "install-date": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+    assert of_snap(json.dumps({"result": [snap, "x", {}]})) == [
         {
-            "Name": "core", "Publisher": "canonical*", "Version": "16-2.43.3", "ApplicationType": "admin",
-            "Architecture": "", "PackageId": "pkg:snap/canonical*/core@16-2.43.3",
+            "Name": "core", "Publisher": "canonical", "Version": "16-2.43.3", "ApplicationType": "admin",
+            "Architecture": "", "InstalledTime": "2026-01-01T00:00:00Z", "Summary": "a",
+            "PackageId": "pkg:snap/canonical/core@16-2.43.3",
+        }
+    ]  # fmt: skip
+    apk = "C:Q1x\nP:musl\nV:1.2.4-r2\nA:x86_64\nT:the libc: small\nU:https://example.org\no:musl\nF:lib\n\nP:x\n\n"
+    assert of_apk(apk) == [
+        {
+            "Name": "musl", "Version": "1.2.4-r2", "Architecture": "x86_64", "Summary": "the libc: small",
+            "URL": "https://example.org", "Publisher": "", "PackageId": "musl-1.2.4-r2.apk",
         }
     ]  # fmt: skip
 
 
-@given(st.text(alphabet="a\x1f\x1e\n(no e)1", max_size=120))
+def test_programs_that_run_are_named_without_their_arguments() -> None:
+    found = {entry["FileName"]: entry for entry in processes()}
+    mine = found[Path(os.readlink("/proc/self/exe")).name]
+    assert mine["CommandLine"] == os.readlink("/proc/self/exe")
+    assert mine["StartTime"].startswith("20")
+
+
+@given(st.text(alphabet="a\x1f\x1e\n(no e)1PV:", max_size=120))
 def test_any_text_of_a_package_manager_is_read(text: str) -> None:
-    for entry in [*of_dpkg(text), *of_rpm(text), *of_snap(text)]:
+    for entry in [*of_dpkg(text, Path("/nowhere")), *of_rpm(text), *of_snap(text), *of_apk(text)]:
         assert all(isinstance(value, str) and "\n" not in value for value in entry.values())
 
 
 def test_the_machine() -> None:
-    text = (
-        "Architecture:        x86_64\nCPU(s):              4\nThread(s) per core:  2\nCore(s) per socket:  2\n"
-        "Socket(s):           1\nModel name:          Some(R) CPU @ 2.40GHz\nCPU MHz:             2400.072\n"
-    )
+    fields = {"CPU(s):": "4", "CPU MHz:": "2400.072"}
+    inner = {"Thread(s) per core:": "2", "Core(s) per socket:": "2", "Socket(s):": "1"}
+    model = {
+        "field": "Model name:", "data": "Some(R) CPU @ 2.40GHz",
+        "children": [{"field": name, "data": value} for name, value in inner.items()],
+    }  # fmt: skip
+    text = json.dumps({"lscpu": [model, *({"field": name, "data": value} for name, value in fields.items())]})
     assert of_lscpu(text, "6.1.0") == {
         "CPUModel": "Some(R) CPU @ 2.40GHz", "CPUSpeedMHz": "2400", "CPUs": "4", "CPUSockets": "1", "CPUCores": "2",
         "CPUHyperThreadEnabled": "true", "OSServicePack": "", "KernelVersion": "6.1.0",

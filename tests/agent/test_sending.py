@@ -116,6 +116,21 @@ async def test_what_cannot_be_sent_now_is_sent_later(server: FakeServer, agent: 
     assert server.logs.text("/stdout") == "kept"
 
 
+async def test_a_log_that_takes_nothing_does_not_hold_up_the_object_store(server: FakeServer, agent: Agent) -> None:
+    agent.environment["PILOTHOUSE_AGENT_OUTPUT_RETRY"] = "0.5"
+    agent.environment["PILOTHOUSE_AGENT_OUTPUT_PATIENCE"] = "5"
+    server.logs.failures = 10_000
+    await agent.online()
+    job = await server.send(agent.instance_id, {**shell_command(["echo kept"]), **BUCKET, **LOGS})
+    await server.until(lambda: list(server.objects.stored.values()) == [b"kept\n"])
+    await server.final_reply(job)
+    server.objects.stored.clear()
+    server.logs.failures = 0
+    await nothing_left(agent)
+    assert server.logs.text("/stdout") == "kept"
+    assert not server.objects.stored, "what was stored is not stored again"
+
+
 async def test_output_is_seen_while_it_grows(server: FakeServer, agent: Agent, tmp_path: Path) -> None:
     server.live = LiveStreams()
     await agent.online()

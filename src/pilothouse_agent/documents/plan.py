@@ -71,12 +71,12 @@ async def plan(document: object, given: object, fetch: Fetch, *, strict: bool = 
     values = {name: value for name, value in given.items() if substitution.VALID_NAME.match(name)}
     definitions = _object(document, "parameters")
     body_name = "mainSteps" if schema in SCHEMAS_WITH_STEPS else "runtimeConfig"
-    values = {**_defaults(definitions), **values}
+    values = {**defaults(definitions), **values}
     names = [*substitution.references(document.get(body_name)), *substitution.references(values)]
     stored = await fetch(list(dict.fromkeys(names))) if names else {}
     try:
         values = {name: substitution.fill(value, {}, stored) for name, value in values.items()}
-        _check_patterns(definitions, values)
+        check_patterns(definitions, values)
         if strict:
             limits.check(definitions, values)
         body = document.get(body_name)
@@ -99,7 +99,7 @@ def _object(of: Mapping[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _defaults(definitions: Mapping[str, Any]) -> dict[str, Any]:
+def defaults(definitions: Mapping[str, Any]) -> dict[str, Any]:
     for name, definition in definitions.items():
         if not isinstance(definition, dict):
             raise InvalidDocument(f"the definition of parameter {name} is not an object")
@@ -139,7 +139,7 @@ def _in_environment(schema: str, definitions: Mapping[str, Any], values: Mapping
     return {name: values[name] for name in chosen if isinstance(values.get(name), str)}
 
 
-def _check_patterns(definitions: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def check_patterns(definitions: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """allowedPattern, which may match anywhere in each text of a value."""
     for name, definition in definitions.items():
         pattern = definition.get("allowedPattern")

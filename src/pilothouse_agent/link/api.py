@@ -15,7 +15,8 @@ from pilothouse_agent.link.signing import Credentials, Unsigned, query_string, s
 SSM = "AmazonSSM"
 MESSAGES = "EC2WindowsMessageDeliveryService"
 LOGS = "Logs_20140328"
-_SIGNING_NAMES = {SSM: "ssm", MESSAGES: "ec2messages", LOGS: "logs"}
+KMS = "TrentService"
+_SIGNING_NAMES = {SSM: "ssm", MESSAGES: "ec2messages", LOGS: "logs", KMS: "kms"}
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _TOKEN_VALUE = re.compile(r"<TokenValue>([^<]+)</TokenValue>")
 
@@ -30,6 +31,11 @@ class ApiError(Exception):
         self.status = status
         self.code = code
         self.message = message
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same request may be answered another time: the fault is the server's, or of the moment."""
+        return self.status >= 500 or self.code.startswith(("Throttling", "ExpiredToken", "TooManyUpdates"))
 
 
 class CredentialSource(Protocol):
@@ -68,22 +74,40 @@ class NodeApi:
 
     async def create_control_channel(self) -> str:
         """The token that opens the control channel. Raises ApiError, Unreachable."""
-        path = f"/v1/control-channel/{self.instance_id}"
-        body = json.dumps({"MessageSchemaVersion": "1.0", "RequestId": str(uuid.uuid4())}).encode()
+        return await self._create_channel(f"/v1/control-channel/{self.instance_id}", {})
+
+    async def create_data_channel(self, session_id: str) -> str:
+        """The token that opens the session's data channel. Raises ApiError, Unreachable."""
+        return await self._create_channel(f"/v1/data-channel/{session_id}", {"ClientId": ""})
+
+    async def _create_channel(self, path: str, members: Mapping[str, str]) -> str:
+        body = json.dumps({"MessageSchemaVersion": "1.0", "RequestId": str(uuid.uuid4()), **members}).encode()
         headers = {"host": self.endpoint.authority, "content-type": "application/json"}
-        signed = sign(self._messages_request("POST", path, {}, headers, body), await self._credentials.current())
+        credentials = await self._credentials.current()
+        signed = sign(self._messages_request("POST", path, {}, headers, body), credentials)
         response = await self.endpoint.request("POST", path, signed, body, timeout=15.0)
         text = response.body.decode("utf-8", "replace")
         if response.status != 201:
-            raise ApiError(response.status, _xml_code(text), text[:200])
+            code = _xml_code(text)
+            if code in EXPIRED:
+                self._credentials.refuse(credentials)
+            raise ApiError(response.status, code, text[:200])
         found = _TOKEN_VALUE.search(text)
         if found is None:
-            raise Unreachable("the answer to CreateControlChannel has no token")
+            raise Unreachable("the answer to the request for a channel has no token")
         return found.group(1)
 
     async def control_channel_request(self) -> tuple[str, dict[str, str]]:
         """Target and signed headers of the websocket request."""
-        path, query = f"/v1/control-channel/{self.instance_id}", {"role": "subscribe", "stream": "input"}
+        return await self._open_channel(
+            f"/v1/control-channel/{self.instance_id}", {"role": "subscribe", "stream": "input"}
+        )
+
+    async def data_channel_request(self, session_id: str) -> tuple[str, dict[str, str]]:
+        """The same for the data channel of a session."""
+        return await self._open_channel(f"/v1/data-channel/{session_id}", {"role": "publish_subscribe"})
+
+    async def _open_channel(self, path: str, query: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         unsigned = self._messages_request("GET", path, query, {"host": self.endpoint.authority}, b"")
         signed = sign(unsigned, await self._credentials.current())
         return f"{path}?{query_string(query)}", signed

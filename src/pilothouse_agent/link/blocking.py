@@ -4,7 +4,6 @@ Works of plugins run in children of their own, which may take their time and the
 the role credentials in the file that the agent keeps fresh.
 """
 
-import configparser
 import contextlib
 import hashlib
 import http.client
@@ -21,6 +20,7 @@ from xml.etree import ElementTree
 from pilothouse_agent.link.api import EXPIRED, SSM, ApiError, json_answer, json_request
 from pilothouse_agent.link.https import Response, Unreachable
 from pilothouse_agent.link.signing import Credentials, Unsigned, query_string, quoted_path, sign
+from pilothouse_agent.link.stored import stored_credentials
 
 T = TypeVar("T")
 
@@ -161,18 +161,7 @@ class Server:
 
     def _credentials(self) -> Credentials:
         """The role credentials as the file has them. Raises Unreachable if it has none (yet)."""
-        parser = configparser.ConfigParser(interpolation=None)
-        try:
-            parser.read_string(self.credentials_file.read_text())
-            section = parser["default"]
-            return Credentials(
-                access_key_id=section["aws_access_key_id"],
-                secret_access_key=section["aws_secret_access_key"],
-                session_token=section["aws_session_token"],
-                expires_at=0.0,
-            )
-        except (OSError, KeyError, configparser.Error) as error:
-            raise Unreachable("the node has no role credentials now") from error
+        return stored_credentials(self.credentials_file)
 
 
 def _content(file: Path, length: int, ending: bytes) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The control channel: a websocket on which the server sends jobs and hears acks and replies.
+"""The control channel: a websocket on which the server sends jobs and sessions, and hears acks and replies.
 
 It is opened again whenever it breaks, after a random wait that grows, for as long as the agent runs.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from pilothouse_agent import AGENT_VERSION, log, replies
 from pilothouse_agent.commands import CANCEL_TOPIC, SEND_TOPIC, Answer, CommandRunner
+from pilothouse_agent.endings import end_if_cancelled
 from pilothouse_agent.link.api import ApiError, NodeApi
 from pilothouse_agent.link.backoff import Backoff
 from pilothouse_agent.link.frames import Frame, MalformedFrame, decode, encode
@@ -19,6 +20,8 @@ from pilothouse_agent.link.polling import MessagePolling
 from pilothouse_agent.link.websocket import Websocket
 from pilothouse_agent.sending import live
 from pilothouse_agent.sending.live import LiveOutput
+from pilothouse_agent.sessions import keeper
+from pilothouse_agent.sessions.keeper import SessionKeeper
 from pilothouse_agent.settings import Settings
 from pilothouse_agent.state.outbox import Outbox, Reply, Sending
 from pilothouse_agent.times import iso, now_ms
@@ -38,6 +41,7 @@ class ControlChannel:
         outbox: Outbox,
         polling: MessagePolling,
         live_output: LiveOutput,
+        sessions: SessionKeeper,
         settings: Settings,
     ) -> None:
         self._api = api
@@ -45,6 +49,7 @@ class ControlChannel:
         self._outbox = outbox
         self._polling = polling
         self._live = live_output
+        self._sessions = sessions
         self._settings = settings
         self._socket: Websocket | None = None
 
@@ -62,6 +67,7 @@ class ControlChannel:
                 await self._serve_once()
             except* (Unreachable, ApiError) as errors:
                 reason = errors.exceptions[0]
+            end_if_cancelled()
             if time.monotonic() - opened > _STABLE:
                 backoff.reset()
             self._turn_to_polling(reason, backoff.tries)
@@ -89,7 +95,7 @@ class ControlChannel:
                         "TokenValue": token,
                         "AgentVersion": AGENT_VERSION,
                         "PlatformType": "linux",
-                        "Extensions": live.OFFER,
+                        "Extensions": {**live.OFFER, **keeper.OFFER},
                     }
                 )
             )
@@ -97,6 +103,7 @@ class ControlChannel:
             log.event("channel.opened", node_id=self._api.instance_id)
             self._polling.stop()
             self._outbox.all_due()
+            self._sessions.opened(self._send)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ping(socket))
                 async for data in socket.messages():
@@ -105,6 +112,7 @@ class ControlChannel:
         finally:
             self._socket = None
             self._live.closed()
+            self._sessions.closed()
             await socket.close()
 
     async def _ping(self, socket: Websocket) -> None:
@@ -131,7 +139,7 @@ class ControlChannel:
             self._live.opened(payload, self._send_new)
         elif frame.kind == live.OUTPUT_ACK:
             self._live.acknowledged(payload)
-        else:
+        elif not self._sessions.receive(frame.kind, members):
             log.event("frame.dropped", level="warning", message_type=frame.kind, reason="not a type this agent knows")
 
     async def _job(self, message_id: str, members: dict[str, Any]) -> None:

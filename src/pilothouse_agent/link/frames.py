@@ -1,4 +1,4 @@
-"""AgentMessage frames, the binary messages of the control channel (agent-protocol 5.3).
+"""AgentMessage frames, the binary messages of control and data channels (agent-protocol 5.3, session-protocol 3).
 
 Big-endian. The header is 116 bytes, then payload length and payload. A message id is a UUID whose
 halves are swapped on the wire.
@@ -12,7 +12,11 @@ from dataclasses import dataclass
 HEADER_LENGTH = 116
 _HEADER = struct.Struct(">I32sIQqQ16s32sI")
 _LENGTH = struct.Struct(">I")
+_DIGITS = frozenset(b"0123456789abcdef")
 _TYPE_LENGTH = 32
+_KIND_END = 4 + _TYPE_LENGTH
+_DIGEST = 80
+_USUAL_HEADER = _LENGTH.pack(HEADER_LENGTH)
 
 
 class MalformedFrame(Exception):
@@ -53,6 +57,21 @@ def encode(frame: Frame) -> bytes:
     return header + _LENGTH.pack(len(frame.payload)) + frame.payload
 
 
+def payload_if(kind: bytes, data: bytes) -> bytes | None:
+    """The payload of a whole message of that type; None if it is another one, or none. For types that come often."""
+    if data[4:_KIND_END] != kind.ljust(_TYPE_LENGTH) or data[:4] != _USUAL_HEADER:
+        return None
+    payload = data[HEADER_LENGTH + _LENGTH.size :]
+    good = _is_digest(data[_DIGEST : _DIGEST + 32], payload)
+    return payload if good and data[HEADER_LENGTH : HEADER_LENGTH + 4] == _LENGTH.pack(len(payload)) else None
+
+
+def _is_digest(digest: bytes, payload: bytes) -> bool:
+    """Written in hexadecimal digits, as a client in JavaScript does, it has lost half of itself, and is of other bytes
+    than the payload: then it counts as none."""
+    return digest == hashlib.sha256(payload).digest() or _DIGITS.issuperset(digest)
+
+
 def decode(data: bytes) -> Frame:
     """Raises MalformedFrame. The digest must fit the payload unless it is all zero (not every sender fills it)."""
     if len(data) < HEADER_LENGTH + _LENGTH.size:
@@ -64,7 +83,7 @@ def decode(data: bytes) -> Frame:
     payload = data[header_length + _LENGTH.size :]
     if length != len(payload):
         raise MalformedFrame(f"payload length {length} but {len(payload)} bytes follow")
-    if any(digest) and digest != hashlib.sha256(payload).digest():
+    if any(digest) and not _is_digest(digest, payload):
         raise MalformedFrame("payload digest does not fit the payload")
     try:
         name = kind.decode("ascii").strip(" \0")

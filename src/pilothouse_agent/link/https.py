@@ -49,7 +49,7 @@ class Endpoint:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A TLS connection whose certificate names the host. Raises Unreachable."""
         try:
-            addresses = await _addresses(self.host, self.port)
+            addresses = await addresses_of(self.host, self.port)
             for address in addresses[:-1]:
                 with contextlib.suppress(TimeoutError, ConnectionError):
                     async with asyncio.timeout(_PATIENCE):
@@ -91,7 +91,7 @@ class Endpoint:
             raise Unreachable(f"broken answer from {self.authority}: {error}") from error
 
 
-async def _addresses(host: str, port: int) -> list[str]:
+async def addresses_of(host: str, port: int) -> list[str]:
     """Addresses of the host, at least one. Raises OSError.
 
     The look-up has a thread of its own that ends with it, so that forks find a process without

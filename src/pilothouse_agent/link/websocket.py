@@ -1,11 +1,11 @@
 """A websocket client over asyncio streams, on the protocol engine of the websockets library.
 
 The library's own asyncio client brings an HTTP proxy layer and a keep-alive of another kind; the
-control channel needs neither, and the agent stays smaller without them.
+channels need neither, and the agent stays smaller without them.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus
@@ -72,6 +72,28 @@ class Websocket:
         self._protocol.send_binary(data)
         await self._flush()
 
+    def put(self, messages: Iterable[bytes]) -> None:
+        """Binary messages, without waiting: what the connection does not take yet is kept in memory.
+
+        Raises Unreachable when the connection is gone.
+        """
+        self._need_open()
+        for data in messages:
+            self._protocol.send_binary(data)
+        try:
+            self._writer.write(b"".join(self._protocol.data_to_send()))
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(f"the connection broke: {error}") from error
+
+    @property
+    def unwritten(self) -> int:
+        """Bytes that the connection did not take yet."""
+        return self._writer.transport.get_write_buffer_size()
+
+    @property
+    def is_broken(self) -> bool:
+        return self._writer.transport.is_closing()
+
     async def send_text(self, text: str) -> None:
         """One text message."""
         self._need_open()
@@ -121,7 +143,7 @@ class Websocket:
 
     def _need_open(self) -> None:
         if self._protocol.state is not State.OPEN:
-            raise Unreachable("the control channel is closed")
+            raise Unreachable("the websocket is closed")
 
     async def _receive(self) -> None:
         try:
@@ -132,16 +154,22 @@ class Websocket:
             self._protocol.receive_data(data)
         else:
             self._protocol.receive_eof()
-        await self._flush()
+        self._write_out()  # pongs, a close: reading goes on also where nobody takes what is sent
 
     async def _flush(self) -> None:
+        self._write_out()
+        try:
+            await self._writer.drain()
+        except (OSError, RuntimeError) as error:
+            raise Unreachable(f"the connection broke: {error}") from error
+
+    def _write_out(self) -> None:
         try:
             for data in self._protocol.data_to_send():
                 if data:
                     self._writer.write(data)
                 elif self._writer.can_write_eof():
                     self._writer.write_eof()
-            await self._writer.drain()
         except (OSError, RuntimeError) as error:
             raise Unreachable(f"the connection broke: {error}") from error
 

@@ -25,6 +25,7 @@ class Node:
     machine: Machine
     call: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]  # an SSM operation. Raises ApiError, Unreachable
     fetch: Fetch
+    look: Callable[[list[str] | None], Awaitable[list[str]]]  # at the associations. Raises ApiError, Unreachable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,21 +80,27 @@ class LogSender:
         return target
 
     async def _put(self, target: Target, name: str, texts: list[str]) -> None:
-        where = {"logGroupName": target.log_group, "logStreamName": f"{target.log_stream}/{name}"}
-        now = now_ms()
-        events = [{"timestamp": now, "message": text} for text in texts]
-        try:
-            await self._call("PutLogEvents", {**where, "logEvents": events})
-        except ApiError as error:
-            if error.code != "ResourceNotFoundException":
-                raise
-            await self._create("CreateLogGroup", {"logGroupName": target.log_group})
-            await self._create("CreateLogStream", where)
-            await self._call("PutLogEvents", {**where, "logEvents": events})
+        await put_events(self._call, target.log_group, f"{target.log_stream}/{name}", texts)
 
-    async def _create(self, operation: str, request: dict[str, str]) -> None:
-        try:
-            await self._call(operation, request)
-        except ApiError as error:
-            if error.code != "ResourceAlreadyExistsException":
-                raise
+
+async def put_events(call: Call, group: str, stream: str, texts: list[str]) -> None:
+    """Events of this moment. Group and stream are made when they are missing. Raises ApiError, Unreachable."""
+    where = {"logGroupName": group, "logStreamName": stream}
+    now = now_ms()
+    events = [{"timestamp": now, "message": text} for text in texts]
+    try:
+        await call("PutLogEvents", {**where, "logEvents": events})
+    except ApiError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        await _create(call, "CreateLogGroup", {"logGroupName": group})
+        await _create(call, "CreateLogStream", where)
+        await call("PutLogEvents", {**where, "logEvents": events})
+
+
+async def _create(call: Call, operation: str, request: dict[str, str]) -> None:
+    try:
+        await call(operation, request)
+    except ApiError as error:
+        if error.code != "ResourceAlreadyExistsException":
+            raise

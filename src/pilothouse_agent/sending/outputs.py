@@ -6,7 +6,7 @@ as long as the command's files are kept.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pilothouse_agent.sending.live import LiveOutput
 from pilothouse_agent.sending.logs import Call, LogSender
 from pilothouse_agent.sending.targets import STREAMS, Content, Target, load
 from pilothouse_agent.settings import Settings
-from pilothouse_agent.state.commands import Job
+from pilothouse_agent.state.commands import ASSOCIATION, Job
 
 _FOLLOW = 1.0  # seconds between looks at a stream that goes to a log
 _SLOW_FOLLOW = 30.0  # and between looks when the log did not take it
@@ -49,7 +49,9 @@ class Outputs:
     ) -> AsyncIterator["Following"]:
         """While the run goes on, and until its output is where it belongs, but no longer than a reply may wait."""
         following = Following(target.resumed() if target is not None else None)
-        self._live.begin(job.job_id, step, number, directory)
+        shown = job.channel != ASSOCIATION
+        if shown:
+            self._live.begin(job.job_id, step, number, directory)
         if following.target is not None and following.target.log_group:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._follow(following))
@@ -61,7 +63,8 @@ class Outputs:
             yield following
         if following.result is not None:
             notes = (following.result.output_note, following.result.error_note)
-            self._live.end(job.job_id, step, number, notes)
+            if shown:
+                self._live.end(job.job_id, step, number, notes)
             if following.target is not None:
                 await self._ended(following.target, notes)
 
@@ -95,22 +98,41 @@ class Outputs:
             self._work.set()
 
     async def _send_all(self, target: Target, seconds: float) -> bool:
-        """Whether everything is where it belongs now."""
+        """Whether everything is where it belongs now. The log and the object store do not wait for each other."""
+        logged, uploaded = await asyncio.gather(
+            self._tried(target, self._log(target), seconds), self._tried(target, self._store(target), seconds)
+        )
+        try:
+            reached = load(Path(target.directory)) or target  # the log's place is stored after each batch
+            if uploaded and reached.wants_upload:
+                reached = reached.changed(uploaded=True)
+            if logged and uploaded:
+                reached.done()
+        except OSError as error:
+            log.event("output.not_sent", level="warning", run=target.directory, reason=error)
+            return False
+        return logged and uploaded
+
+    async def _tried(self, target: Target, sending: Coroutine[None, None, None], seconds: float) -> bool:
+        """Whether it was sent in time."""
         try:
             async with asyncio.timeout(seconds):
-                if target.log_group:
-                    target = await self._logs.send(target)
-                if target.wants_upload:
-                    refusal = await processes.in_child(lambda: self._upload(target))
-                    if refusal:
-                        raise NotTaken(refusal.decode())
-                    target = target.changed(uploaded=True)
-            target.done()
+                await sending
         except (ApiError, Unreachable, OSError, processes.ChildFailed, NotTaken) as error:
             reason = error if str(error) else "it took too long"
             log.event("output.not_sent", level="warning", run=target.directory, reason=reason)
             return False
         return True
+
+    async def _log(self, target: Target) -> None:
+        if target.log_group:
+            await self._logs.send(target)
+
+    async def _store(self, target: Target) -> None:
+        if target.wants_upload:
+            refusal = await processes.in_child(lambda: self._upload(target))
+            if refusal:
+                raise NotTaken(refusal.decode())
 
     def _upload(self, target: Target) -> bytes:
         """In a child: why the object store did not take it, or nothing."""

@@ -106,7 +106,8 @@ def target_of(job: Job, directory: Path, plugin: str, step: str, part: str) -> T
     if not job.bucket and not job.logs:
         return None
     node = job.job_id.rpartition(".")[2]
-    parts = (job.key_prefix.strip("/"), job.command_id, node, plugin.replace(":", ""), part.replace(":", ""))
+    place = (job.place,) if job.place else (job.key_prefix.strip("/"), job.command_id, node)
+    parts = (*place, plugin.replace(":", ""), part.replace(":", ""))
     group = job.log_group or f"/aws/ssm/{_NOT_IN_GROUP.sub('.', job.document_name)}"
     return Target(
         directory=str(directory),

@@ -19,6 +19,9 @@ from typing import Any
 from pilothouse_agent.documents.plan import Plan
 from pilothouse_agent.state import files
 
+ASSOCIATION = "association"
+"""In place of a channel: nothing is replied to by whom it came."""
+
 _COMMAND_ID = re.compile(r"[A-Za-z0-9-]{8,64}\Z")
 
 
@@ -43,6 +46,10 @@ class Job:
     accepted_at: int
     logs: bool = False  # whether output goes to a log group
     log_group: str = ""  # empty: one named after the document
+    place: str = ""  # where output goes in the bucket; empty: below prefix, command and node
+    association_id: str = ""
+    execution_id: str = ""  # of an association
+    due_at: int | None = None  # the time of its schedule that it is for
 
 
 class CommandDirectory:

@@ -56,8 +56,10 @@ class StateDirectory:
         self.ca_file = root / "ca.pem"
         self.credentials_file = root / "credentials"
         self.commands = root / "commands"
+        self.associations = root / "associations"
         self.cancels = root / "cancels"
         self.replies = root / "replies"
+        self.sessions = root / "sessions"
         self.lock_file = root / "run.lock"
 
     def registration(self) -> Registration:

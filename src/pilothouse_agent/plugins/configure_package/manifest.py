@@ -1,28 +1,17 @@
 """The manifest of a package: which file is for which machine. Pure; the format is in docs/reference/packages.md."""
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from pilothouse_agent.plugins.configure_package.platforms import Platform
 from pilothouse_agent.plugins.supervisor import WorkFailed
 
 _ANY = "_any"
 _VERSION = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.+-]{1,128}\Z")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-_ARCHITECTURES = {"aarch64": "arm64", "amd64": "x86_64", "i686": "386"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Platform:
-    """The machine as manifests name it: `debian`, `12`, `x86_64`."""
-
-    name: str
-    version: str
-    architecture: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,22 +22,6 @@ class Chosen:
     file: str
     sha256: str
     size: int | None
-
-
-def platform_here() -> Platform:
-    """This machine."""
-    release: dict[str, str] = {}
-    for path in (Path("/etc/os-release"), Path("/usr/lib/os-release")):
-        if path.exists():
-            lines = (line.partition("=") for line in path.read_text("utf-8", "replace").splitlines())
-            release = {name: value.strip("\"'") for name, found, value in lines if found}
-            break
-    machine = os.uname().machine
-    return Platform(
-        name=release.get("ID", "linux").lower(),
-        version=release.get("VERSION_ID", ""),
-        architecture=_ARCHITECTURES.get(machine, machine),
-    )
 
 
 def choose(content: str, platform: Platform) -> Chosen:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pilothouse_agent.plugins.configure_package import Order
-from pilothouse_agent.plugins.configure_package.manifest import Chosen, Platform, choose, platform_here
+from pilothouse_agent.plugins.configure_package.manifest import Chosen, choose
+from pilothouse_agent.plugins.configure_package.platforms import Platform, platform
 from pilothouse_agent.plugins.configure_package.repository import Action, Repository, State
 from pilothouse_agent.plugins.download_content.web import check_url, open_url
 from pilothouse_agent.plugins.server import server_of
@@ -48,7 +49,7 @@ def _anew(state: State, target: str) -> State:
 
 def _to_install(order: Order, repository: Repository, state: State) -> State:
     document = _document(order)
-    chosen = choose(str(document.get("Content") or ""), platform_here())
+    chosen = choose(str(document.get("Content") or ""), platform(Path("/"), os.uname().machine))
     version = chosen.version
     if state.todo and state.target == version and repository.has(version, chosen.sha256):
         print(f"Going on with {order.name} {version}")
@@ -172,18 +173,24 @@ class _Worker:
         done = subprocess.run(  # noqa: S603 -- the package's own script is what this plugin is for
             ["sh", f"{action}.sh"],  # noqa: S607 -- the node's own shell
             cwd=directory,
-            env={**os.environ, **self._facts(action, platform_here()), **self._order.arguments},
+            env={**os.environ, **self._facts(action, platform(Path("/"), os.uname().machine)), **self._order.arguments},
             stdin=subprocess.DEVNULL,
             check=False,
         )
         return done.returncode if done.returncode >= 0 else 128 - done.returncode
 
-    def _facts(self, action: str, platform: Platform) -> dict[str, str]:
+    def _facts(self, action: str, here: Platform) -> dict[str, str]:
         return {
             "BWS_ACTION_NAME": action,
-            "BWS_ARCHITECTURE": platform.architecture,
+            "BWS_ARCHITECTURE": here.architecture,
             "BWS_INSTANCE_ID": self._order.run.node.instance_id,
-            "BWS_PLATFORM_NAME": platform.name,
-            "BWS_PLATFORM_VERSION": platform.version,
+            "BWS_ACCOUNT_ID": "",
+            "BWS_AVAILABILITY_ZONE": "OnPrem",
+            "BWS_INIT_SYSTEM": here.init,
+            "BWS_INSTANCE_TYPE": "OnPrem",
+            "BWS_PACKAGE_MANAGER": here.package_manager,
+            "BWS_PLATFORM_FAMILY": here.family,
+            "BWS_PLATFORM_NAME": here.name,
+            "BWS_PLATFORM_VERSION": here.version,
             "BWS_REGION": self._order.run.node.region,
         }

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import ipaddress
+import json
 import os
 import socket
 import struct
@@ -18,13 +19,19 @@ _UP_GATEWAY = 0x3  # route flags: up, through a gateway
 
 def detailed_information() -> list[Entry]:
     """One entry, as lscpu and the kernel tell."""
-    text = output_of("lscpu")
+    text = output_of("lscpu", "--json")
     return [] if text is None else [of_lscpu(text, os.uname().release)]
 
 
 def of_lscpu(text: str, kernel: str) -> Entry:
-    pairs = (line.partition(":") for line in text.splitlines())
-    values = {name.strip(): value.strip() for name, found, value in pairs if found}
+    """What `lscpu --json` says: fields, of which newer versions hold some in others."""
+    values: dict[str, str] = {}
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        waiting = list(json.loads(text)["lscpu"])
+        while waiting:
+            each = waiting.pop()
+            waiting += each.get("children") or ()
+            values[str(each["field"]).rstrip(":")] = str(each.get("data") or "")
     sockets, cores, threads = (
         _number(values.get(name)) for name in ("Socket(s)", "Core(s) per socket", "Thread(s) per core")
     )

@@ -14,6 +14,7 @@ from pilothouse_agent.plugins.inventory import Entry, Gatherer, is_enabled
 from pilothouse_agent.plugins.inventory.applications import applications, components
 from pilothouse_agent.plugins.inventory.files import BadFilter, custom, files
 from pilothouse_agent.plugins.inventory.hardware import detailed_information, network
+from pilothouse_agent.plugins.inventory.running import processes
 from pilothouse_agent.plugins.inventory.systemd import services
 from pilothouse_agent.plugins.server import server_of
 from pilothouse_agent.plugins.supervisor import WorkFailed
@@ -30,6 +31,7 @@ _GATHERERS: tuple[tuple[str, str, str, Gatherer], ...] = (
     ("networkConfig", "AWS:Network", "1.0", network),
     ("instanceDetailedInformation", "AWS:InstanceDetailedInformation", "1.0", detailed_information),
     ("services", "AWS:Service", "1.0", services),
+    ("processes", "AWS:Process", "1.0", processes),
 )
 """Input, type, schema version. Windows' own types and billing information have nothing to say here."""
 
