@@ -184,3 +184,21 @@ def test_a_lost_root_key_is_replaced_while_the_server_runs(house: Installation) 
     kept = json.loads(pilothouse("env", "--data", house.data, "--output", "json").stdout)
     assert kept["AWS_ACCESS_KEY_ID"] == made["AccessKeyId"]
     assert "no account" in one_sentence(pilothouse("accounts", "rotate-root", "nobody", "--data", house.data))
+
+
+def test_a_server_loads_nothing_that_few_need() -> None:
+    """A library that one capability wants now and then is imported where it is used: idle memory is everybody's."""
+    heavy = {
+        "asyncpg",
+        "awscrt",
+        "botocore.session",
+        "icalendar",
+        "nats",
+        "obstore",
+        "pydantic",
+        "rich.console",
+        "segno",
+    }
+    look = "import sys; from pilothouse.cli.main import application; application('serve'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True, timeout=60)
+    assert not heavy & set(done.stdout.split())

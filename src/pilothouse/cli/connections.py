@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -58,14 +59,22 @@ class Clients:
     def _has_settings(self) -> bool:
         return bool(os.environ.get("AWS_ENDPOINT_URL") or self._session.get_credentials())
 
-    def service(self, name: str) -> Any:
+    def service(self, name: str, config: Config = _CONFIG) -> Any:
         """A client. Raises Failed."""
         try:
-            return self._session.create_client(name, config=_CONFIG, **self._values)
+            return self._session.create_client(name, config=config, **self._values)
         except NoRegionError as error:
             raise Failed("no region is set; add --region, or set AWS_REGION") from error
         except BotoCoreError as error:
             raise Failed(str(error)) from error
+
+    def trust(self) -> ssl.SSLContext:
+        """What certificates of servers are checked against. Raises Failed."""
+        bundle = self._session.get_config_variable("ca_bundle")
+        try:
+            return ssl.create_default_context(cafile=bundle)
+        except OSError as error:
+            raise Failed(f"the certificates in {bundle} (AWS_CA_BUNDLE) cannot be read: {error}") from error
 
     def stream(self, path: str) -> Any:
         """The open answer of a signed GET of our own service: a urllib3 response. Raises Failed."""

@@ -22,8 +22,9 @@ from pilothouse.capabilities import access
 from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
 from pilothouse.crypto.certificates import days_left
 from pilothouse.crypto.master_key import MasterKeyUnusable
+from pilothouse.gateway import presence
 from pilothouse.runtime.listening import client_url, read_listening
-from pilothouse.runtime.settings import Settings
+from pilothouse.runtime.settings import ROLES, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,14 @@ def _show(findings: list[Finding]) -> None:
 
 
 async def _examine(data: Path, settings: Settings) -> list[Finding]:
-    checks: list[Callable[[Path, Settings], Awaitable[Finding]]] = [_mode, _keys, _database, _certificate, _server]
+    checks: list[Callable[[Path, Settings], Awaitable[Finding]]] = [
+        _mode,
+        _keys,
+        _database,
+        _certificate,
+        _server,
+        _roles,
+    ]
     return [await check(data, settings) for check in checks]
 
 
@@ -120,3 +128,21 @@ async def _server(data: Path, settings: Settings) -> Finding:
     except (OSError, urllib.error.URLError) as error:
         return Finding("server", False, f"{url} does not answer: {error}", f"pilothouse serve --data {data}")
     return Finding("server", status == 200, f"{url} answers {status}")
+
+
+async def _roles(data: Path, settings: Settings) -> Finding:
+    """Whether somebody does each of the things that must be done, here or on another machine."""
+    try:
+        async with opened_house(settings, create=False) as house, house.database.reading() as tx:
+            alive = await presence.alive(tx, house.clock.millis())
+    except StartFailed as error:
+        return Finding("processes", False, str(error), "mend the database first")
+    counts = {role: sum(role in each for each in alive) for role in ROLES}
+    missing = [role for role, count in counts.items() if not count]
+    seen = ", ".join(f"{count} {role}" for role, count in counts.items())
+    return Finding(
+        "processes",
+        not missing,
+        f"seen within {presence.ALIVE_MS // 1000} s: {seen}",
+        f"start one: pilothouse serve --roles {','.join(missing)}" if missing else "",
+    )

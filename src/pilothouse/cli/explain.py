@@ -1,4 +1,4 @@
-"""`pilothouse explain`: why something is allowed or not."""
+"""`pilothouse explain`: why something is allowed or not, and why an association or window did not run."""
 
 import json
 from typing import Annotated, Any
@@ -12,13 +12,18 @@ from rich.text import Text
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.shared import DataOption, Failed
 
+_ASSOCIATION, _WINDOW = "association", "window"
+
 
 def explain(
-    action: Annotated[str, typer.Argument(help="Such as ssm:GetParameter; left out with --event.")] = "",
-    resource: Annotated[str, typer.Argument(help="ARN; `*` where left out.")] = "*",
+    action: Annotated[
+        str, typer.Argument(help="Such as ssm:GetParameter; left out with --event. `association`, `window`: see below.")
+    ] = "",
+    resource: Annotated[str, typer.Argument(help="ARN; `*` where left out. The id of an association or window.")] = "*",
     principal: Annotated[str, typer.Option(help="ARN of a user, a role or a session. Default: who asks.")] = "",
     context: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of a condition key; can be repeated.")] = None,
     event: Annotated[str, typer.Option(help="EventId of a call in the audit trail, in place of ACTION.")] = "",
+    node: Annotated[str, typer.Option("--node", help="With `association`: the node on which it did not run.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Statements too that speak of other actions.")] = False,
     region: Annotated[str | None, typer.Option("--region", help="Default: the region of the AWS settings.")] = None,
     profile: Annotated[str | None, typer.Option("--profile", help="A profile of the AWS settings.")] = None,
@@ -26,12 +31,22 @@ def explain(
     data: DataOption = None,
     output: Annotated[str, typer.Option("--output", help="text or json.")] = "text",
 ) -> None:
-    """Say why ACTION on RESOURCE is allowed or not, statement by statement."""
+    """Say why ACTION on RESOURCE is allowed or not, statement by statement.
+
+    With `association ID`: why an association did not run, or not on a node, in plain words. With `window ID`: why a
+    maintenance window did not start, or did less than was hoped.
+    """
     if output not in {"text", "json"}:
         raise Failed(f"--output {output}: use text or json")
     if bool(action) == bool(event):
         raise Failed("name either an action such as ssm:GetParameter, or --event with an EventId of the audit trail")
     clients = Clients(Side(profile=profile, endpoint_url=endpoint_url, region=region, data=data))
+    if action == _ASSOCIATION:
+        _explain_association(clients, resource, node, output)
+        return
+    if action == _WINDOW:
+        _explain_window(clients, resource, output)
+        return
     asked: dict[str, Any] = {"Action": action, "Resource": resource}
     if principal:
         asked["PrincipalArn"] = principal
@@ -51,6 +66,42 @@ def explain(
     console.print(Text(f"{asked['Action']} on {asked['Resource']} by {answer['PrincipalArn']}: {answer['Verdict']}"))
     console.print(Text(answer["Reason"]))
     _show(console, [each for each in answer.get("Statements", []) if every or each["ActionFits"]])
+
+
+def _explain_association(clients: Clients, association_id: str, node_id: str, output: str) -> None:
+    if association_id == "*":
+        raise Failed("name the association: pilothouse explain association ID")
+    asked = {"AssociationId": association_id} | ({"InstanceId": node_id} if node_id else {})
+    try:
+        answer = clients.service("pilothouse").explain_association(**asked)
+    except (BotoCoreError, ClientError) as error:
+        raise told(error) from error
+    _say(f"association {association_id}", answer, output)
+
+
+def _explain_window(clients: Clients, window_id: str, output: str) -> None:
+    if window_id == "*":
+        raise Failed("name the maintenance window: pilothouse explain window ID")
+    try:
+        answer = clients.service("pilothouse").explain_maintenance_window(WindowId=window_id)
+    except (BotoCoreError, ClientError) as error:
+        raise told(error) from error
+    _say(f"window {window_id}", answer, output)
+
+
+def _say(about: str, answer: dict[str, Any], output: str) -> None:
+    answer.pop("ResponseMetadata", None)
+    if output == "json":
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    console = Console()
+    console.print(Text(f"{about}: {answer['Status']}"))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for line in answer["Lines"]:
+        table.add_row(Text(line["About"]), Text(line["Text"]))
+    console.print(table)
 
 
 def _of_event(clients: Clients, event_id: str) -> dict[str, Any]:

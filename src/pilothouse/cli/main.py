@@ -1,4 +1,4 @@
-"""`pilothouse`: puts the commands together and turns expected faults into one sentence and exit code 1."""
+"""`pilothouse`: puts the commands together and turns expected faults into one sentence and an exit code."""
 
 import sys
 from importlib import import_module
@@ -8,8 +8,14 @@ import typer
 from pilothouse.cli.shared import Failed
 from pilothouse.runtime import logs
 
-_COMMANDS = ("serve", "env", "doctor", "explain", "output", "run", "sign-in")
-_GROUPS = ("accounts", "audit", "params", "public-parameters", "webhooks", "master-key")
+_COMMANDS = (
+    "serve", "env", "doctor", "explain", "output", "run", "schedule", "ssh", "exec", "cp", "forward", "sign-in",
+    "inventory", "compliance",
+)  # fmt: skip
+_GROUPS = (
+    "access", "accounts", "associations", "audit", "params", "patch", "public-parameters", "runbook", "secrets",
+    "sessions", "webhooks", "windows", "master-key",
+)  # fmt: skip
 """Each is a module of this package; a group has an `app`, a command a function of its own name."""
 
 
@@ -43,4 +49,4 @@ def main() -> None:
         application(sys.argv[1] if len(sys.argv) > 1 else None)()
     except Failed as failed:
         sys.stderr.write(f"pilothouse: {failed}\n")
-        sys.exit(1)
+        sys.exit(failed.code)

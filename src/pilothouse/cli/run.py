@@ -12,7 +12,7 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from pilothouse.cli import run_outcome, run_view
+from pilothouse.cli import run_outcome, run_view, whom
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.output import followed
 from pilothouse.cli.shared import DataOption, Failed
@@ -117,34 +117,8 @@ def _whom(ssm: Any, names: Sequence[str], targets: Sequence[str], everybody: boo
     if everybody:
         return {"Targets": [{"Key": "InstanceIds", "Values": ["*"]}]}
     if targets:
-        return {"Targets": [_target(text) for text in targets]}
-    return {"InstanceIds": [each for name in names for each in _ids_of(ssm, name)]}
-
-
-def _target(text: str) -> dict[str, Any]:
-    if text.startswith("Key=") and ",Values=" in text:  # as the aws CLI writes it
-        key, _, values = text.removeprefix("Key=").partition(",Values=")
-    else:
-        key, equals, values = text.partition("=")
-        if not equals:
-            raise Failed(f"--target {text}: write KEY=VALUE, such as tag:Env=Prod")
-    return {"Key": key, "Values": values.split(",")}
-
-
-def _ids_of(ssm: Any, name: str) -> list[str]:
-    """The id itself, or that of the one node of this name: its tag Name, else its host name."""
-    if name.startswith(("mi-", "i-")):
-        return [name]
-    tagged = ssm.describe_instance_information(Filters=[{"Key": "tag:Name", "Values": [name]}])
-    ids = [each["InstanceId"] for each in tagged["InstanceInformationList"]]
-    if not ids:
-        filters = [{"Key": "ComputerName", "Values": [name], "Type": "Equal"}]
-        ids = [each["Id"] for each in ssm.list_nodes(Filters=filters)["Nodes"]]
-    if not ids:
-        raise Failed(f"no node is named {name}; aws ssm describe-instance-information lists them")
-    if len(ids) > 1:
-        raise Failed(f"{name} is the name of {', '.join(ids)}; name one by its id, or all: --target tag:Name={name}")
-    return ids
+        return {"Targets": [whom.target(text) for text in targets]}
+    return {"InstanceIds": [each for name in names for each in whom.ids_of(ssm, name)]}
 
 
 def _show_plan(own: Any, request: dict[str, Any], output: str) -> None:
@@ -184,9 +158,9 @@ def _left(command_id: str) -> int:
 
 
 def _exit_code(command: dict[str, Any], nodes: int) -> int:
-    if not nodes:
-        return EXIT_NOBODY
-    return 0 if command["Status"] == "Success" else EXIT_FAILED
+    if command["Status"] != "Success":
+        return EXIT_FAILED
+    return 0 if nodes else EXIT_NOBODY
 
 
 def _watched(ssm: Any, sent: dict[str, Any], output: str) -> int:

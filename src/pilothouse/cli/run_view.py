@@ -190,7 +190,9 @@ def summary(outcome: Mapping[str, Any]) -> str:
     """How many nodes ended how."""
     nodes = outcome["Nodes"]
     if not nodes:
-        return f"No node fits. Command {outcome['CommandId']}: {outcome['StatusDetails']}."
+        hidden = outcome["StatusDetails"] == "AccessDenied"
+        why = "You may not see what is in the resource group" if hidden else "No node fits"
+        return f"{why}. Command {outcome['CommandId']}: {outcome['StatusDetails']}."
     counts: dict[str, int] = {}
     for each in nodes:
         counts[each["StatusDetails"]] = counts.get(each["StatusDetails"], 0) + 1

@@ -1,21 +1,24 @@
 """`pilothouse serve`: start the server; an empty data directory is initialised."""
 
-import asyncio
 import fcntl
 import gc
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from pilothouse.app import StartFailed, run
+from pilothouse.app import StartFailed
 from pilothouse.cli.shared import DataOption, Failed, data_directory, settings_of
 from pilothouse.runtime import logs
+from pilothouse.runtime.memory import keep_large_blocks_apart
+from pilothouse.serving import serve_installation
 
 _COLLECT_AFTER = (100_000, 50, 100)
 """Objects made before the collector looks for cycles, and its generations: requests leave few or none behind."""
+
+_TRIES, _BETWEEN_SECONDS = 10, 0.1
 
 
 def serve(
@@ -28,12 +31,16 @@ def serve(
         str | None, typer.Option(help="nats://... for wake-ups between servers, instead of PostgreSQL's NOTIFY.")
     ] = None,
     name: Annotated[list[str] | None, typer.Option(help="Host name or address the certificate covers.")] = None,
+    roles: Annotated[
+        str | None, typer.Option(help="What this server does: api, gateway, scheduler, with commas. Default: all.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the work. Default 1.")] = None,
     dev: Annotated[
         bool, typer.Option("--dev", help="Any 12-digit key with secret 'test' works. Loopback only.")
     ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Start the server and stay in the foreground until SIGTERM or Ctrl-C."""
+    """Start the server and stay in the foreground until SIGTERM, SIGHUP or Ctrl-C."""
     if log_level not in {"debug", "info", "warning", "error"}:
         raise Failed(f"--log-level {log_level}: use debug, info, warning or error")
     logs.configure(level=log_level)
@@ -46,14 +53,16 @@ def serve(
         blobs=blobs,
         bus=bus,
         names=tuple(name) if name else None,
+        roles=tuple(each.strip() for each in roles.split(",") if each.strip()) if roles is not None else None,
+        workers=workers,
         dev=dev or None,
     )
     held = _hold(directory)
+    keep_large_blocks_apart()
     gc.freeze()  # what start-up has made stays; looking through it at each collection would cost every request
     gc.set_threshold(*_COLLECT_AFTER)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(run(settings))
+        serve_installation(settings)
     except StartFailed as error:
         raise Failed(str(error)) from error
     finally:
@@ -76,11 +85,16 @@ def _usable_directory(data: Path) -> Path:
 
 
 def _hold(data: Path) -> int:
-    """Only one server at a time works on a data directory. The lock goes with the process, however it ends."""
+    """Only one server at a time works on a data directory. The lock goes with its processes, however they end: workers
+    of one that was killed a moment ago are about to.
+    """
     descriptor = os.open(data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise Failed(f"another server is running on {data}; stop it first, or use another --data") from error
-    return descriptor
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_BETWEEN_SECONDS)
+        else:
+            return descriptor
+    os.close(descriptor)
+    raise Failed(f"another server is running on {data}; stop it first, or use another --data")

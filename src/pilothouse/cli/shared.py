@@ -14,6 +14,10 @@ from pilothouse.runtime.settings import Settings, SettingsInvalid, load
 class Failed(Exception):
     """The command cannot do what was asked; the text is the sentence shown, and says what to do next."""
 
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
 
 DataOption = Annotated[
     Path | None,
