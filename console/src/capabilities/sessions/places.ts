@@ -1,0 +1,2 @@
+/** Where the open terminals are shown. */
+export const TERMINALS = "/terminals";
