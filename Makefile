@@ -21,17 +21,20 @@ demo: setup ## Start the server and one node on this machine, run a command on i
 	@exec $(BIN)/python scripts/demo.py --data "$(DATA)" --http "$(HTTP)" --https "$(HTTPS)"
 
 test: lint ## Lint, then run all tests (ARGS="-k name" for some, WORKERS=0 for one process)
+	@scripts/npm test --silent
 	@exec $(BIN)/python scripts/with_postgresql.py $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-lint: setup ## ruff, mypy --strict, the import contract
+lint: setup ## ruff, mypy --strict, the import contract; tsc and biome for the console
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	scripts/npm run --silent check
 
-format: setup ## Let ruff format the code and mend what it can
+format: setup ## Let ruff and biome format the code and mend what they can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	scripts/npm run --silent format
 
 bench: setup ## The benchmarks, as ratios measured in one run
 	@exec $(BIN)/python -m bench $(ARGS)
@@ -45,5 +48,5 @@ lock: setup ## Renew requirements.lock from the two pyproject.toml files
 		pyproject.toml agent/pyproject.toml -o requirements.lock
 
 clean: ## Remove .venv, caches and builds (not data directories)
-	rm -rf $(VENV) dist build src/pilothouse/gateway/files .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build src/pilothouse/gateway/files src/pilothouse/wire/console-files console/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests bench scripts agent -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

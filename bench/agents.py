@@ -2,8 +2,9 @@
 
 They speak the control channel over TLS with hand-made websocket frames, as little work as the protocol allows: a job is
 acknowledged and answered with three replies, as the official agent does for a document with one step. Driven by lines:
-standard input takes one JSON line that says where and who, then an empty line for each command to come; standard output
-says `ready`, then one JSON line for each command, when the last agent has the receipt of its last reply.
+standard input takes one JSON line that says where and who, then for each command to come a line with the number of the
+agents that it will reach; standard output says `ready`, then one JSON line for each command, when the last of them has
+the receipt of its last reply. While nothing else happens each agent pings every 54 s, as the official one does.
 """
 
 import asyncio
@@ -28,6 +29,8 @@ from websockets.speedups import apply_mask
 from pilothouse.gateway.frames import Frame, decode, encode
 
 PATH = "/v1/control-channel/"
+PING_SECONDS = 54.0
+ADDRESSES = 8
 _CREATE = json.dumps({"MessageSchemaVersion": "1.0", "RequestId": "11111111-2222-3333-4444-555555555555"}).encode()
 _STEP = {
     "code": 0, "name": "aws:runShellScript", "output": "", "startDateTime": "2026-01-01T00:00:00.000Z",
@@ -117,6 +120,12 @@ class Agent(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._fleet.lost()
 
+    def ping(self) -> None:
+        """Say that it is there, now and from now on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._send(9, b"keepalive")
+            asyncio.get_running_loop().call_later(PING_SECONDS, self.ping)
+
     def _message(self) -> bytes | None:
         """The next whole binary message. The server's are neither masked nor fragmented."""
         while len(buffer := self._buffer) >= 2:
@@ -165,6 +174,8 @@ class Agent(asyncio.Protocol):
 class Fleet:
     """All agents of the process."""
 
+    kind: type[Agent] = Agent
+
     def __init__(self, address: str, trust: ssl.SSLContext) -> None:
         self.address = address
         self.numbers = itertools.count(int.from_bytes(hashlib.sha256(os.urandom(16)).digest()[:14], "big") << 16)
@@ -179,8 +190,11 @@ class Fleet:
         })  # fmt: skip
         host, _, port = self.address.rpartition(":")
         loop = asyncio.get_running_loop()
-        _, agent = await loop.create_connection(lambda: Agent(self, who, hello), host, int(port), ssl=self._trust)
+        _, agent = await loop.create_connection(
+            lambda: self.kind(self, who, hello), host, int(port), ssl=self._trust, local_addr=self._from()
+        )
         await agent.opened
+        loop.call_later(PING_SECONDS * (next(self.numbers) % 997) / 997, agent.ping)
 
     async def connect_all(self, identities: Iterable[dict[str, str]], bare: bool) -> None:
         """Open all channels, a few at a time."""
@@ -199,12 +213,16 @@ class Fleet:
         if not self.round.done.done():
             self.round.done.set_exception(SystemExit("an agent lost its control channel"))
 
+    def _from(self) -> tuple[str, int]:
+        """An address to connect from: one has not ports enough for a large fleet."""
+        return f"127.0.0.{1 + next(self.numbers) % ADDRESSES}", 0
+
     async def _token(self, who: dict[str, str]) -> str:
         path = PATH + who["node_id"]
         headers = signed(who, "POST", f"https://{self.address}{path}", _CREATE)
         headers |= {"Content-Length": str(len(_CREATE)), "Connection": "close", "Host": self.address}
         host, _, port = self.address.rpartition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=self._trust)
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=self._trust, local_addr=self._from())
         lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
         writer.write("\r\n".join(lines).encode() + _CREATE)
         answer = (await reader.read()).decode()
@@ -214,11 +232,13 @@ class Fleet:
         return answer.partition("<TokenValue>")[2].partition("</TokenValue>")[0]
 
 
-def signed(who: dict[str, str], method: str, url: str, body: bytes) -> dict[str, str]:
+def signed(
+    who: dict[str, str], method: str, url: str, body: bytes, service: str = "ssmmessages", **headers: str
+) -> dict[str, str]:
     """Headers with the signature of the node's role credentials."""
-    request = AWSRequest(method, url, data=body)
+    request = AWSRequest(method, url, headers, body)
     credentials = Credentials(who["access_key_id"], who["secret"], who["token"])
-    SigV4Auth(credentials, "ssmmessages", who["region"]).add_auth(request)
+    SigV4Auth(credentials, service, who["region"]).add_auth(request)
     return dict(request.headers.items())
 
 
@@ -229,12 +249,12 @@ async def _run() -> None:
     fleet = Fleet(wanted["address"], trust)
     await fleet.connect_all(wanted["identities"], wanted["bare"])
     print("ready", flush=True)
-    while await loop.run_in_executor(None, sys.stdin.readline):
-        fleet.round = Round(len(wanted["identities"]))
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        fleet.round = Round(int(line))
         print("go", flush=True)
         at = await fleet.round.done
-        percentile = statistics.quantiles(fleet.round.receipts, n=100)[98]
-        print(json.dumps({"at": at, "receipt_p99": percentile}), flush=True)
+        percentiles = statistics.quantiles(fleet.round.receipts, n=100)
+        print(json.dumps({"at": at, "receipt_p50": percentiles[49], "receipt_p99": percentiles[98]}), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The bare gateway that a fan-out is measured against: the same uvicorn and TLS, the same frames, nothing stored.
 
-`GET /send` sends a job to every open websocket; each reply is taken apart and receipted at once.
+`GET /send/<number>` sends a job to so many of the open websockets; each reply is taken apart and receipted at once.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import uvicorn
 import uvloop
 
 from pilothouse.gateway.frames import Frame, decode, encode
-from pilothouse.gateway.payloads import AgentJob, AgentJobReplyAck, read_reply, write
+from pilothouse.gateway.payloads import AgentJobReplyAck, job, read_reply, write
 
 _CONTENT = json.dumps({
     "Parameters": {"commands": ["true"]},
@@ -36,10 +36,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
-    if scope["path"] == "/send":
-        for number, node in enumerate(list(_open)):
-            job = AgentJob(1, f"aws.ssm.{uuid.UUID(int=1)}.mi-{number:017x}", "aws.ssm.sendCommand", _CONTENT)
-            await node(_message("agent_job", write(job)))
+    if scope["path"].startswith("/send/"):
+        for number, node in enumerate(_open[: int(scope["path"].removeprefix("/send/"))]):
+            one = job(f"aws.ssm.{uuid.UUID(int=1)}.mi-{number:017x}", "aws.ssm.sendCommand", _CONTENT)
+            await node(_message("agent_job", one))
 
 
 async def _websocket(receive: Any, send: Any) -> None:

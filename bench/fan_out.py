@@ -26,10 +26,11 @@ COMMANDS = 3
 
 @dataclass(frozen=True)
 class Run:
-    """One command on all agents: seconds to the last final status, server CPU seconds, p99 of reply to receipt."""
+    """One command: seconds to the last final status, server CPU seconds, p50 and p99 of reply to receipt."""
 
     seconds: float
     cpu: float
+    receipt_p50: float
     receipt_p99: float
 
 
@@ -53,22 +54,22 @@ class Agents:
             raise SystemExit(f"the scripted agents ended with {self._process.wait()}")
         return line.strip()
 
-    def run(self, server: Measured, send: Callable[[], object]) -> Run:
-        """Measure one command from the call of `send`."""
-        self.tell("")
+    def run(self, server: Measured, send: Callable[[], object], nodes: int) -> Run:
+        """Measure one command on so many of the agents from the call of `send`."""
+        self.tell(str(nodes))
         self.hear()
         cpu, began = server.cpu_seconds(), time.monotonic()
         send()
         ended: dict[str, float] = json.loads(self.hear())
-        return Run(ended["at"] - began, server.cpu_seconds() - cpu, ended["receipt_p99"])
+        return Run(ended["at"] - began, server.cpu_seconds() - cpu, ended["receipt_p50"], ended["receipt_p99"])
 
 
 @contextlib.contextmanager
-def agents(address: str, ca: Path, identities: list[dict[str, str]], *, bare: bool) -> Iterator[Agents]:
+def agents(
+    address: str, ca: Path, identities: list[dict[str, str]], *, bare: bool, module: str = "bench.agents"
+) -> Iterator[Agents]:
     """Scripted agents with open channels, for the length of the block."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.agents"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     made = Agents(process)
     try:
         made.tell(json.dumps({"address": address, "ca": str(ca), "identities": identities, "bare": bare}))
@@ -95,23 +96,24 @@ def measure(rounds: int, nodes: int, *options: str) -> dict[str, float]:
         sent: list[str] = []
 
         def send() -> None:
-            sent.append(_send(ssm))
+            sent.append(send_command(ssm, [TAG["Value"]]))
 
         def send_bare() -> None:
-            with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/send") as answer:
-                answer.read()
+            send_by_bare(gateway, nodes)
 
-        fleet.run(server, send)  # statements are prepared, code is warm
-        others.run(gateway, send_bare)
+        fleet.run(server, send, nodes)  # statements are prepared, code is warm
+        others.run(gateway, send_bare, nodes)
         for _ in range(rounds * COMMANDS):
-            plain.append(others.run(gateway, send_bare))
-            own.append(fleet.run(server, send))
-        _check(ssm, sent, nodes)
+            plain.append(others.run(gateway, send_bare, nodes))
+            own.append(fleet.run(server, send, nodes))
+        for command_id in sent:
+            check(ssm, command_id, nodes)
         memory = server.resident_mib()
-    return _figures(own, plain, nodes) | {"resident MiB": memory}
+    return figures_of(own, plain, nodes) | {"resident MiB": memory}
 
 
-def _figures(own: list[Run], plain: list[Run], nodes: int) -> dict[str, float]:
+def figures_of(own: list[Run], plain: list[Run], nodes: int) -> dict[str, float]:
+    """Medians of runs that took turns."""
     shares = [bare.seconds / run.seconds for run, bare in zip(own, plain, strict=True)]
     cpu = [sum(run.cpu for run in some) / len(some) / nodes * 1e6 for some in (own, plain)]
     return {
@@ -121,14 +123,22 @@ def _figures(own: list[Run], plain: list[Run], nodes: int) -> dict[str, float]:
         "server CPU us per node": cpu[0],
         "server CPU us per node, bare gateway": cpu[1],
         "ms to the last status": statistics.median(run.seconds for run in own) * 1000,
+        "ms from reply to receipt, p50": statistics.median(run.receipt_p50 for run in own) * 1000,
         "ms from reply to receipt, p99": statistics.median(run.receipt_p99 for run in own) * 1000,
     }
 
 
-def _send(ssm: Any) -> str:
+def send_by_bare(gateway: Measured, nodes: int) -> None:
+    """A command's frames without a command."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{gateway.port}/send/{nodes}") as answer:
+        answer.read()
+
+
+def send_command(ssm: Any, groups: list[str]) -> str:
+    """Send `true` to the nodes whose tag has one of the values; the command's id."""
     command = ssm.send_command(
         DocumentName="AWS-RunShellScript",
-        Targets=[{"Key": f"tag:{TAG['Key']}", "Values": [TAG["Value"]]}],
+        Targets=[{"Key": f"tag:{TAG['Key']}", "Values": groups}],
         Parameters={"commands": ["true"]},
         MaxConcurrency="100%",
         MaxErrors="100%",
@@ -137,9 +147,8 @@ def _send(ssm: Any) -> str:
     return command_id
 
 
-def _check(ssm: Any, sent: list[str], nodes: int) -> None:
-    """Every command ended well on every node, or the figures mean nothing."""
-    for command_id in sent:
-        (command,) = ssm.list_commands(CommandId=command_id)["Commands"]
-        if command["Status"] != "Success" or command["CompletedCount"] != nodes:
-            raise SystemExit(f"command {command_id}: {command['Status']}, {command['CompletedCount']} of {nodes} nodes")
+def check(ssm: Any, command_id: str, nodes: int) -> None:
+    """The command ended well on every node, or the figures mean nothing."""
+    (command,) = ssm.list_commands(CommandId=command_id)["Commands"]
+    if command["Status"] != "Success" or command["CompletedCount"] != nodes:
+        raise SystemExit(f"command {command_id}: {command['Status']}, {command['CompletedCount']} of {nodes} nodes")

@@ -19,7 +19,7 @@ FINGERPRINT = "f8fda139-417f-43e1-886d-bd79daff37ac"
 TAG = {"Key": "Env", "Value": "Bench"}
 
 
-def registered(ssm: Any, port: int, region: str, count: int) -> Iterator[dict[str, str]]:
+def registered(ssm: Any, port: int, region: str, count: int, group: str = TAG["Value"]) -> Iterator[dict[str, str]]:
     """Register `count` nodes with the tag and give the identity of each: its id and role credentials."""
     key = generate_private_key(65537, 2048)
     public = base64.b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
@@ -28,7 +28,9 @@ def registered(ssm: Any, port: int, region: str, count: int) -> Iterator[dict[st
     for number in range(count):
         if left == 0:
             left = min(count - number, 1000)
-            activation = ssm.create_activation(IamRole="NodeRole", RegistrationLimit=left, Tags=[TAG])
+            activation = ssm.create_activation(
+                IamRole="NodeRole", RegistrationLimit=left, Tags=[{**TAG, "Value": group}]
+            )
         left -= 1
         answer = _post(connection, "RegisterManagedInstance", {
             "ActivationId": activation["ActivationId"], "ActivationCode": activation["ActivationCode"],

@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import tempfile
+import uuid
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +19,30 @@ _PLAIN = b"POST %s HTTP/1.1\r\nHost: bench\r\nContent-Type: application/x-amz-js
 _BARE_READ, _BARE_WRITE = [_PLAIN % b"/"], [_PLAIN % b"/write"]
 
 
+_PUTS = 4000
+"""New versions, more than a server makes in the second that is measured."""
+_WRITES = ("PutParameter", "PutSecretValue")
+
+
 def requests(url: str, values: dict[str, str], tree: str = "/bench") -> dict[str, list[bytes]]:
     """Signed requests by operation, good for five minutes."""
 
     def one(operation: str, members: dict[str, Any]) -> bytes:
         invocation = {"amz-sdk-invocation-id": COUNTED.decode()} if operation == "PutParameter" else {}
         return signed(url, values, f"AmazonSSM.{operation}", members, invocation)
+
+    def of_secrets(operation: str, members: dict[str, Any]) -> bytes:
+        return signed(url, values, f"secretsmanager.{operation}", members, service="secretsmanager")
+
+    def puts(count: int) -> list[bytes]:
+        """Each makes a version of its own: its token is in the body, which is signed."""
+        return [
+            of_secrets(
+                "PutSecretValue",
+                {"SecretId": f"bench/{at % 10}", "SecretString": VALUE, "ClientRequestToken": str(uuid.uuid4())},
+            )
+            for at in range(count)
+        ]  # fmt: skip
 
     ten = [f"{tree}/ten/{number}" for number in range(10)]
     secret = {"Value": VALUE, "Type": "SecureString", "Overwrite": True}
@@ -32,6 +51,8 @@ def requests(url: str, values: dict[str, str], tree: str = "/bench") -> dict[str
         "GetParameters of 10": [one("GetParameters", {"Names": ten, "WithDecryption": True})],
         "GetParametersByPath of 10": [one("GetParametersByPath", {"Path": f"{tree}/ten", "WithDecryption": True})],
         "PutParameter": [one("PutParameter", {"Name": f"{tree}/put/{number}", **secret}) for number in range(64)],
+        "GetSecretValue": [of_secrets("GetSecretValue", {"SecretId": f"bench/{number}"}) for number in range(10)],
+        "PutSecretValue": puts(_PUTS),
     }
 
 
@@ -65,6 +86,8 @@ def measure(rounds: int, seconds: float, *, database: str = "") -> dict[str, dic
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server, values = stack.enter_context(pilothouse(data, *options))
         ssm = client(values, "ssm")
+        for number in range(10):
+            client(values, "secretsmanager").create_secret(Name=f"bench/{number}", SecretString=VALUE)
         for number in range(10):
             ssm.put_parameter(Name=f"/bench/ten/{number}", Value=VALUE, Type="SecureString")
         ssm.put_parameter(Name="/bench/password", Value=VALUE, Type="SecureString")  # what the bare server reads
@@ -104,13 +127,13 @@ def _figures(ours: Round, bare: Round, key: str, database: bool) -> dict[str, fl
     """Shares: of requests per second, and of requests per second of CPU time, which other work disturbs less."""
     operation, _, connections = key.rpartition(", ")
     figures = _own(ours, key)
-    if operation == "PutParameter":
+    if operation in _WRITES:
         against = f"bare write, {connections}"
     else:
         against = f"{'bare read' if database else 'echo'}, {connections}"
     figures[f"of {against.partition(',')[0]}"] = _share(ours.per_second[key], bare.per_second[against])
     figures[f"of {against.partition(',')[0]}, by CPU"] = _share(bare.cpu[against], ours.cpu[key])
-    if operation not in ("GetParameter", "PutParameter"):
+    if operation not in ("GetParameter", *_WRITES):
         single = f"GetParameter, {connections}"
         figures["of GetParameter"] = _share(ours.per_second[key], ours.per_second[single])
         figures["of GetParameter, by CPU"] = _share(ours.cpu[single], ours.cpu[key])

@@ -424,7 +424,8 @@ def show_what_next(place: Place, node_id: str) -> None:
     for line in lines:
         out.print(f"  {escape(line)}", style="cyan")
     out.print(
-        f"\nLogs: {escape(place.shown)}/demo/server.log and agent.log. "
+        f"\n[bold]In a browser[/]: [cyan]http://{place.http}/console[/], with the access key and secret that "
+        f"`pilothouse env` prints.\n\nLogs: {escape(place.shown)}/demo/server.log and agent.log. "
         f"The first day, step by step: docs/tutorial/first-day.md\n\n"
         "[bold]Running.[/] Ctrl-C stops the server and the node."
     )

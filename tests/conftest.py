@@ -1,18 +1,20 @@
 """The world tests live in: databases of both engines, a clock to move, the whole server in process, boto3 clients."""
 
 import asyncio
+import functools
 import os
 import queue
 import threading
-import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
 import boto3
 import botocore.auth
+import hypothesis
 import pytest
 import structlog
 from botocore.awsrequest import AWSResponse
@@ -25,6 +27,7 @@ from pilothouse.runtime.settings import LimitSettings, Settings
 from pilothouse.storage import Database
 from pilothouse.storage.engines import open_database
 from pilothouse.wire.http import Request
+from tests.databases import PostgresqlDatabases
 
 structlog.configure(logger_factory=structlog.ReturnLoggerFactory())  # tests say what failed; logs stay quiet
 
@@ -38,6 +41,23 @@ botocore.auth.AUTH_TYPE_MAPS.update(
 )  # not those of awscrt, whose clock no test can set
 
 ENGINES = ("sqlite", "postgresql")
+MEMORY = Path("/dev/shm")
+MEMORY_ENOUGH = 4 << 30
+
+
+def in_memory() -> bool:
+    """Whether there is a file system in memory that temporary directories fit in, and that programs may be run from."""
+    if not MEMORY.is_dir() or not os.access(MEMORY, os.W_OK):
+        return False
+    found = os.statvfs(MEMORY)
+    return found.f_bavail * found.f_frsize > MEMORY_ENOUGH and not found.f_flag & os.ST_NOEXEC
+
+
+hypothesis.settings.register_profile("house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("house")  # how long a busy machine takes is no fault
+
+if in_memory():  # each commit is synced, and no test cuts the power: they would wait for the disk half of their time
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 T = TypeVar("T")
 
@@ -56,14 +76,6 @@ async def _reachable(url: str) -> bool:
     return True
 
 
-async def _admin(statement: str) -> None:
-    connection = await asyncpg.connect(postgresql_admin(), timeout=10)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="session")
 def postgresql_server() -> str | None:
     """The admin URL, or None on a user's machine without PostgreSQL. In CI its absence is a failure."""
@@ -73,20 +85,58 @@ def postgresql_server() -> str | None:
     return postgresql_admin() if found else None
 
 
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: str | None) -> Iterator[PostgresqlDatabases | None]:
+    """What makes databases on that server, and drops them at the end."""
+    if postgresql_server is None:
+        yield None
+        return
+    databases = PostgresqlDatabases(postgresql_server)
+    try:
+        yield databases
+    finally:
+        databases.close()
+
+
+@contextmanager
+def fresh_database(engine: str, folder: Path, postgresql_databases: PostgresqlDatabases | None) -> Iterator[str]:
+    """The URL of a database without a row. It may have the house's tables already."""
+    if engine == "sqlite":
+        yield f"sqlite:///{folder}/test.db"
+        return
+    if postgresql_databases is None:
+        pytest.skip("PostgreSQL is not running; its tests are left out")
+    name = postgresql_databases.take()
+    try:
+        yield postgresql_databases.url(name)
+    finally:
+        postgresql_databases.give_back(name)
+
+
 @pytest.fixture(params=ENGINES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path, postgresql_server: str | None) -> Iterator[str]:
-    """The URL of a fresh, empty database, once for each engine."""
+def database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql_databases: PostgresqlDatabases | None
+) -> Iterator[str]:
+    """The URL of a database without a row, once for each engine. It may have the house's tables already."""
+    with fresh_database(request.param, tmp_path, postgresql_databases) as url:
+        yield url
+
+
+@pytest.fixture(params=ENGINES)
+def empty_database_url(
+    request: pytest.FixtureRequest, tmp_path: Path, postgresql_databases: PostgresqlDatabases | None
+) -> Iterator[str]:
+    """The URL of a new database, in which nothing was ever made, once for each engine."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/test.db"
         return
-    if postgresql_server is None:
+    if postgresql_databases is None:
         pytest.skip("PostgreSQL is not running; its tests are left out")
-    name = f"pilothouse_test_{uuid.uuid4().hex[:12]}"
-    asyncio.run(_admin(f'create database "{name}"'))
+    name = postgresql_databases.make()
     try:
-        yield postgresql_server.rpartition("/")[0] + f"/{name}"
+        yield postgresql_databases.url(name)
     finally:
-        asyncio.run(_admin(f'drop database "{name}" with (force)'))
+        postgresql_databases.drop(name)
 
 
 @pytest.fixture
@@ -133,6 +183,10 @@ class Server:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
+
+    async def elsewhere(self, call: Callable[[], T]) -> T:
+        """Run a blocking call of a client from a coroutine of the server's loop, which goes on meanwhile."""
+        return await asyncio.to_thread(call)
 
     def advance(self, **by: float) -> None:
         """Let the house's clock pass."""
@@ -204,9 +258,18 @@ class Server:
             flow.result(60)
         self._loop.call_soon_threadsafe(self._stop.set)
         self._living.result(60)
+        self.run(_nobody_left())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+async def _nobody_left() -> None:
+    """End what goes on on this loop: conversations of scripted peers that nobody closed."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 class _Raw:
@@ -243,28 +306,46 @@ def clock() -> TestClock:
     return TestClock()
 
 
-@pytest.fixture
-def server(database_url: str, tmp_path: Path, clock: TestClock) -> Iterator[Server]:
-    """The whole server in process, once for each engine."""
-    data = tmp_path / "data"
+@contextmanager
+def open_server(database_url: str, folder: Path, clock: TestClock, **settings: Any) -> Iterator[Server]:
+    """The whole server in process."""
+    data = folder / "data"
     data.mkdir(mode=0o700)
     limits = LimitSettings(failures_per_minute=0)  # tests of signatures want to reach whoever verifies them
-    opened = Server(Settings(data=data, database=database_url, limits=limits), clock)
+    opened = Server(Settings(data=data, database=database_url, limits=limits, **settings), clock)
     try:
         yield opened
     finally:
         opened.close()
 
 
+@pytest.fixture
+def server(database_url: str, tmp_path: Path, clock: TestClock) -> Iterator[Server]:
+    """The whole server in process, once for each engine."""
+    with open_server(database_url, tmp_path, clock) as opened:
+        yield opened
+
+
 Aws = Callable[..., Any]
+
+
+@functools.cache
+def boto3_session() -> boto3.Session:
+    """One for all tests: it keeps the service models that it has read."""
+    session = boto3.Session()
+    session._loader.search_paths.append(str(Path(pilothouse.wire.__path__[0]) / "own-models"))
+    return session
 
 
 @pytest.fixture
 def aws(server: Server) -> Aws:
     """boto3 clients whose requests the server answers in this process: true wire format, no socket."""
+    return clients_of(server)
+
+
+def clients_of(server: Server) -> Aws:
+    """Makes clients of this server."""
     root = server.application.root
-    session = boto3.Session()
-    session._loader.search_paths.append(str(Path(pilothouse.wire.__path__[0]) / "own-models"))
 
     def client(
         service: str,
@@ -274,7 +355,7 @@ def aws(server: Server) -> Aws:
         secret: str | None = None,
         token: str | None = None,
     ) -> Any:
-        made = session.client(
+        made = boto3_session().client(
             service,
             region_name=region,
             endpoint_url="http://pilothouse.test",

@@ -1,36 +1,42 @@
 """Ties everything together: the only file that lists the capabilities, and nobody imports it but the CLI and tests."""
 
 import asyncio
-import signal
-import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
-from pilothouse.call import Audit, Capability, House, Job, Operation, job
+from pilothouse.call import Audit, Capability, House, Job, Lasting, Operation, job
 from pilothouse.capabilities import (
     access,
+    access_requests,
     associations,
     audit,
+    automation,
     commands,
+    compliance,
     documents,
     events,
+    inventory,
     keys,
     logs,
+    machines,
+    maintenance_windows,
     nodes,
     objects,
     parameters,
+    patches,
+    resource_groups,
     resource_policies,
     secrets,
     service_settings,
+    sessions,
     tags,
     topics,
 )
-from pilothouse.crypto.certificates import ensure_certificates
 from pilothouse.crypto.following import Follower
 from pilothouse.crypto.kept import KeptUnderAnother, keep, kept
 from pilothouse.crypto.master_key import MasterKey, MasterKeyUnusable, find_master, missing
@@ -40,36 +46,35 @@ from pilothouse.crypto.rotation import alone_in_use, remove_retired
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.crypto.store import RingStore
 from pilothouse.crypto.vault import SealBroken
-from pilothouse.gateway import control_channel, downloads, presence
+from pilothouse.gateway import control_channel, data_channel, downloads, presence
 from pilothouse.gateway.edge import Edge
 from pilothouse.identity.authorise import authorise
 from pilothouse.identity.principals import Principal
+from pilothouse.runtime import metrics
 from pilothouse.runtime.bus import Bus, Link
-from pilothouse.runtime.bus_postgresql import PostgresqlLink
 from pilothouse.runtime.clock import Clock, SystemClock
-from pilothouse.runtime.descriptors import room_for
 from pilothouse.runtime.files import write_private
 from pilothouse.runtime.ids import Ids
-from pilothouse.runtime.listening import listeners_of, write_listening
+from pilothouse.runtime.metrics import ROLE
 from pilothouse.runtime.outbound import Outbound
-from pilothouse.runtime.peers import Proxies
-from pilothouse.runtime.settings import Settings, SettingsInvalid, load
+from pilothouse.runtime.settings import MOST_WORKERS, ROLES, SCHEDULER, Settings, SettingsInvalid, load
+from pilothouse.scheduling.due import Scheduler
 from pilothouse.scheduling.jobs import run_jobs
 from pilothouse.storage import Migrations, StorageUnavailable
 from pilothouse.storage.blobs import open_blobs
 from pilothouse.storage.engines import open_database
 from pilothouse.storage.migrations import PackageMigrations
 from pilothouse.storage.pages import Pages
-from pilothouse.wire import replay
-from pilothouse.wire.asgi import WireApplication
+from pilothouse.wire import console, replay
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.files import giving
 from pilothouse.wire.front import Front
-from pilothouse.wire.http import Request, Response, RouteHandler
+from pilothouse.wire.http import Request
+from pilothouse.wire.own_paths import own_paths
 from pilothouse.wire.plain_pages import plain_pages
-from pilothouse.wire.server import CannotListen, Listener, PortInUse, serve, tls_context
 from pilothouse.wire.sigv4 import Authenticator
 from pilothouse.wire.streams import Streams
+from pilothouse.workers.worker import Worker
 
 log = structlog.get_logger()
 
@@ -78,6 +83,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     audit.CAPABILITY,
     service_settings.CAPABILITY,
     resource_policies.CAPABILITY,
+    resource_groups.CAPABILITY,
     keys.CAPABILITY,
     events.CAPABILITY,
     topics.CAPABILITY,
@@ -86,9 +92,17 @@ CAPABILITIES: tuple[Capability, ...] = (
     secrets.CAPABILITY,
     documents.CAPABILITY,
     nodes.CAPABILITY,
+    compliance.CAPABILITY,
+    inventory.CAPABILITY,
+    machines.CAPABILITY,
     parameters.CAPABILITY,
     commands.CAPABILITY,
+    patches.CAPABILITY,
+    sessions.CAPABILITY,
+    automation.CAPABILITY,
     associations.CAPABILITY,
+    maintenance_windows.CAPABILITY,
+    access_requests.CAPABILITY,
     access.CAPABILITY,
 )
 
@@ -100,7 +114,7 @@ _PATHS = {
     "sign-in/begin": "BeginFederatedSignIn",
     "sign-in/complete": "CompleteFederatedSignIn",
 }
-"""Below /ph/v1/, own operations for those who have no AWS client: a JSON body in, a JSON body out."""
+"""Own operations at paths below /ph/v1/."""
 _DATABASE_FILE = "database.sealed"
 _RESEAL_AT_ONCE = 2000
 """Values that a running server seals anew before it lets five seconds pass."""
@@ -113,7 +127,7 @@ class StartFailed(Exception):
 def migrations_of_the_house() -> Sequence[Migrations]:
     """Every table, machinery first."""
     machinery: list[Migrations] = [
-        PackageMigrations(name, f"pilothouse.{name}") for name in ("crypto", "wire", "gateway")
+        PackageMigrations(name, f"pilothouse.{name}") for name in ("crypto", "wire", "gateway", "scheduling")
     ]
     return machinery + [PackageMigrations(each.name, f"pilothouse.capabilities.{each.name}") for each in CAPABILITIES]
 
@@ -164,7 +178,9 @@ async def opened_ring(
         master = find_master(settings.data, settings.master_key)
         if master is None and (not create or knows_a_key(settings.data)):
             raise missing(settings.data)  # before a database file is made
-        database = await open_database(await _database_url(settings, master, create=create))
+        database = await open_database(
+            await _database_url(settings, master, create=create), processes=settings.workers if create else 1
+        )
         ring = await open_ring(
             database,
             settings.data,
@@ -209,12 +225,16 @@ async def opened_around(settings: Settings, ring: Ring) -> House:
         settings=settings,
         blobs=open_blobs(settings.blobs, settings.data),
         outbound=Outbound(settings.outbound.allow, settings.outbound.ca_file),
+        roles=frozenset(settings.roles),
     )
     for capability in CAPABILITIES:
         house.taggable.update(capability.taggable)
         house.tags_of.update(capability.tags_of)
         house.policies_on.update(capability.policies_on)
         house.shareable.update(capability.shareable)
+        house.groupable.update(capability.groupable)
+        house.coming.extend(capability.coming)
+        house.invocations.extend(capability.invocations)
         for event, listener in capability.listeners.items():
             house.listeners.setdefault(event, []).append(listener)
     return house
@@ -226,10 +246,12 @@ def ring_job(ring: Ring) -> Job:
     sealed = sealed_in_the_house()
     through = 1  # nothing lies under older root keys than this one, nor ever will
 
-    @job("crypto.ring", every=timedelta(seconds=5))
+    @job("crypto.ring", every=timedelta(seconds=5), local=True)
     async def keep_up(house: House) -> None:
         nonlocal through
         await ring.reload()
+        if SCHEDULER not in house.roles:
+            return
         settled = ring.vault.settled
         if settled > through:
             alone = await alone_in_use(ring)
@@ -249,7 +271,7 @@ def follow_job(ring: Ring, data: Path) -> Job:
     """Keep this data directory as the master key in place wants it."""
     follower = Follower(ring, data)
 
-    @job("crypto.master_key", every=timedelta(seconds=5))
+    @job("crypto.master_key", every=timedelta(seconds=5), local=True)
     async def follow(house: House) -> None:
         await follower.look()
 
@@ -283,20 +305,26 @@ def operations_of_the_house(*more: Operation) -> Mapping[tuple[str, str], Operat
 
 
 @asynccontextmanager
-async def opened_application(settings: Settings, *, clock: Clock | None = None) -> AsyncIterator[Application]:
+async def opened_application(
+    settings: Settings, *, clock: Clock | None = None, worker: Worker | None = None
+) -> AsyncIterator[Application]:
     """Open the installation, make its root key at first start, run its background work until the block ends.
 
     Enter and leave it in one task. Raises StartFailed.
     """
     async with opened_ring(settings, create=True, clock=clock) as ring:
         house = await opened_around(settings, ring)
+        house.worker = 1 if worker is None else worker.number
         house.audit = await _trail(house)
         await nodes.make_pending_roles(house)
         root = await access.ensure_root(house, ring.master, settings.data)
         uses = access.KeyUses(house.clock)
-        authenticator = _authenticator(house, uses)
+        credentials = access.AccessCredentials(house, nodes.Rights(house).of, access_requests.granted)
+        authenticator = _authenticator(house, uses, credentials)
         house.process_id = await _process_id(house)
-        edge = _edge(house, authenticator)
+        for role in ROLES:
+            ROLE.labels(role).set(role in house.roles)
+        edge = _edge(house, authenticator, credentials)
         streams = _streams(house, authenticator)
         jobs = [
             ring_job(ring),
@@ -306,25 +334,39 @@ async def opened_application(settings: Settings, *, clock: Clock | None = None) 
             *edge.jobs,
             *(job for capability in CAPABILITIES for job in capability.jobs),
         ]
-        lasting = [work for capability in CAPABILITIES for work in capability.lasting]
-        link = await _link(house)
+        scheduler = Scheduler({kind: fire for capability in CAPABILITIES for kind, fire in capability.due.items()})
+        lasting = [
+            Lasting(name="scheduler", run=scheduler.run),
+            *(work for capability in CAPABILITIES for work in capability.lasting),
+        ]
+        link = await _link(house, worker)
+        render = _rendered if worker is None else worker.metrics
         async with edge.running(), asyncio.TaskGroup() as background:
             running = [background.create_task(run_jobs(house, jobs, lasting), name="jobs")]
             if link is not None:
                 running.append(background.create_task(house.bus.keep_linked(link, house.process_id), name="bus"))
             try:
-                yield Application(house, _front(house, authenticator, edge, streams), edge, root, streams)
+                front = _front(house, authenticator, edge, streams, render, root)
+                yield Application(house, front, edge, root, streams)
             finally:
                 for task in running:
                     task.cancel()
                 await house.outbound.close()
 
 
-async def _link(house: House) -> Link | None:
+async def _rendered() -> bytes:
+    return metrics.render()
+
+
+async def _link(house: House, worker: Worker | None) -> Link | None:
     """The way to the other processes of the installation; None where there can be none. Raises StartFailed."""
     url = house.settings.bus
     if not url:
-        return PostgresqlLink(house.settings.database_url) if house.database.engine == "postgresql" else None
+        if house.database.engine != "postgresql":
+            return worker
+        from pilothouse.runtime.bus_postgresql import PostgresqlLink
+
+        return PostgresqlLink(house.settings.database_url)
     if url.partition("://")[0] not in {"nats", "tls"}:
         raise StartFailed(f"the bus {url.partition('://')[0]!r} is not known; use nats://host:port or tls://host:port")
     from pilothouse.runtime.bus_nats import NatsLink  # a library that few installations need
@@ -340,12 +382,12 @@ async def _trail(house: House) -> Audit:
         raise StartFailed(f"the audit trail cannot be opened: {error}") from error
 
 
-def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:
+def _authenticator(house: House, uses: access.KeyUses, credentials: access.AccessCredentials) -> Authenticator:
     async def signed_by(node_id: str, string_to_sign: bytes, signature: bytes) -> Principal:
         return await nodes.signed_by(house, node_id, string_to_sign, signature)
 
     return Authenticator(
-        access.AccessCredentials(house, nodes.Rights(house).of),
+        credentials,
         house.clock,
         signed_by,
         skew=house.settings.skew_seconds // 60,
@@ -355,7 +397,7 @@ def _authenticator(house: House, uses: access.KeyUses) -> Authenticator:
     )
 
 
-def _edge(house: House, authenticator: Authenticator) -> Edge:
+def _edge(house: House, authenticator: Authenticator, credentials: access.AccessCredentials) -> Edge:
     senders = {topic: sender for capability in CAPABILITIES for topic, sender in capability.topics.items()}
 
     async def authenticate(request: Request) -> tuple[Principal, str]:
@@ -363,8 +405,9 @@ def _edge(house: House, authenticator: Authenticator) -> Edge:
 
     extensions = {name: each for capability in CAPABILITIES for name, each in capability.extensions.items()}
     return Edge(
-        house, senders, authenticate, nodes.Rights(house).may_stay, process_id=house.process_id, extensions=extensions
-    )
+        house, senders, authenticate, nodes.Rights(house).may_stay, process_id=house.process_id,
+        keeper=sessions.Keeper(credentials.find), extensions=extensions,
+    )  # fmt: skip
 
 
 def _streams(house: House, authenticator: Authenticator) -> Streams:
@@ -373,18 +416,23 @@ def _streams(house: House, authenticator: Authenticator) -> Streams:
 
 
 async def _process_id(house: House) -> str:
-    """A new one for each start. What the last server on this data directory left behind is given free first.
+    """A new one for each start. What the last process in its place on this data directory left behind is given free
+    first, and by the first worker what those in places left behind that nobody takes any more.
 
     So a killed server is known to be gone at its restart, and where a data directory was copied neither server takes
     the other's work for its own. Raises StartFailed.
     """
-    file = house.settings.data / "process-id"
+    data, workers = house.settings.data, house.settings.workers
+    file = _process_file(data, house.worker)
+    gone = [file]
+    if house.worker == 1:
+        gone += [_process_file(data, each) for each in range(workers + 1, MOST_WORKERS + 1)]
     try:
-        former = file.read_text("ascii") if file.exists() else ""
-        if former:
-            async with house.database.transaction() as tx:
-                await presence.process_stopped(tx, former)
-                await house.tell(tx, "process.ended", process_id=former)
+        for each in gone:
+            if each.exists():
+                await _release(house, each.read_text("ascii"))
+                if each != file:
+                    each.unlink()
         made = house.ids.uuid()
         write_private(file, made.encode())
     except (OSError, UnicodeDecodeError) as error:
@@ -392,90 +440,36 @@ async def _process_id(house: House) -> str:
     return made
 
 
-def _front(house: House, authenticator: Authenticator, edge: Edge, streams: Streams) -> Front:
+def _process_file(data: Path, worker: int) -> Path:
+    return data / ("process-id" if worker == 1 else f"process-id.{worker}")
+
+
+async def _release(house: House, process_id: str) -> None:
+    if process_id:
+        async with house.database.transaction() as tx:
+            await presence.process_stopped(tx, process_id)
+            await house.tell(tx, "process.ended", process_id=process_id)
+
+
+def _front(
+    house: House,
+    authenticator: Authenticator,
+    edge: Edge,
+    streams: Streams,
+    render: Callable[[], Awaitable[bytes]],
+    root: access.AccountKey,
+) -> Front:
     dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise, streams)
-
-    def calling(name: str) -> RouteHandler:
-        async def answer(request: Request) -> Response:
-            if request.method != "POST":
-                return Response(405, {"allow": "POST"}, b"This path answers POST.\n")
-            if "json" not in request.headers.get("content-type", ""):  # what other sites' forms cannot send
-                return Response(415, {}, b"The Content-Type must be application/json.\n")
-            return await dispatch.respond(request, ("pilothouse", name))
-
-        return answer
-
-    own = plain_pages(house) | {f"/ph/v1/{path}": calling(name) for path, name in _PATHS.items()}
-    routes = {**own, **streams.handlers()}
+    house.inside = dispatch
+    pages = console.Console(house, account_id=root.account_id)
+    routes = {**plain_pages(house, render), **pages.routes(), **own_paths(dispatch, _PATHS), **streams.handlers()}
     given = {prefix: give for capability in CAPABILITIES for prefix, give in capability.files.items()}
     files = downloads.Downloads(house.settings.data).download
-    prefixes = {control_channel.PATH: edge.control.create, downloads.PREFIX: files, **giving(house, given)}
+    prefixes = {
+        control_channel.PATH: edge.create,
+        data_channel.PATH: edge.create,
+        downloads.PREFIX: files,
+        console.PREFIX: pages.give,
+        **giving(house, given),
+    }
     return Front(dispatch, routes, prefixes, dispatch.hosts)
-
-
-async def run(settings: Settings) -> None:
-    """Serve the installation on its two listeners until SIGTERM or SIGINT. Raises StartFailed."""
-    http_at, https_at, proxies = _asked_for(settings)
-    context = _given_context(settings)
-    limits = replace(settings.limits, connections=room_for(settings.limits.connections))
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-
-    def started(addresses: Sequence[tuple[str, int]]) -> None:
-        http, https = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
-        write_listening(settings.data, http, https)
-        log.info("server.ready", http=http, https=https, data=str(settings.data))
-
-    failed: BaseExceptionGroup[Exception] | None = None
-    try:
-        async with opened_application(settings) as application, asyncio.TaskGroup() as group:
-            group.create_task(_drain(stopping, application))
-            listeners = [Listener(*http_at), Listener(*https_at, context or _own_context(settings))]
-            websockets = {control_channel.PATH: application.edge.websocket}
-            wire = WireApplication(application.front, websockets, limits, proxies, application.front.is_rest)
-            await serve(wire, listeners, stopping=stopping, started=started, limits=limits, proxies=proxies)
-    except* (PortInUse, CannotListen, StartFailed) as failures:
-        failed = failures
-    if failed is not None:  # raised out here: some versions of Python wrap what is raised inside `except*` in a group
-        raise StartFailed(_first_sentence(failed))
-
-
-async def _drain(stopping: asyncio.Event, application: Application) -> None:
-    """Long polls and streams end at once when the server stops; everything else that runs is short."""
-    await stopping.wait()
-    log.info("server.stopping")
-    application.drain()
-
-
-def _first_sentence(failures: BaseExceptionGroup[Exception]) -> str:
-    first: BaseException = failures
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    hint = "; choose another with --http or --https" if isinstance(first, PortInUse) else ""
-    return f"{first}{hint}"
-
-
-def _asked_for(settings: Settings) -> tuple[tuple[str, int], tuple[str, int], Proxies]:
-    """Addresses of the plain listener and of the TLS listener, and whom to believe. Raises StartFailed."""
-    try:
-        return *listeners_of(settings.http, settings.https, dev=settings.dev), Proxies(settings.trusted_proxies)
-    except ValueError as error:
-        raise StartFailed(str(error)) from error
-
-
-def _given_context(settings: Settings) -> ssl.SSLContext | None:
-    """TLS with the operator's certificate; None where there is none. Raises StartFailed."""
-    return _context(Path(settings.certificate), Path(settings.key)) if settings.certificate else None
-
-
-def _own_context(settings: Settings) -> ssl.SSLContext:
-    """TLS with our own certificate, made where there is none. Raises StartFailed."""
-    return _context(*ensure_certificates(settings.data, settings.names, SystemClock().now()))
-
-
-def _context(chain: Path, key: Path) -> ssl.SSLContext:
-    try:
-        return tls_context(chain, key)
-    except (OSError, ValueError) as error:
-        raise StartFailed(f"the certificate {chain} with the key {key} cannot be used: {error}") from error

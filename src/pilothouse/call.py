@@ -5,7 +5,7 @@ A capability is a folder that exports one `CAPABILITY`; `app` lists them and han
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Flag, auto
@@ -18,6 +18,7 @@ from pilothouse.runtime.bus import Bus
 from pilothouse.runtime.clock import Clock
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.outbound import Outbound
+from pilothouse.runtime.settings import ROLES
 from pilothouse.storage import Database, Transaction
 from pilothouse.storage.blobs import Blobs
 from pilothouse.storage.pages import Pages
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from pilothouse.crypto.checksums import Digests
     from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
+    from pilothouse.grouping import Groupable
     from pilothouse.identity.permissions import Source
     from pilothouse.identity.policy_patterns import Value
+    from pilothouse.inside import Inside
     from pilothouse.runtime.settings import Settings
+    from pilothouse.scheduling.coming import FindComing
+    from pilothouse.scheduling.firing import Fire
 
 Shape = dict[str, Any]
 """A request or response by the service model: PascalCase names, timestamps as aware datetimes, blobs as bytes."""
@@ -74,6 +79,10 @@ class House:
     outbound: Outbound = field(default_factory=Outbound)
     process_id: str = ""
     """A name that no other process of the installation has or had."""
+    roles: frozenset[str] = frozenset(ROLES)
+    """What this process does (`runtime.settings.ROLES`)."""
+    worker: int = 1
+    """Its number among those that share a data directory."""
     listeners: dict[str, list["Listener"]] = field(default_factory=dict)
     audit: "Audit | None" = None
     """Where calls are recorded; None for those that open the house without serving it."""
@@ -83,6 +92,11 @@ class House:
     tags_of: dict[str, "TagsOf"] = field(default_factory=dict)
     policies_on: dict[str, "PoliciesOn"] = field(default_factory=dict)
     shareable: dict[str, "FindShareable"] = field(default_factory=dict)
+    groupable: dict[str, "Groupable"] = field(default_factory=dict)
+    coming: list["FindComing"] = field(default_factory=list)
+    invocations: list["FindInvocation"] = field(default_factory=list)
+    inside: "Inside" = field(init=False)
+    """Who answers calls that the server makes itself; a house that is not served has nobody."""
 
     def note_use(self, request_id: str, account_id: str, owner: str, arn: str) -> None:
         """A call of `account_id` uses something; if another account owns it, that one's trail says so too."""
@@ -150,6 +164,9 @@ class Shareable:
     """What its policies may speak of."""
 
 
+FindInvocation = Callable[[Transaction, str, str, str, str], Awaitable[Shape | None]]
+"""(transaction, account id, region, id, node id) to what GetCommandInvocation says of what is no command."""
+
 FindShareable = Callable[[Transaction, str, str, str], Awaitable[Shareable | None]]
 """(transaction, account id, region, the ARN's text after its kind) to the resource, or None if there is none."""
 
@@ -191,6 +208,8 @@ class Call:
 
     prepared: Any = field(default=None, repr=False)
     """What the operation's `prepare` gave."""
+    within: Transaction | None = None
+    """The transaction of whoever asks, where the server itself calls: all of the call happens in it."""
 
     @property
     def clock(self) -> Clock:
@@ -208,7 +227,7 @@ class Call:
 
     def reading(self) -> AbstractAsyncContextManager[Transaction]:
         """Committed state for operations that only read. Sees every write that was acknowledged before."""
-        return self.house.database.reading()
+        return nullcontext(self.within) if self.within is not None else self.house.database.reading()
 
 
 Handler = Callable[[Call, Shape], Awaitable[Shape]]
@@ -216,7 +235,7 @@ Audited = Callable[[Shape, Shape | None], bool]
 """(request, answer) to whether the call read a secret; the answer is None where there is none (yet)."""
 Resources = Callable[[Call, Shape], Iterable[str] | Awaitable[Iterable[str]]]
 Conditions = Callable[[Call, Shape], "Mapping[str, Value] | Awaitable[Mapping[str, Value]]"]
-Line = Callable[[Call, Shape], AbstractContextManager[None]]
+Line = Callable[[Call, Shape], AbstractAsyncContextManager[None]]
 Prepare = Callable[[Call, Shape], Awaitable[Any]]
 
 
@@ -292,7 +311,7 @@ def operation(
     `asks_itself`: the handler finds out what it is about, and asks the policies of that and of the caller.
     `audited`: what reads a secret, uses a key or gives credentials is recorded as what writes is.
     `appends`: it changes something without `writes`, in a transaction that many calls share.
-    `line`: held while a writing operation has or waits for its transaction; it may refuse the call before that.
+    `line`: held while a writing operation has or waits for its transaction; it may refuse the call, or let it wait.
     `prepare`: what takes long and needs no transaction of a writing operation, done before that one begins; its result
     is `call.prepared`. A retry whose answer is kept comes through it as well.
     `relaxed`: members whose number may exceed the model's maximum up to this one, if the handler finds it allowed;
@@ -331,23 +350,27 @@ class Job:
     name: str
     every: timedelta
     run: Callable[[House], Awaitable[None]]
+    local: bool = False
+    """It looks after what this process alone holds, so it runs in every process, whatever its roles."""
 
 
-def job(name: str, *, every: timedelta) -> Callable[[Callable[[House], Awaitable[None]]], Job]:
+def job(name: str, *, every: timedelta, local: bool = False) -> Callable[[Callable[[House], Awaitable[None]]], Job]:
     """Make a periodic job of `async def run(house)`. It does a bounded batch and returns."""
 
     def mark(run: Callable[[House], Awaitable[None]]) -> Job:
-        return Job(name=name, every=every, run=run)
+        return Job(name=name, every=every, run=run, local=local)
 
     return mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lasting:
-    """Background work without an end, in every process. It holds nothing that a restart may not take away."""
+    """Background work without an end, as jobs are. It holds nothing that a restart may not take away."""
 
     name: str
     run: Callable[[House], Awaitable[None]]
+    local: bool = False
+    """As of a job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -449,12 +472,18 @@ class Capability:
     """Kind in the ARN of resources, as for `tags_of`, to what answers for the policies on them."""
     shareable: Mapping[str, FindShareable] = field(default_factory=dict)
     """Kind in the ARN of resources that policies can be put on to the function that finds one."""
+    groupable: "Mapping[str, Groupable]" = field(default_factory=dict)
+    """Type of resources, such as `AWS::SSM::Parameter`, to what finds them by their tags and ARNs."""
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     """Name to what is said in its messages between our agent and the capability."""
     files: Mapping[str, GiveFile] = field(default_factory=dict)
     """Prefix of a path to the function that gives the files below it to whoever asks."""
     lasting: tuple[Lasting, ...] = ()
+    due: "Mapping[str, Fire]" = field(default_factory=dict)
+    """Kind of what is due at a time, such as `association`, to the function that does it."""
     streams: tuple[StreamRoute, ...] = ()
+    coming: "tuple[FindComing, ...]" = ()
+    invocations: "tuple[FindInvocation, ...]" = ()
 
     @classmethod
     def of(cls, name: str, *modules: ModuleType, **more: Any) -> "Capability":

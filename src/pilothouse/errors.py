@@ -5,6 +5,7 @@ errors next to its rules by subclassing `ApiError`. Messages say what could not 
 hold a secret value.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 
@@ -38,6 +39,14 @@ class ValidationException(ApiError):
 
 class InvalidParameterException(ApiError):
     """The same, of services that answer so to what breaks their model (CloudWatch Logs)."""
+
+
+class InvalidParameterValue(ApiError):
+    """The same, of EC2, and of STS about the tags of a session."""
+
+
+class BadRequestException(ApiError):
+    """The same, of Resource Groups, also for rules that are in no model."""
 
 
 class SerializationException(ApiError):
@@ -160,3 +169,18 @@ class ServiceUnavailable(ApiError):
     http_status = 503
     query_code = "ServiceUnavailable"
     query_status = 503
+
+
+class RoleMissing(ServiceUnavailable):
+    """This process does not do what was asked; another of the installation does. Retryable."""
+
+    def __init__(self, roles: Iterable[str], missing: str) -> None:
+        has = ", ".join(sorted(roles))
+        super().__init__(
+            f"This process lacks the role {missing} (it has: {has}). Ask a process that has it. "
+            "The request can be retried."
+        )
+
+    @property
+    def code(self) -> str:
+        return ServiceUnavailable.__name__

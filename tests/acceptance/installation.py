@@ -1,6 +1,7 @@
 """A whole installation as a user has it: the server process, the unmodified aws CLI, boto3, agent processes."""
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -11,14 +12,26 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
 
+import pilothouse.wire
+
 BIN = Path(sys.executable).parent
 T = TypeVar("T")
+House = TypeVar("House", bound="Installation")
+
+
+@functools.cache
+def _session() -> boto3.Session:
+    """One for all tests: it keeps the service models that it has read, our own among them."""
+    session = boto3.Session()
+    session._loader.search_paths.append(str(Path(pilothouse.wire.__path__[0]) / "own-models"))
+    return session
 
 
 def free_port() -> int:
@@ -33,7 +46,7 @@ def free_port() -> int:
             return port
 
 
-def eventually(look: Callable[[], T], *, within: float = 60, what: str = "it") -> T:
+def eventually(look: Callable[[], T], *, within: float = 180, what: str = "it") -> T:
     """Look again and again until the answer is true; fails with `what` after `within` seconds."""
     end = time.monotonic() + within
     while True:
@@ -87,7 +100,7 @@ class Installation:
         self.data = folder / "data"
         self.http, self.https = free_port(), free_port()
         self._options = options
-        self._agents: list[AgentProcess] = []
+        self.agents: list[AgentProcess] = []
         self.process: subprocess.Popen[bytes] | None = None
         self._known: dict[tuple[str, ...], dict[str, str]] = {}
 
@@ -103,14 +116,22 @@ class Installation:
     def server_log(self) -> Path:
         return self.folder / "server.log"
 
+    def program(self) -> list[Path | str]:
+        """What is started as the server."""
+        return [BIN / "pilothouse"]
+
     def start(self) -> None:
         """Start the server and wait until it says that it is ready."""
+        self.launch(*self.program())
+        eventually(self._ready, what="the server")
+
+    def launch(self, *program: str | Path) -> None:
+        """Start the server by another program than its own, and do not wait."""
         listeners = ["--http", f"127.0.0.1:{self.http}", "--https", f"127.0.0.1:{self.https}"]
         with self.server_log.open("ab") as log:
             self.process = subprocess.Popen(
-                [BIN / "pilothouse", "serve", "--data", self.data, *listeners, *self._options], stderr=log
+                [*program, "serve", "--data", self.data, *listeners, *self._options], stderr=log
             )
-        eventually(self._ready, what="the server")
 
     def kill(self) -> None:
         """kill -9."""
@@ -128,7 +149,7 @@ class Installation:
         return code
 
     def close(self) -> None:
-        for agent in self._agents:
+        for agent in self.agents:
             agent.stop()
         if self.process is not None:
             self.stop()
@@ -161,10 +182,17 @@ class Installation:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 
+    def own(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """One of our commands."""
+        return subprocess.run(
+            [BIN / "pilothouse", *words], env=self.known() | {"COLUMNS": "200", "TERM": "dumb"}, capture_output=True,
+            text=True, timeout=120, check=False,
+        )  # fmt: skip
+
     def boto(self, service: str, *, values: dict[str, str] | None = None, **config: Any) -> Any:
         """A boto3 client over a real connection; `values`: those of `environment`, if they are known already."""
         values = values or self.known()
-        return boto3.client(
+        return _session().client(
             service,
             region_name=values["AWS_REGION"],
             endpoint_url=values["AWS_ENDPOINT_URL"],
@@ -190,7 +218,7 @@ class Installation:
             Filters=[{"Key": "ActivationIds", "Values": [made["ActivationId"]]}]
         )["InstanceInformationList"]
         agent = AgentProcess(state, found[0]["InstanceId"], self.folder / f"agent-{name}.log")
-        self._agents.append(agent)
+        self.agents.append(agent)
         if start:
             agent.start()
             self.connected(agent)
@@ -233,10 +261,37 @@ class Installation:
         return status == 200
 
 
+class DrivenInstallation(Installation):
+    """A server whose clock a test puts forward; clients and agents keep to the machine's, and may be so far behind."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        super().__init__(folder, *options)
+        self._ahead = folder / "ahead"
+        self._ahead.write_text("0")
+        self.data.mkdir(mode=0o700)
+        (self.data / "pilothouse.toml").write_text("skew_seconds = 86400\nnode_skew_seconds = 86400\n")
+
+    def program(self) -> list[Path | str]:
+        return [sys.executable, "-m", "tests.acceptance.driven_server", self._ahead]
+
+    def advance(self, **by: float) -> None:
+        """Let the server's clock pass."""
+        ahead = int(self._ahead.read_text()) + int(timedelta(**by).total_seconds() * 1000)
+        written = self._ahead.with_suffix(".new")
+        written.write_text(str(ahead))
+        written.replace(self._ahead)  # never seen half written
+
+
 @contextlib.contextmanager
 def installation(folder: Path, *options: str) -> Iterator[Installation]:
     """A running installation that is taken down at the end."""
-    made = Installation(folder, *options)
+    with running(Installation(folder, *options)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def running(made: House) -> Iterator[House]:
+    """The installation, which runs until the block ends."""
     try:
         made.start()
         yield made

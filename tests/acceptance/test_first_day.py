@@ -2,7 +2,15 @@
 
 import json
 
+import pytest
+
 from tests.acceptance.installation import Installation, eventually
+
+
+@pytest.fixture
+def database_url(empty_database_url: str) -> str:
+    """The first day begins with nothing."""
+    return empty_database_url
 
 
 def test_a_securestring_is_stored_and_read_back(house: Installation) -> None:

@@ -11,6 +11,7 @@ import urllib.parse
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -19,7 +20,7 @@ from pilothouse.app import opened_house, sealed_in_the_house
 from pilothouse.crypto.store import SealedStore
 from pilothouse.crypto.vault import front
 from pilothouse.runtime.settings import load
-from tests.acceptance.installation import Installation, installation
+from tests.acceptance.installation import Installation, eventually, installation
 from tests.acceptance.test_events import webhooks
 from tests.acceptance.test_kill_transfer import Clients
 from tests.capabilities.keys.test_importing import external, wrapped
@@ -73,6 +74,17 @@ def planted(house: Installation) -> dict[str, bytes]:
     clients.own.move_parameters(Source="/imported", Destination="/moved")
     secrets.create_secret(Name="s", SecretString=secret("secret string"))
     secrets.put_secret_value(SecretId="s", SecretBinary=secret("secret binary").encode())
+    secrets.replicate_secret_to_regions(SecretId="s", AddReplicaRegions=[{"Region": "us-east-2"}])
+    secrets.create_secret(Name="rotated", SecretString=secret("before a rotation"))
+    secrets.rotate_secret(SecretId="rotated", RotationLambdaARN="pilothouse:random")
+    made = eventually(lambda: _other_than(secrets, found["before a rotation"].decode()))
+    found["made by a rotation"] = made.encode()
+    unreached = {"host": "127.0.0.1", "port": 1, "username": "u", "password": secret("of a database")}
+    secrets.create_secret(Name="unreached", SecretString=json.dumps(unreached))
+    secrets.rotate_secret(SecretId="unreached", RotationLambdaARN="pilothouse:postgresql")
+    eventually(lambda: clients.own.list_secret_rotations(SecretId="unreached")["Rotations"][0]["FailedAttempts"])
+    found["random password"] = secrets.get_random_password()["RandomPassword"].encode()
+    secrets.batch_get_secret_value(SecretIdList=["s", "rotated"])
     kms.encrypt(KeyId=key, Plaintext=secret("encrypted"))
     told = kms.generate_data_key(KeyId=key, KeySpec="AES_256")
     found["data key"] = told["Plaintext"]
@@ -103,6 +115,12 @@ def planted(house: Installation) -> dict[str, bytes]:
     with pytest.raises(ssm.exceptions.ClientError):  # an error that knows a value
         ssm.put_parameter(Name="/bad", Value=secret("refused"), Type="SecureString", AllowedPattern="^[0-9]$")
     return found
+
+
+def _other_than(secrets: Any, old: str) -> str:
+    """The value of the secret `rotated`, once it is another one."""
+    new = str(secrets.get_secret_value(SecretId="rotated")["SecretString"])
+    return "" if new == old else new
 
 
 async def _opened(house: Installation, database: str) -> dict[str, bytes]:

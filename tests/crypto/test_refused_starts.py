@@ -12,10 +12,11 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from pilothouse.app import StartFailed, opened_application, opened_ring, run
+from pilothouse.app import StartFailed, opened_application, opened_ring
 from pilothouse.crypto.ring import add_version
 from pilothouse.runtime.ids import Ids
 from pilothouse.runtime.settings import Settings
+from pilothouse.serving import run
 from pilothouse.storage.engines import open_database
 
 OTHER = base64.b64encode(b"n" * 32)

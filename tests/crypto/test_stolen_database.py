@@ -19,6 +19,7 @@ CANARY = "canary-7f3a91-"
 SEALS_WITHOUT_ROWS = {
     "identity/session_tokens.py": "tokens are stored nowhere",
     "crypto/resealing.py": "seals what the owners announced",
+    "gateway/relays.py": "mail between processes, which is stored nowhere",
 }
 
 
