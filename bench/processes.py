@@ -44,9 +44,16 @@ class Measured:
 
 def free_port() -> int:
     """A loopback port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on, each another one."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 @contextlib.contextmanager
@@ -68,7 +75,7 @@ def running(command: list[str], port: int, tls_port: int = 0, *, ready: str = "/
 @contextlib.contextmanager
 def pilothouse(data: Path, *options: str) -> Iterator[tuple[Measured, dict[str, str]]]:
     """`pilothouse serve` on a data directory, and the values of `pilothouse env`."""
-    port, tls_port = free_port(), free_port()
+    port, tls_port = free_ports(2)
     listeners = ["--http", f"127.0.0.1:{port}", "--https", f"127.0.0.1:{tls_port}"]
     command = [*PILOTHOUSE, "serve", "--data", str(data), *listeners, "--log-level", "warning", *options]
     with running(command, port, tls_port) as server:
@@ -89,7 +96,7 @@ def echo(*options: str) -> Iterator[Measured]:
 @contextlib.contextmanager
 def bare_gateway(data: Path) -> Iterator[Measured]:
     """The bare websocket server, with the certificate of a data directory."""
-    port, tls_port = free_port(), free_port()
+    port, tls_port = free_ports(2)
     files = [str(data / "server.pem"), str(data / "server.key")]
     with running([sys.executable, "-m", "bench.bare_gateway", str(port), str(tls_port), *files], port, tls_port) as one:
         yield one

@@ -34,16 +34,18 @@ def _session() -> boto3.Session:
     return session
 
 
-def free_port() -> int:
-    """A loopback port nobody listens on at this moment.
+def free_ports(count: int) -> list[int]:
+    """Loopback ports nobody listens on at this moment, each another one.
 
     Below those that Linux gives to outgoing connections: a server that is killed finds its port free at its restart.
     """
-    while True:
+    found: set[int] = set()
+    while len(found) < count:
         port = random.randrange(12_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            found.add(port)
+    return list(found)
 
 
 def eventually(look: Callable[[], T], *, within: float = 180, what: str = "it") -> T:
@@ -98,7 +100,7 @@ class Installation:
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
         self.data = folder / "data"
-        self.http, self.https = free_port(), free_port()
+        self.http, self.https = free_ports(2)
         self._options = options
         self.agents: list[AgentProcess] = []
         self.process: subprocess.Popen[bytes] | None = None

@@ -12,7 +12,7 @@ import pytest
 
 from pilothouse.capabilities.machines.bindings import libvirt
 from pilothouse.capabilities.machines.driver import DriverFailed
-from tests.acceptance.installation import BIN, eventually, free_port
+from tests.acceptance.installation import BIN, eventually, free_ports
 from tests.acceptance.tutorial import Block, Terminal, blocks, surroundings
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_a_newcomer_builds_the_example_company(desk: Path) -> None:
         if os.environ.get("CI"):
             pytest.fail(f"{missing}; in CI nothing may be skipped")
         pytest.skip(str(missing))
-    http, https = free_port(), free_port()
+    http, https = free_ports(2)
     environment = surroundings(
         HOME=str(desk), NETWORK=NETWORK,
         PILOTHOUSE_HTTP=f"127.0.0.1:{http}", PILOTHOUSE_HTTPS=f"0.0.0.0:{https}",

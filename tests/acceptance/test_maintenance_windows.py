@@ -35,7 +35,7 @@ def test_a_window_starts_and_ends_once_over_kills(house: Installation, tmp_path:
     node = house.enrol("web-1")
     ran = tmp_path / "ran"
     house.known()
-    at = datetime.now(UTC) + timedelta(seconds=4)
+    at = datetime.now(UTC) + timedelta(seconds=8)
     window_id = window_with_task(
         house, node.node_id, f"at({at:%Y-%m-%dT%H:%M:%S})", f"echo once >> {ran}", "sleep 2", f"echo end >> {ran}"
     )
@@ -120,7 +120,7 @@ def test_a_task_that_is_longer_than_its_window_ends_at_the_cutoff(driven: Driven
     """On a real node: what CANCEL_TASK says ends there; what goes on, and what had not begun, is as it should be."""
     node = driven.enrol("web-1")
     stopped, going_on, late = (tmp_path / name for name in ("stopped", "going-on", "late"))
-    at = datetime.now(UTC) + timedelta(seconds=5)
+    at = datetime.now(UTC) + timedelta(hours=1)  # its clock goes there once all tasks are registered
     window_id = driven.aws(
         *CREATE, "--schedule", f"at({at:%Y-%m-%dT%H:%M:%S})", "--duration", "2", "--cutoff", "1"
     )["WindowId"]  # fmt: skip
@@ -139,6 +139,7 @@ def test_a_task_that_is_longer_than_its_window_ends_at_the_cutoff(driven: Driven
             "--max-concurrency", "1", "--max-errors", "0", "--priority", str(priority), "--cutoff-behavior", behavior,
             "--task-invocation-parameters", json.dumps(parameters),
         )  # fmt: skip
+    driven.advance(hours=1)
     eventually(lambda: stopped.exists() and going_on.exists(), what="both tasks of the first priority")
     (execution,) = driven.aws("ssm", "describe-maintenance-window-executions", "--window-id", window_id)[
         "WindowExecutions"

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.acceptance.installation import Installation, free_port, installation
+from tests.acceptance.installation import Installation, free_ports, installation
 
 BIN = Path(sys.executable).parent
 
@@ -76,13 +76,13 @@ def test_the_plain_listener_stays_on_loopback(tmp_path: Path) -> None:
 
 
 def test_dev_mode_stays_on_loopback(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     done = pilothouse("serve", "--data", tmp_path / "d", "--dev", "--http", "127.0.0.1:0", "--https", f"0.0.0.0:{port}")
     assert "loopback" in one_sentence(done)
 
 
 def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
-    url = f"postgresql://nobody@127.0.0.1:{free_port()}/x"
+    url = f"postgresql://nobody@127.0.0.1:{free_ports(1)[0]}/x"
     assert "PostgreSQL" in one_sentence(pilothouse("serve", "--data", tmp_path / "d", "--database", url))
 
 

@@ -13,11 +13,11 @@ ROOT = Path(__file__).parent.parent.parent
 DEMO = [sys.executable, ROOT / "scripts" / "demo.py"]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def two_free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], other.getsockname()[1]
 
 
 class Play:
@@ -55,7 +55,7 @@ class Play:
 @pytest.fixture
 def play(tmp_path: Path):
     plays: list[Play] = []
-    ports = free_port(), free_port()
+    ports = two_free_ports()
 
     def start() -> Play:
         plays.append(Play(tmp_path / "data", *ports))
