@@ -68,6 +68,7 @@ from pilothouse.storage.pages import Pages
 from pilothouse.wire import console, replay
 from pilothouse.wire.dispatch import Dispatch
 from pilothouse.wire.files import giving
+from pilothouse.wire.forms import answering
 from pilothouse.wire.front import Front
 from pilothouse.wire.http import Request
 from pilothouse.wire.own_paths import own_paths
@@ -462,7 +463,11 @@ def _front(
     dispatch = Dispatch(house, operations_of_the_house(*edge.operations), authenticator, authorise, streams)
     house.inside = dispatch
     pages = console.Console(house, account_id=root.account_id)
-    routes = {**plain_pages(house, render), **pages.routes(), **own_paths(dispatch, _PATHS), **streams.handlers()}
+    visits = {path: answer for capability in CAPABILITIES for path, answer in capability.visits.items()}
+    routes = {
+        **plain_pages(house, render), **pages.routes(), **own_paths(dispatch, _PATHS), **streams.handlers(),
+        **answering(house, visits),
+    }  # fmt: skip
     given = {prefix: give for capability in CAPABILITIES for prefix, give in capability.files.items()}
     files = downloads.Downloads(house.settings.data).download
     prefixes = {

@@ -24,6 +24,7 @@ from pilothouse.storage.blobs import Blobs
 from pilothouse.storage.pages import Pages
 
 if TYPE_CHECKING:
+    from pilothouse.by_link import AnswerVisit, GiveFile
     from pilothouse.crypto.checksums import Digests
     from pilothouse.crypto.sealed import Sealed
     from pilothouse.crypto.vault import Vault
@@ -445,11 +446,6 @@ class Extension:
     """Message type to the function that hears them, many at once, in the order in which each node said them."""
 
 
-GiveFile = Callable[[House, str], Awaitable[bytes | None]]
-"""What follows a prefix in a path to the content of a file, None if there is none. Nobody's identity was asked for: the
-path must prove by itself that it may be read."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Capability:
     """What a capability's folder exports to `app`: its operations, jobs and node-message handlers."""
@@ -476,8 +472,10 @@ class Capability:
     """Type of resources, such as `AWS::SSM::Parameter`, to what finds them by their tags and ARNs."""
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     """Name to what is said in its messages between our agent and the capability."""
-    files: Mapping[str, GiveFile] = field(default_factory=dict)
+    files: "Mapping[str, GiveFile]" = field(default_factory=dict)
     """Prefix of a path to the function that gives the files below it to whoever asks."""
+    visits: "Mapping[str, AnswerVisit]" = field(default_factory=dict)
+    """Path to the function that answers who opens the page there, or sends its form."""
     lasting: tuple[Lasting, ...] = ()
     due: "Mapping[str, Fire]" = field(default_factory=dict)
     """Kind of what is due at a time, such as `association`, to the function that does it."""

@@ -106,6 +106,13 @@ class AutomationSettings:
     """A file of TOML with the endpoints of services that are not here; empty: there are none."""
     history_days: int = 30
     """Ended executions are removed after this."""
+    url: str = ""
+    """Where approvers reach the server, such as `https://pilothouse.example:7743`; empty: where subscribers of topics
+    do, else by the first of `names`."""
+
+    def __post_init__(self) -> None:
+        if self.url and not _SERVER_URL.fullmatch(self.url):
+            raise SettingsInvalid("[automation] url must be http:// or https:// with a host, and no path")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,11 @@ durable before the answer leaves. Every outcome is counted, timed and logged her
 """
 
 from asyncio import get_running_loop
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from inspect import isawaitable
 from logging import DEBUG, INFO
 from time import perf_counter
 from typing import Protocol
@@ -30,9 +29,11 @@ from pilothouse.errors import (
     UnknownOperationException,
 )
 from pilothouse.identity.principals import Principal
+from pilothouse.inside import ITSELF, Origin
 from pilothouse.runtime.metrics import CALLS, NODE_REFUSALS
 from pilothouse.runtime.settings import API, GATEWAY
 from pilothouse.storage import StorageUnavailable, Transaction
+from pilothouse.wire.about import about, arns_in, resources_of
 from pilothouse.wire.ec2 import Ec2
 from pilothouse.wire.http import ClientLeft, Request, Response
 from pilothouse.wire.incoming import StreamedBody, whole_body
@@ -69,8 +70,6 @@ _JSON, _QUERY, _EC2 = Json11(), Query(), Ec2()
 _LEFT = Response(400, {}, b"")
 """The answer that nobody will get."""
 _MAX_INVOCATION_ID = 256
-_ITSELF = "ssm.amazonaws.com"
-"""Where calls of the server itself come from, as the cloud's trails say it."""
 _LARGE = 64 << 10
 """Bytes of a body that is parsed beside the event loop, which may take longer than hundreds of calls; one at a time."""
 _PARSING = ThreadPoolExecutor(1, "parsing")
@@ -234,7 +233,7 @@ class Dispatch:
         audit = self._house.audit
         if audit is not None and operation.is_audited(shape):
             await audit.ready()
-            way.about = await _about(call, operation, shape)
+            way.about = await about(call, operation, shape)
         else:
             audit = None
         if operation.writes:
@@ -280,7 +279,7 @@ class Dispatch:
             return error
         try:
             if way.about is None:
-                way.about = await _about(way.call, way.operation, way.shape)
+                way.about = await about(way.call, way.operation, way.shape)
             await audit.keep(_act(way, error=error))
         except Exception:
             log.exception("call.not_recorded", request_id=way.request_id, operation=way.name)
@@ -295,9 +294,28 @@ class Dispatch:
         """The name in the table of an operation that can be asked from inside (`Inside.named`)."""
         return self._inside_names.find(service, name)
 
+    async def refused(
+        self, tx: Transaction, who: Principal, region: str, named: tuple[str, str], request: Shape, error: ApiError,
+        origin: Origin,
+    ) -> None:  # fmt: skip
+        """Record a refusal (`Inside.refused`)."""
+        way = _Way(self._house.ids.uuid(), _JSON, *named)
+        way.operation, way.shape, way.at = self._operations[named], request, self._house.clock.millis()
+        way.call = self._own_call(way, who, region, origin, tx)
+        way.about = await about(way.call, way.operation, request)
+        if self._house.audit is not None:
+            self._house.audit.add(tx, _act(way, error=error))
+
+    def _own_call(self, way: _Way, who: Principal, region: str, origin: Origin, tx: Transaction) -> Call:
+        return Call(
+            principal=who, account_id=who.account_id, region=region, request_id=way.request_id, house=self._house,
+            source_ip=origin.source_ip, user_agent=origin.user_agent, secure=origin.secure, bound=tx, within=tx,
+        )  # fmt: skip
+
     async def asked(
-        self, tx: Transaction, who: Principal, region: str, named: tuple[str, str], request: Shape
-    ) -> Shape:
+        self, tx: Transaction, who: Principal, region: str, named: tuple[str, str], request: Shape,
+        origin: Origin = ITSELF,
+    ) -> Shape:  # fmt: skip
         """The answer to a call that the server makes itself (`Inside.asked`), not serialised."""
         way = _Way(self._house.ids.uuid(), _JSON, *named)
         operation = way.operation = self._operations.get(named)
@@ -305,10 +323,7 @@ class Dispatch:
         way.principal, way.at = who, self._house.clock.millis()
         if operation is None or model is None:
             raise _not_here(way)
-        call = way.call = Call(
-            principal=who, account_id=who.account_id, region=region, request_id=way.request_id, house=self._house,
-            source_ip=_ITSELF, user_agent=_ITSELF, secure=True, bound=tx, within=tx,
-        )  # fmt: skip
+        call = way.call = self._own_call(way, who, region, origin, tx)
         audit = self._house.audit
         await tx.execute("savepoint asked")
         try:
@@ -318,7 +333,7 @@ class Dispatch:
                 await verdict
             if operation.prepare is not None:
                 call.prepared = await operation.prepare(call, shape)
-            way.about = await _about(call, operation, shape)
+            way.about = await about(call, operation, shape)
             answer = await operation.handler(call, shape)
         except ApiError as error:
             await tx.execute("rollback to savepoint asked")
@@ -444,7 +459,7 @@ def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = Non
     assert way.call is not None
     assert way.operation is not None
     asked = way.about or []
-    resources = _resources(asked, list(dict.fromkeys(_arns(answer or {}))))
+    resources = resources_of(asked, list(dict.fromkeys(arns_in(answer or {}))))
     named = asked or resources
     if elsewhere := way.call.house.used_elsewhere.get(way.request_id):
         resources = list(dict.fromkeys([*resources, *elsewhere]))
@@ -458,37 +473,3 @@ def _act(way: _Way, *, answer: Shape | None = None, error: ApiError | None = Non
         resources=resources,
         asked=named or resources,
     )
-
-
-def _resources(asked: list[str], answered: list[str]) -> list[str]:
-    """What was asked about, by the ARN of the answer where that says more (a new secret's has six letters more)."""
-    longer = [each for each in answered if any(each.startswith(one) for one in asked)]
-    return [each for each in asked if not any(one.startswith(each) for one in longer)] + longer if asked else answered
-
-
-async def _about(call: Call, operation: Operation, request: Shape | None) -> list[str]:
-    """The ARNs that policies are asked about; of a secret that is not there, without the end that it never got, and of
-    a log group without the stream that has no name."""
-    if operation.resources is None or request is None:
-        return []
-    try:
-        given = operation.resources(call, request)
-        found = [
-            each.removesuffix("-??????").removesuffix(":log-stream:")
-            for each in (await given if isawaitable(given) else given)
-        ]
-        return [each for each in found if "*" not in each]
-    except ApiError:  # it is not there, or its name is malformed
-        return []
-
-
-_ARNS = frozenset({"ARN", "Arn", "KeyId", "PolicyArn", "RoleArn", "SourceKeyId"})
-
-
-def _arns(answer: Shape) -> Iterator[str]:
-    """Those that an answer names itself: of what was made, of the key that was used."""
-    for name, value in answer.items():
-        if isinstance(value, str) and value.startswith("arn:") and name in _ARNS:
-            yield value
-        elif isinstance(value, dict):
-            yield from _arns(value)

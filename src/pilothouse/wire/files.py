@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from pilothouse.call import GiveFile, House
+from pilothouse.by_link import GiveFile
+from pilothouse.call import House
 from pilothouse.wire.http import Request, Response, RouteHandler
 
 _HEADERS = {

@@ -33,7 +33,7 @@ from pilothouse.capabilities.access import (
 )
 from pilothouse.capabilities.access.acting import linked_role, service_actor
 from pilothouse.capabilities.access.credentials import AccessCredentials
-from pilothouse.capabilities.access.kept_callers import caller_of, kept_caller, session_of
+from pilothouse.capabilities.access.kept_callers import caller_of, kept_caller, session_of, user_named
 from pilothouse.capabilities.access.key_uses import KeyUses
 from pilothouse.capabilities.access.login_store import LOGINS_SEALED
 from pilothouse.capabilities.access.model import AccountExists, AccountKey, NoSuchAccount
@@ -110,4 +110,5 @@ __all__ = [
     "service_session",
     "session_of",
     "still_there",
+    "user_named",
 ]

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pilothouse.call import House
 from pilothouse.capabilities.access.held import held_by
-from pilothouse.capabilities.access.model import root_arn
+from pilothouse.capabilities.access.model import User, root_arn
 from pilothouse.capabilities.access.role_store import RoleStore
 from pilothouse.capabilities.access.users import UserStore
 from pilothouse.identity.authorise import guarded
@@ -46,14 +46,11 @@ async def caller_of(house: House, tx: Transaction, kept: Mapping[str, Any]) -> P
     if kept["kind"] == "root":
         return Principal(**common, **more) if kept["arn"] == root_arn(account_id) else None
     if kept["kind"] == "user":
-        users = UserStore(tx, account_id)
-        user = await users.by_id(kept["user_id"])
+        user = await UserStore(tx, account_id).by_id(kept["user_id"])
         if user is None:
             return None
-        return Principal(
-            **common | {"arn": user.arn}, **more, name=user.name,
-            permissions=Permissions.of(await held_by(tx, user)),
-            guarded=await guarded(house, tx, account_id), tags=await users.tags(user),
+        return await _user(
+            house, tx, user, {**more, **{name: kept[name] for name in ("kind", "account_id", "access_key_id")}}
         )  # fmt: skip
     if kept["kind"] != "session":
         return None
@@ -69,6 +66,22 @@ async def caller_of(house: House, tx: Transaction, kept: Mapping[str, Any]) -> P
     return Principal(
         **common, **more, role_arn=kept["role_arn"], transitive=frozenset(kept["transitive"]), tags=tags,
         permissions=Permissions.of(sources), guarded=await guarded(house, tx, account_id),
+    )  # fmt: skip
+
+
+async def user_named(house: House, tx: Transaction, account_id: str, named: str) -> Principal | None:
+    """A user of the account by name or ARN, written as they are, with what is allowed now; None for anybody else."""
+    user = await UserStore(tx, account_id).find(named.rpartition("/")[2])
+    if user is None or named not in (user.name, user.arn):
+        return None
+    return await _user(house, tx, user, {"kind": "user", "account_id": account_id, "access_key_id": ""})
+
+
+async def _user(house: House, tx: Transaction, user: User, kept: Mapping[str, Any]) -> Principal:
+    users = UserStore(tx, user.account_id)
+    return Principal(
+        **kept, arn=user.arn, user_id=user.user_id, name=user.name, permissions=Permissions.of(await held_by(tx, user)),
+        guarded=await guarded(house, tx, user.account_id), tags=await users.tags(user),
     )  # fmt: skip
 
 

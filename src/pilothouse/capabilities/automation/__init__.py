@@ -15,7 +15,7 @@ from typing import Any
 
 from pilothouse.call import Call, Capability, House, Lasting, Shape
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.automation import jobs, listing, operations, previews, signals
+from pilothouse.capabilities.automation import approval_links, approving, jobs, listing, operations, previews, signals
 from pilothouse.capabilities.automation.actions import ACTIONS
 from pilothouse.capabilities.automation.fanning import STOP
 from pilothouse.capabilities.automation.going import execution_due, something_happened, stop_due
@@ -87,6 +87,7 @@ CAPABILITY = Capability.of(
     due={DUE: execution_due, HAPPENED: something_happened, STOP: stop_due},
     listeners={"command.finished": _command_finished, "document.checking": document_checking},
     lasting=(Lasting(name="automation.calls", run=perform_all),),
+    visits={approval_links.PATH: approving.visited},
 )
 
 __all__ = ["ACTIONS", "CAPABILITY", "belongs_to", "check_start", "happened", "outcome_of", "status_of"]

@@ -67,7 +67,7 @@ async def _decide(
             f"{who.arn} is not one of the approvers of the step {run.name}."
         )  # fmt: skip
     decisions: list[dict[str, Any]] = list(run.contents.state.get("decisions") or ())
-    if any(each["Approver"] == who.arn for each in decisions):
+    if has_decided(run, who):
         raise InvalidAutomationSignalException(f"{who.arn} has decided already.")
     decisions.append({
         "Approver": who.arn, "Decision": decision, "Comment": payload.get("Comment", "")[:_COMMENT],
@@ -76,6 +76,11 @@ async def _decide(
     run.contents.state = {**run.contents.state, "decisions": decisions}
     run.due_at = call.clock.millis()
     await store.save_steps([run])
+
+
+def has_decided(run: StepRun, who: Principal) -> bool:
+    """Whether somebody has approved or rejected already."""
+    return any(each["Approver"] == who.arn for each in run.contents.state.get("decisions") or ())
 
 
 def is_among(who: Principal, approvers: Sequence[str]) -> bool:

@@ -2,7 +2,8 @@
 
 Owns the tables topic, topic_subscription, topic_message, topic_delivery and topic_signing_key. Others tell a topic
 something with `house.tell(tx, "topic.messages", account_id=, region=, topic_arn=, subject=, messages=)` in the
-transaction that made it true; the messages are texts.
+transaction that made it true; the messages are texts. `attributes` (name to text) go with all of them, and with
+`only_for` they are told to nobody but those whose filter names that attribute: what is meant for one person.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from pilothouse.call import Capability, House, Lasting
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.topics import jobs, operations, publishing, subscriptions
+from pilothouse.capabilities.topics import jobs, operations, publishing, queue_store, subscriptions
 from pilothouse.capabilities.topics.deliveries import deliver
 from pilothouse.capabilities.topics.model import InvalidParameterException, place_of
 from pilothouse.capabilities.topics.operations import TAGGED_AS
@@ -54,7 +55,7 @@ CAPABILITY = Capability.of(
     subscriptions,
     publishing,
     jobs,
-    sealed=(SEALED,),
+    sealed=(SEALED, queue_store.SEALED),
     files={CERTIFICATE_PATH: certificate},
     listeners={"topic.messages": told, "process.ended": _ended},
     lasting=(Lasting(name="topics.deliveries", run=deliver),),

@@ -141,7 +141,7 @@ class _Lane:
             async with self._house.database.reading() as tx:
                 held = self._held
                 topic = await TopicStore(tx, held.account_id, held.region).topic(held.topic)
-                page = await queue_store.next_of(tx, held, _PAGE)
+                page = await queue_store.next_of(tx, self._house.vault, held, _PAGE)
             if topic is None or not page:
                 return
             self._version = topic.signature_version or "1"

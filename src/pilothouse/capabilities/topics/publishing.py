@@ -96,25 +96,39 @@ async def told(house: House, tx: Transaction, facts: Mapping[str, Any]) -> None:
     if (place.account_id, place.region) != (facts["account_id"], facts["region"]):
         return
     now = house.clock.millis()
+    attributes = {name: ("String", value) for name, value in facts.get("attributes", {}).items()}
     messages = [
-        Message(message_id=house.ids.uuid(), at=now, subject=facts["subject"], message=text)
+        Message(message_id=house.ids.uuid(), at=now, subject=facts["subject"], message=text, attributes=attributes)
         for text in facts["messages"]
     ]
-    await send(house, tx, place.account_id, place.region, place.topic, messages)
+    only_for = facts.get("only_for", "")
+    await send(house, tx, place.account_id, place.region, place.topic, messages, only_for=only_for)
 
 
 async def send(
-    house: House, tx: Transaction, account_id: str, region: str, topic: str, messages: Sequence[Message]
+    house: House, tx: Transaction, account_id: str, region: str, topic: str, messages: Sequence[Message], *,
+    only_for: str = "",
 ) -> None:  # fmt: skip
-    """Write down who is to get the messages; deliveries begin after the commit."""
+    """Write down who is to get the messages; deliveries begin after the commit.
+
+    `only_for`: an attribute that a subscriber's filter must name; who takes everything does not get them.
+    """
     subscribers = await TopicStore(tx, account_id, region).confirmed(topic)
+    if only_for:
+        subscribers = [each for each in subscribers if _filters_by(each, only_for)]
     wanted = [(each.subscription_id, message) for message in messages for each in subscribers if _wants(each, message)]
     if not wanted:
         return
     queue = QueueStore(tx, account_id, region)
-    await queue.add(topic, list({message.message_id: message for _, message in wanted}.values()))
+    await queue.add(house.vault, topic, list({message.message_id: message for _, message in wanted}.values()))
     await queue.queue([(who, message.message_id) for who, message in wanted], NOTIFICATION, messages[0].at)
     tx.after_commit(lambda: house.bus.wake(QUEUED, f"{account_id}/{region}/{topic}"))
+
+
+def _filters_by(subscription: Subscription, attribute: str) -> bool:
+    if not subscription.filter_policy or subscription.filter_scope == BY_BODY:
+        return False
+    return attribute in json.loads(subscription.filter_policy)
 
 
 def _wants(subscription: Subscription, message: Message) -> bool:

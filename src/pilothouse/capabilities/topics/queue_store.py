@@ -1,10 +1,20 @@
 """SQL of topic_message and topic_delivery: what was told, and who is still to get it."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from pilothouse.capabilities.topics.model import Delivery, Message, Subscription
+from pilothouse.crypto.sealed import Sealed
+from pilothouse.crypto.vault import Vault
 from pilothouse.storage import Row, Transaction
+
+
+def _context(row: Mapping[str, Any]) -> str:
+    return f"topic_message {row['message_id']}"
+
+
+SEALED: Final = Sealed(table="topic_message", keys=("message_id",), column="sealed", context=_context)
 
 
 class QueueStore:
@@ -14,17 +24,18 @@ class QueueStore:
         self._tx = tx
         self._scope = {"account_id": account_id, "region": region}
 
-    async def add(self, topic: str, messages: Sequence[Message]) -> None:
+    async def add(self, vault: Vault, topic: str, messages: Sequence[Message]) -> None:
         """Messages that somebody will get."""
         await self._tx.many(
             """insert into topic_message
-                 (message_id, account_id, region, topic, at, subject, message, structured, attributes)
+                 (message_id, account_id, region, topic, at, subject, message, sealed, structured, attributes)
                values
-                 (:message_id, :account_id, :region, :topic, :at, :subject, :message, :structured, :attributes)""",
+                 (:message_id, :account_id, :region, :topic, :at, :subject, '', :sealed, :structured, :attributes)""",
             [
                 {
                     **self._scope, "topic": topic, "message_id": each.message_id, "at": each.at,
-                    "subject": each.subject, "message": each.message, "structured": int(each.structured),
+                    "subject": each.subject, "structured": int(each.structured),
+                    "sealed": vault.seal(each.message.encode(), _context({"message_id": each.message_id})),
                     "attributes": json.dumps(each.attributes),
                 }
                 for each in messages
@@ -52,27 +63,30 @@ class QueueStore:
         return found
 
 
-async def next_of(tx: Transaction, subscription: Subscription, most: int) -> list[Delivery]:
+async def next_of(tx: Transaction, vault: Vault, subscription: Subscription, most: int) -> list[Delivery]:
     """What a subscriber is to get next."""
     rows = await tx.rows(
         """select delivery.number, delivery.kind, delivery.message_id, delivery.at, delivery.refusals,
-                  said.subject, said.message, said.structured, said.attributes, said.at as said_at
+                  said.subject, said.message, said.sealed, said.structured, said.attributes, said.at as said_at
            from topic_delivery delivery left join topic_message said on said.message_id = delivery.message_id
            where delivery.subscription_id = :subscription_id
            order by delivery.number limit :most""",
         subscription_id=subscription.subscription_id, most=most,
     )  # fmt: skip
-    return [_delivery(row) for row in rows]
+    return [await _delivery(vault, row) for row in rows]
 
 
-def _delivery(row: Row) -> Delivery:
+async def _delivery(vault: Vault, row: Row) -> Delivery:
     message = None
     if row["message"] is not None:
+        text = row["message"]
+        if row["sealed"] is not None:
+            text = (await vault.opened(bytes(row["sealed"]), _context(row))).decode()
         message = Message(
             message_id=row["message_id"],
             at=row["said_at"],
             subject=row["subject"],
-            message=row["message"],
+            message=text,
             structured=bool(row["structured"]),
             attributes=json.loads(row["attributes"]),
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from pilothouse.capabilities import access
 from pilothouse.capabilities.automation.actions.interface import (
     Action,
     Done,
@@ -16,10 +17,16 @@ from pilothouse.capabilities.automation.actions.interface import (
     WaitFor,
     literal,
 )
+from pilothouse.capabilities.automation.approval_links import Claim, link
 from pilothouse.errors import ApiError
 
 _MOST: Final = 10
 _DAYS: Final = 24 * 3600
+APPROVER: Final = "approver"
+"""The attribute of messages for one approver."""
+_TOPIC: Final = "Automation"
+_TOPIC_SAID: Final = "the name of the topic must begin with Automation"
+_MOST_MESSAGE: Final = 4096
 
 
 class Approve(Action):
@@ -44,6 +51,11 @@ class Approve(Action):
         several = isinstance(approvers, list) and all(map(literal, approvers))
         if several and isinstance(least, int) and least > len(approvers or ()):
             yield "MinRequiredApprovals", "it must not be more than there are approvers"
+        topic, message = inputs.get("NotificationArn"), inputs.get("Message")
+        if isinstance(topic, str) and topic and literal(topic) and not topic.rpartition(":")[2].startswith(_TOPIC):
+            yield "NotificationArn", _TOPIC_SAID
+        if isinstance(message, str) and len(message) > _MOST_MESSAGE:
+            yield "Message", f"it may have at most {_MOST_MESSAGE} characters"
 
     async def begin(self, step: Step) -> Outcome:
         approvers = step.inputs["Approvers"]
@@ -71,17 +83,41 @@ class Approve(Action):
 
 
 async def _notify(step: Step) -> None:
-    topic = step.inputs["NotificationArn"]
-    text = (
+    """Tell the topic; approvers who have a filter of their own there get a link besides."""
+    topic, subject = step.inputs["NotificationArn"], f"Approval for {step.name}"[:100]
+    _check_topic(topic)
+    asks = (
         f"{step.inputs.get('Message') or 'An automation waits for your approval.'}\n\n"
         f"Automation execution: {step.execution_id}\nStep: {step.name}\n\n"
+    )
+    how = (
         "To approve:\n"
         f"aws ssm send-automation-signal --automation-execution-id {step.execution_id} --signal-type Approve "
         f"--region {step.region}\n"
     )
     try:
-        await step.ask(
-            "sns", "Publish", {"TopicArn": topic, "Subject": f"Approval for {step.name}"[:100], "Message": text}
-        )  # fmt: skip
+        await step.ask("sns", "Publish", {"TopicArn": topic, "Subject": subject, "Message": asks + how})
     except ApiError as error:
         raise StepFailed(f"The approvers cannot be told by {topic}: {error.code}: {error.message}") from error
+    for number, named in enumerate(step.inputs["Approvers"]):
+        url = await _link(step, number, named)
+        if url:
+            await step.house.tell(
+                step.tx, "topic.messages", account_id=step.account_id, region=step.region, topic_arn=topic,
+                subject=subject, messages=[f"{asks}To approve or reject as {named}:\n{url}\n"],
+                attributes={APPROVER: named}, only_for=APPROVER,
+            )  # fmt: skip
+
+
+async def _link(step: Step, number: int, named: str) -> str:
+    """For one approver; empty for those who are no users: a role has nobody who could be asked."""
+    who = await access.user_named(step.house, step.tx, step.account_id, named)
+    if who is None or step.deadline is None:
+        return ""
+    claim = Claim(step_id=step.step_execution_id, attempt=step.attempt, number=number, ends_at=step.deadline)
+    return link(step.house, claim, who.user_id)
+
+
+def _check_topic(topic: str) -> None:
+    if not topic.rpartition(":")[2].startswith(_TOPIC):
+        raise StepFailed(f"NotificationArn {topic[:300]}: {_TOPIC_SAID}.", stage="InputValidation")
