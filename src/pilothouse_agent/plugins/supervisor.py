@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Protocol
@@ -247,15 +247,16 @@ def end_all(mark: str, leader: int, grace: float) -> set[int]:
     """SIGTERM to all processes of the run, SIGKILL to what is left after grace seconds.
 
     Returns when none is left, or with those that SIGKILL does not reach: another user's, or stuck in the kernel.
+    Each is asked before those it started: a shell whose child ends first would go on with its next line.
     """
     deadline = time.monotonic() + grace
     asked: set[int] = set()
     while True:
         living = _processes_of(mark, leader)
         if not living or time.monotonic() > deadline + _KILL_PATIENCE:
-            return living
+            return set(living)
         killing = time.monotonic() >= deadline
-        for pid in living:
+        for pid in parents_first(living):
             if killing or pid not in asked:
                 _send(pid, signal.SIGKILL if killing else signal.SIGTERM)
                 asked.add(pid)
@@ -269,25 +270,37 @@ def _send(pid: int, number: signal.Signals) -> None:
         return  # gone, or another user's: then it is still there at the next look
 
 
-def _processes_of(mark: str, leader: int) -> set[int]:
-    """Living processes of the run: in the script's session, or marked by its environment."""
+def parents_first(parents: Mapping[int, int]) -> list[int]:
+    """Processes by their parents, so that none stands before one that it descends from."""
+
+    def generation(pid: int) -> int:
+        above = 0
+        while (pid := parents.get(pid, 0)) and above < len(parents):
+            above += 1
+        return above
+
+    return sorted(parents, key=generation)
+
+
+def _processes_of(mark: str, leader: int) -> dict[int, int]:
+    """Living processes of the run, in the script's session or marked by its environment, each with its parent."""
     entry = f"{RUN_MARK}={mark}".encode()
-    found: set[int] = set()
+    found: dict[int, int] = {}
     own = os.getpid()
     for name in os.listdir("/proc"):
         if not name.isdigit() or int(name) == own:
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                state, _parent, _group, session = file.read().rpartition(b") ")[2].split()[:4]
+                state, parent, _group, session = file.read().rpartition(b") ")[2].split()[:4]
             if state in (b"Z", b"X"):
                 continue
             if leader and int(session) == leader:
-                found.add(int(name))
+                found[int(name)] = int(parent)
                 continue
             with open(f"/proc/{name}/environ", "rb") as file:
                 if entry in file.read().split(b"\0"):
-                    found.add(int(name))
+                    found[int(name)] = int(parent)
         except (OSError, ValueError):
             continue  # it ended while we looked, or is not ours to look at
     return found
