@@ -133,9 +133,9 @@ _BY_REASON: dict[tuple[str, str], str] = {
 
 _ALL_BUT: dict[tuple[str, str], str] = {
     ("ec2", "machines: networks, volumes by themselves, prices and what else a cloud has around its machines"): """
-        CopyImage CreateImage CreateSnapshot CreateTags DeleteSnapshot DeleteTags DeregisterImage DescribeImages
-        DescribeInstanceStatus DescribeInstances DescribeSnapshots DescribeTags RebootInstances RunInstances
-        StartInstances StopInstances TerminateInstances
+        CopyImage CreateImage CreateReplaceRootVolumeTask CreateSnapshot CreateTags DeleteSnapshot DeleteTags
+        DeregisterImage DescribeImages DescribeInstanceStatus DescribeInstances DescribeReplaceRootVolumeTasks
+        DescribeSnapshots DescribeTags RebootInstances RunInstances StartInstances StopInstances TerminateInstances
     """,
 }
 """Where far more is not there than is: what is answered, under the reason for all the rest. This grows."""

@@ -1,13 +1,13 @@
 """Machines that are not in EC2, as EC2 has them: found on hosts of libvirt, started, stopped, imaged and run.
 
-Owns the tables machine_connection, machine, machine_snapshot, machine_image, machine_image_disk and machine_work. What
-is asked for is a row, and is done by processes with the role `scheduler`; answers tell what the rows say. What a
-machine's host is asked is in `driver`; `libvirt_driver` is the driver that there is.
+Owns the tables machine_connection, machine, machine_snapshot, machine_image, machine_image_disk, machine_root_task and
+machine_work. What is asked for is a row, and is done by processes with the role `scheduler`; answers tell what the rows
+say. What a machine's host is asked is in `driver`; `libvirt_driver` is the driver that there is.
 """
 
 from pilothouse.call import Capability, House, Lasting
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.machines import describing, images, launching, snapshots, states, tagging
+from pilothouse.capabilities.machines import describing, images, launching, root_volumes, snapshots, states, tagging
 from pilothouse.capabilities.machines.asking import IMAGE, SNAPSHOT
 from pilothouse.capabilities.machines.looking import INSTANCE
 from pilothouse.capabilities.machines.model import NODE_TAG
@@ -51,6 +51,7 @@ CAPABILITY = Capability.of(
     launching,
     images,
     snapshots,
+    root_volumes,
     tagging,
     tags_of={INSTANCE: _tags_of_machine, IMAGE: _tags_of_image, SNAPSHOT: _tags_of_snapshot},
     groupable={"AWS::EC2::Instance": tags.Tagged(INSTANCE, "ec2", "instance/", _machine, ids="i-")},

@@ -84,9 +84,9 @@ async def act(doing: Doing) -> Outcome:
 
 
 async def _given_up(doing: Doing, error: str) -> Outcome:
-    """A machine that was stopped for its image runs again, whatever became of that."""
+    """A machine that was stopped for its image, or for another disk, runs again, whatever became of that."""
     progress = doing.work.progress
-    if doing.work.kind is Kind.IMAGE and progress.get("was_running") and not progress.get("error"):
+    if doing.work.kind in (Kind.IMAGE, Kind.REPLACE_ROOT) and progress.get("was_running") and not progress.get("error"):
         return Again(_BUSY, {**progress, "error": error, "failures": 0})
     return Ended(error=error)
 
@@ -218,6 +218,35 @@ async def _image(doing: Doing) -> Outcome:
     return Ended({"volumes": progress["volumes"], "template": template})
 
 
+async def _replace_root(doing: Doing) -> Outcome:
+    """The snapshot is copied while the machine goes on; then it is stopped, gets the copy, and is started if it ran."""
+    progress, native, arguments = doing.progress, doing.native, doing.work.arguments
+    seen = await doing.there()
+    if "was_running" not in progress:
+        return Again(_BUSY, {"was_running": seen.running})
+    if not progress.get("error"):
+        device = arguments["device"]
+        if not seen.lasting:
+            raise CannotDo("the machine is not defined on its host: its disks cannot be exchanged")
+        if "volume" not in progress:
+            progress["old"] = next((each.volume for each in seen.disks if each.device == device), "")
+            progress["volume"] = await _copied(doing, arguments["volume"], f"{arguments['task_id']}-")
+            return Again(_BUSY, {**progress, "failures": 0})
+        volume = progress["volume"]
+        if not progress.get("exchanged"):
+            if seen.running:
+                return await _towards_off(doing, progress)
+            await doing.link.ask(lambda driver: driver.exchange(native, device, volume))
+            return Again(_BUSY, {**progress, "exchanged": True, "failures": 0})
+    if progress["was_running"] and not seen.running:
+        await doing.link.ask(lambda driver: driver.start(native))
+    if progress.get("error"):
+        return Ended(error=progress["error"])
+    if arguments["delete"] and progress["old"] not in ("", progress["volume"]):
+        await _deleted(doing, progress["old"])
+    return Ended()
+
+
 async def _copy_image(doing: Doing) -> Outcome:
     progress, arguments = doing.progress, doing.work.arguments
     volumes: dict[str, str] = progress.setdefault("volumes", {})
@@ -261,4 +290,5 @@ async def _forget(doing: Doing) -> Outcome:
 ACTS: Final[Mapping[Kind, Callable[[Doing], Awaitable[Outcome]]]] = {
     Kind.START: _start, Kind.STOP: _stop, Kind.REBOOT: _reboot, Kind.TERMINATE: _terminate, Kind.RUN: _run,
     Kind.SNAPSHOT: _snapshot, Kind.IMAGE: _image, Kind.COPY_IMAGE: _copy_image, Kind.FORGET: _forget,
+    Kind.REPLACE_ROOT: _replace_root,
 }  # fmt: skip

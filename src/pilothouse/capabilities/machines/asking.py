@@ -36,7 +36,7 @@ MOST_RESULTS: Final = 1000
 
 def arn(call: Call, kind: str, resource_id: str) -> str:
     """As policies name it: images and snapshots without an account, as in the cloud."""
-    account_id = call.account_id if kind in ("instance", "volume") else ""
+    account_id = call.account_id if kind not in ("image", "snapshot") else ""
     return f"arn:aws:ec2:{call.region}:{account_id}:{kind}/{resource_id}"
 
 

@@ -80,6 +80,9 @@ class Driver(Protocol):
     ) -> None:
         """A machine of that form that does not run yet, with these volumes by device. None: as the template says."""
 
+    def exchange(self, native: str, device: str, volume: str) -> None:
+        """A machine that does not run has this volume as that disk from now on. The volume that it had stays."""
+
     def copy(self, volume: str, name: str, *, running: str | None = None) -> str:
         """A whole copy of a volume beside it, under a name that nothing had before; what the driver calls it.
 

@@ -85,7 +85,21 @@ class LibvirtDriver(Driver):
     ) -> None:
         with self._told() as connection:
             if _domain_or_none(connection, native) is None:
-                connection.defineXML(forms.made_from(template, native, name, disks, vcpus, memory_mib))
+                whole = {device: _source_of(connection, volume) for device, volume in disks.items()}
+                connection.defineXML(forms.made_from(template, native, name, whole, vcpus, memory_mib))
+
+    def exchange(self, native: str, device: str, volume: str) -> None:
+        lib = libvirt()
+        with self._told() as connection:
+            domain = _domain(connection, native)
+            if not domain.isPersistent():
+                raise CannotDo("the machine is not defined on its host: its disks cannot be exchanged")
+            xml = domain.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE)
+            source = forms.form_of(xml).disks.get(device)
+            if source is None:
+                raise NotThere(f"the machine has no disk {device}")
+            if source != ("path", volume):
+                connection.defineXML(forms.exchanged(xml, device, _source_of(connection, volume)))
 
     def copy(self, volume: str, name: str, *, running: str | None = None) -> str:
         with self._told() as connection:
@@ -230,6 +244,11 @@ def _volume(connection: Any, path: str) -> Any:
         if error.get_error_code() == lib.VIR_ERR_NO_STORAGE_VOL:
             raise NotThere(f"{path} is not in a storage pool of libvirt that is active") from error
         raise
+
+
+def _source_of(connection: Any, path: str) -> forms.Source:
+    """A volume as the source of a disk."""
+    return forms.Source(path=path, form=forms.volume_form(_volume(connection, path).XMLDesc(0)))
 
 
 def _pool(connection: Any) -> Any:

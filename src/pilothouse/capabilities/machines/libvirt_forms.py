@@ -20,6 +20,15 @@ class Form:
     """By device the source: (`path`, PATH) or (pool, volume)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a disk stands on."""
+
+    path: str
+    form: str
+    """Of its content, such as qcow2; empty where that is not known."""
+
+
 def _parsed(xml: str) -> ET.Element:
     return ET.fromstring(xml)  # noqa: S314 - made by the libvirt of a host that the operator trusts with all of this
 
@@ -58,7 +67,7 @@ def _architecture(name: str) -> str:
 
 
 def made_from(
-    template: str, native: str, name: str, disks: Mapping[str, str], vcpus: int | None, memory_mib: int | None
+    template: str, native: str, name: str, disks: Mapping[str, Source], vcpus: int | None, memory_mib: int | None
 ) -> str:
     """The XML of a new machine."""
     root = _parsed(template)
@@ -96,7 +105,29 @@ def _without(root: ET.Element, path: str) -> None:
             parent.remove(each)
 
 
-def _put_disks(root: ET.Element, disks: Mapping[str, str]) -> None:
+def exchanged(xml: str, device: str, source: Source) -> str:
+    """The XML of a machine with another source of one of its disks."""
+    root = _parsed(xml)
+    for disk in root.iterfind("devices/disk"):
+        target = disk.find("target")
+        if target is not None and target.get("dev") == device:
+            _put_source(disk, source)
+    return ET.tostring(root, encoding="unicode")
+
+
+def _put_source(disk: ET.Element, source: Source) -> None:
+    """A copy may be of another form than what it was copied from: the machine must know which."""
+    for tag in ("source", "backingStore"):
+        for each in disk.findall(tag):
+            disk.remove(each)
+    disk.set("type", "file")
+    ET.SubElement(disk, "source", file=source.path)
+    driver = disk.find("driver")
+    if driver is not None and source.form in ("raw", "qcow2"):
+        driver.set("type", source.form)
+
+
+def _put_disks(root: ET.Element, disks: Mapping[str, Source]) -> None:
     devices = root.find("devices")
     if devices is None:
         return
@@ -106,11 +137,7 @@ def _put_disks(root: ET.Element, disks: Mapping[str, str]) -> None:
         if disk.get("device", "disk") != "disk" or device not in disks:
             devices.remove(disk)  # a medium that was in a drive, or what was no part of the image
             continue
-        for tag in ("source", "backingStore"):
-            for each in disk.findall(tag):
-                disk.remove(each)
-        disk.set("type", "file")
-        ET.SubElement(disk, "source", file=disks[device])
+        _put_source(disk, disks[device])
 
 
 def volume_form(xml: str) -> str:

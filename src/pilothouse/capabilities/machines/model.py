@@ -88,6 +88,16 @@ class InvalidSnapshotIDMalformed(EdgeError):
     dotted = "InvalidSnapshotID.Malformed"
 
 
+class IncorrectState(EdgeError):
+    """The snapshot is not whole."""
+
+
+class InvalidReplaceRootVolumeTaskIDNotFound(EdgeError):
+    """No such task."""
+
+    dotted = "InvalidReplaceRootVolumeTaskId.NotFound"
+
+
 class InvalidVolumeNotFound(EdgeError):
     """No machine has such a disk."""
 
@@ -157,6 +167,8 @@ CODES: Final = {
 PENDING: Final = "pending"
 AVAILABLE: Final = "available"
 COMPLETED: Final = "completed"
+IN_PROGRESS: Final = "in-progress"
+SUCCEEDED: Final = "succeeded"
 FAILED: Final = "failed"
 ERROR: Final = "error"
 
@@ -172,6 +184,7 @@ class Kind(StrEnum):
     SNAPSHOT = "snapshot"
     IMAGE = "image"
     COPY_IMAGE = "copy-image"
+    REPLACE_ROOT = "replace-root"
     FORGET = "forget"
     """Remove the volume of a snapshot that was deleted."""
 
@@ -260,6 +273,25 @@ class Image:
     reason: str = ""
     disks: tuple[tuple[str, str], ...] = ()
     """Device and snapshot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootTask:
+    """A machine's first disk gets the content of a snapshot."""
+
+    account_id: str
+    region: str
+    task_id: str
+    machine_id: str
+    snapshot_id: str
+    image_id: str
+    """Where the snapshot is that of an image."""
+    delete_replaced: int
+    client_token: str
+    state: str
+    created_at: int
+    ended_at: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from pilothouse.call import House
-from pilothouse.capabilities.machines import work_store
+from pilothouse.capabilities.machines import root_store, work_store
 from pilothouse.capabilities.machines.acts import Again, Doing, Ended, Outcome, act
 from pilothouse.capabilities.machines.driver import DriverFailed, Seen
 from pilothouse.capabilities.machines.looking import as_seen, gone, look
@@ -128,6 +128,8 @@ class _Worker:
         async with house.database.transaction() as tx:
             now = house.clock.millis()
             if isinstance(outcome, Again):
+                if mine.kind is Kind.REPLACE_ROOT:
+                    await root_store.began(tx, mine.account_id, mine.region, mine.arguments["task_id"])
                 await work_store.again(tx, mine, now + int(outcome.seconds * 1000), outcome.progress)
                 return
             if not await work_store.done(tx, mine):
@@ -135,6 +137,9 @@ class _Worker:
             store = MachineStore(tx, mine.account_id, mine.region)
             await store.lock()
             await _write_results(store, mine, outcome, now)
+            if mine.kind is Kind.REPLACE_ROOT:
+                task_id = mine.arguments["task_id"]
+                await root_store.ended(tx, mine.account_id, mine.region, task_id, now, outcome.error)
             if mine.kind in _ON_MACHINES:
                 await _settle(tx, store, mine, outcome, now_is, now)
         if outcome.error:
