@@ -1,4 +1,4 @@
-"""Whoever is cancelled or out of time ends without going on: no shell sees the end of its child and runs its next line."""
+"""Whoever is cancelled or out of time ends without going on: no shell sees its child end and runs its next line."""
 
 import os
 import signal
