@@ -236,6 +236,10 @@ class _End:
         self.ahead: dict[int, Frame] = {}
         self.received = bytearray()
         self.repeats = 0
+        self.repeats_nothing = False
+        """As clients of others, that rely on the gateway and the agent."""
+        self.turns_away = 0
+        """So many messages are neither taken nor acknowledged: what they are for is not there yet."""
         self.lose_acks = 0
         """So many acknowledgements get lost on the way."""
         self.other: list[Frame] = []
@@ -264,7 +268,7 @@ class _End:
     async def _repeat(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            if self.sent and self._may_send():
+            if self.sent and self._may_send() and not self.repeats_nothing:
                 sequence = min(self.sent)
                 message, at = self.sent[sequence]
                 if time.monotonic() - at > RTO:
@@ -297,7 +301,9 @@ class _End:
                 self.over.set()
 
     async def _stream(self, frame: Frame) -> None:
-        if frame.sequence > self.expected:
+        if self.turns_away:
+            self.turns_away -= 1
+        elif frame.sequence > self.expected:
             self.ahead[frame.sequence] = frame
             await self._acknowledge(frame)
         elif frame.sequence == self.expected:

@@ -73,6 +73,8 @@ class Peer:
         self.loses = 0
         """So many acknowledgements do not go out."""
         self.doubles = False
+        self.turns_away = 0
+        """So many messages are read, and neither taken nor acknowledged: its program is not there yet."""
 
     def say(self, data: bytes) -> None:
         self.said += data
@@ -99,6 +101,9 @@ class Peer:
             self._stream(frame)
 
     def _stream(self, frame: Frame) -> None:
+        if self.turns_away:
+            self.turns_away -= 1
+            return
         if frame.sequence < self.expected:
             self.had(frame)
             return
@@ -126,9 +131,15 @@ class Peer:
 class Client(Peer):
     stream, heard = INPUT, OUTPUT
 
-    def __init__(self, *, again: bool) -> None:
+    def __init__(self, *, again: bool, repeats: bool) -> None:
         super().__init__()
         self._again = again
+        self.repeats = repeats
+
+    def repeat(self) -> None:
+        """There are clients that send nothing twice; such stay, for they would lose what is under way."""
+        if self.repeats:
+            super().repeat()
 
     def had(self, frame: Frame) -> None:
         if self._again:
@@ -177,12 +188,17 @@ class Told:
     def __init__(self) -> None:
         self.waiting: deque[tuple[Tape, Callable[[bool], None]]] = deque()
         self.is_settled = False
+        self.is_asked_to_repeat = False
+        self.time = NOW
 
     def message_id(self) -> str:
         return next(_ids)
 
     def now(self) -> int:
-        return NOW
+        return self.time
+
+    def waits(self) -> None:
+        self.is_asked_to_repeat = True
 
     def tape(self, tape: Tape, done: Callable[[bool], None]) -> None:
         self.waiting.append((tape, done))
@@ -206,14 +222,16 @@ class Pairing(RuleBasedStateMachine):
 
     @initialize(
         taping=st.sampled_from(["no", "wanted", "needed"]), input_taped=st.booleans(), pausable=st.booleans(),
-        again=st.booleans(), first=st.permutations(["client", "agent"]),
+        again=st.booleans(), repeats=st.booleans(), first=st.permutations(["client", "agent"]),
     )  # fmt: skip
-    def begin(self, taping: Any, input_taped: bool, pausable: bool, again: bool, first: list[str]) -> None:
+    def begin(
+        self, taping: Any, input_taped: bool, pausable: bool, again: bool, repeats: bool, first: list[str]
+    ) -> None:
         self.terms = Terms(
             session_id="s", account_id="1", region="r", node_id="mi-1", pausable=pausable, taping=taping,
             input_taped=input_taped and taping != "no",
         )  # fmt: skip
-        self.client, self.agent = Client(again=again), Agent()
+        self.client, self.agent = Client(again=again, repeats=repeats), Agent()
         self.recorded = {"o": bytearray(), "i": bytearray()}
         self.is_settled = False
         self._serve()
@@ -229,6 +247,8 @@ class Pairing(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["client", "agent"]))
     def come(self, end: str) -> None:
         """Also while it is there: a newer connection."""
+        if end == "client" and self.client.wire is not None and not self.client.repeats:
+            return
         wire = Wire()
         if end == "client":
             self.client.wire = wire
@@ -241,13 +261,16 @@ class Pairing(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["client", "agent"]))
     def go(self, end: str) -> None:
         peer = self.client if end == "client" else self.agent
+        if peer is self.client and not self.client.repeats:
+            return
         wire, peer.wire = peer.wire, None
         if wire is not None:
             (self.pair.client_left if end == "client" else self.pair.agent_left)(wire)
 
     @rule(end=st.sampled_from(["client", "agent"]), data=st.binary(min_size=1, max_size=4))
     def say(self, end: str, data: bytes) -> None:
-        (self.client if end == "client" else self.agent).say(data)
+        if end == "agent" or self.client.repeats or self.client.wire is not None:
+            (self.client if end == "client" else self.agent).say(data)
 
     @rule(end=st.sampled_from(["client", "agent"]))
     def repeat(self, end: str) -> None:
@@ -257,6 +280,18 @@ class Pairing(RuleBasedStateMachine):
     def mistreat_acknowledgements(self, end: str, count: int, doubles: bool) -> None:
         peer = self.client if end == "client" else self.agent
         peer.loses, peer.doubles = count, doubles
+
+    @rule(end=st.sampled_from(["client", "agent"]), count=st.integers(1, 4))
+    def is_not_ready(self, end: str, count: int) -> None:
+        """A client that turns away what it gets is not known: it would never be given that again."""
+        if end == "agent":
+            self.agent.turns_away = count
+
+    @rule(seconds=st.integers(0, 2))
+    def time_passes(self, seconds: int) -> None:
+        self.told.time += 1000 * seconds
+        if self.told.is_asked_to_repeat:
+            self.told.is_asked_to_repeat = self.pair.repeat()
 
     # The network
 
@@ -292,8 +327,8 @@ class Pairing(RuleBasedStateMachine):
     @rule(end=st.sampled_from(["client", "agent"]), data=st.binary(min_size=1, max_size=3), loses=st.integers(0, 2))
     def say_through(self, end: str, data: bytes, loses: int) -> None:
         """Something goes all the way, and the acknowledgement perhaps not."""
-        speaker, hearer = (self.client, self.agent) if end == "client" else (self.agent, self.client)
-        speaker.say(data)
+        hearer = self.agent if end == "client" else self.client
+        self.say(end, data)
         hearer.loses = loses
         self.flow(2, True)
         hearer.loses = 0
@@ -318,6 +353,7 @@ class Pairing(RuleBasedStateMachine):
         )  # fmt: skip
 
     @rule(committed=st.booleans())
+    @precondition(lambda self: self.client.repeats)
     def kill(self, committed: bool) -> None:
         """Killed with `kill -9`: perhaps just after a commit of which nobody heard."""
         if committed and self.told.waiting:
@@ -347,7 +383,7 @@ class Pairing(RuleBasedStateMachine):
         if not hasattr(self, "client"):
             return
         for peer in (self.client, self.agent):
-            peer.loses, peer.doubles = 0, False
+            peer.loses, peer.doubles, peer.turns_away = 0, False, 0
         self.come("agent")
         self.come("client")
         self.agent.say(b"the last of it")  # before that a client may not have shown that it takes what it gets
@@ -362,6 +398,7 @@ class Pairing(RuleBasedStateMachine):
                 break
             self.repeat("client")
             self.repeat("agent")
+            self.time_passes(2)
         self.nothing_is_lost_or_doubled_or_moved()
         assert self.client.received == self.agent.said
         assert self.agent.received == self.client.said

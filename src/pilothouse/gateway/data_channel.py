@@ -19,7 +19,7 @@ from pilothouse.errors import AccessDeniedException, ApiError, ThrottlingExcepti
 from pilothouse.gateway.channels import MessageIds
 from pilothouse.gateway.frames import MAX_FRAME, FrameInvalid
 from pilothouse.gateway.lines import SocketLine
-from pilothouse.gateway.pairing import Pair
+from pilothouse.gateway.pairing import REPEAT_MS, Pair
 from pilothouse.gateway.relays import Opened, Outcome, Relays, Talk
 from pilothouse.gateway.session_keeper import (
     CHANGED,
@@ -81,6 +81,9 @@ class _Told:
     def settled(self) -> None:
         self._channels.work(self._terms, self._channels.keeper.settled(self._channels.house, self._terms))
 
+    def waits(self) -> None:
+        self._channels.waits(self._terms.session_id)
+
     def cannot_record(self) -> None:
         self._channels.cannot_record(self._terms)
 
@@ -99,6 +102,9 @@ class DataChannels:
         self._last_uses: dict[str, Use] = {}
         """Of pairs that are gone."""
         self._lines: set[SocketLine] = set()
+        self._waiting: set[str] = set()
+        """Sessions whose agents have input to acknowledge."""
+        self._waits = asyncio.Event()
         self._changed: dict[str, None] = {}
         self._woken = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -307,6 +313,21 @@ class DataChannels:
             self._changed[session_id] = None
             self._woken.set()
 
+    def waits(self, session_id: str) -> None:
+        """The session's pair is to look in a while whether its agent has acknowledged what it was sent."""
+        self._waiting.add(session_id)
+        self._waits.set()
+
+    async def _repeat(self) -> None:
+        """Have sent again what agents did not acknowledge."""
+        while True:
+            await self._waits.wait()
+            await self.house.clock.sleep(REPEAT_MS / 1000)
+            waiting = (self._pairs.get(session_id) for session_id in self._waiting)
+            self._waiting = {pair.terms.session_id for pair in waiting if pair is not None and pair.repeat()}
+            if not self._waiting:
+                self._waits.clear()
+
     def serves(self, kind: str, local: Local) -> None:
         """Serve connections of this kind so, where they are at home here."""
         self._local[kind] = local
@@ -373,6 +394,7 @@ class DataChannels:
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self.taping.run(), name="recordings of sessions")
+            group.create_task(self._repeat(), name="input that agents did not take")
             try:
                 await self._look_after()
             finally:

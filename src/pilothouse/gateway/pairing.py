@@ -13,9 +13,8 @@ acknowledgement or by input; before that it may hold data back.
 What is recorded goes on only when it is durable, in the order of its numbers, each number once.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pilothouse.gateway.frames import Frame, FrameInvalid, decode
@@ -43,13 +42,15 @@ from pilothouse.gateway.session_messages import (
     read_acknowledge,
     read_state,
 )
+from pilothouse.gateway.underway import Direction, Kept
 
-MOST_FRAMES: Final = 10_000
-MOST_BYTES: Final = 4 << 20
-"""Kept in each direction; what comes beyond is dropped, for its sender has it."""
 CROWDED: Final = 1 << 20
 """Bytes of unacknowledged output from which on the agent is not read from, while a client is there."""
-_REMEMBERED: Final = 20_000
+REPEAT_MS: Final = 1000
+"""How long the agent may leave a message unacknowledged before the pair sends it again: longer than clients wait."""
+_REPEATED_FRAMES: Final = 64
+_REPEATED_BYTES: Final = 64 << 10
+"""Sent again at once, at most."""
 
 
 class Line(Protocol):
@@ -75,55 +76,6 @@ class AgentLine(Line, Protocol):
         """Whether to read no further for now."""
 
 
-@dataclass(slots=True)
-class _Kept:
-    """A message that its receiver has not acknowledged."""
-
-    raw: bytes
-    frame: Frame
-    epoch: int = 0
-    """The connection of the receiver that it was last sent on; 0: none."""
-
-
-@dataclass(slots=True)
-class _Direction:
-    """Messages of one direction."""
-
-    unacknowledged: OrderedDict[int, _Kept] = field(default_factory=OrderedDict)
-    bytes: int = 0
-    done: OrderedDict[int, None] = field(default_factory=OrderedDict)
-    """Those lately acknowledged."""
-    waiting: dict[int, _Kept] = field(default_factory=dict)
-    """Those that wait to be recorded, or for one before them."""
-    next: int = 0
-    """The first that is not on its way to be recorded."""
-    highest: int = -1
-
-    def has_room(self, size: int) -> bool:
-        count = len(self.unacknowledged) + len(self.waiting)
-        return count < MOST_FRAMES and self.bytes + size <= MOST_BYTES
-
-    def wait(self, sequence: int, kept: _Kept) -> None:
-        self.bytes += len(kept.raw)
-        self.waiting[sequence] = kept
-
-    def keep(self, sequence: int, kept: _Kept) -> None:
-        for older in (self.waiting.pop(sequence, None), self.unacknowledged.get(sequence)):
-            self.bytes -= len(older.raw) if older is not None else 0
-        self.bytes += len(kept.raw)
-        self.unacknowledged[sequence] = kept
-
-    def acknowledged(self, sequence: int) -> _Kept | None:
-        """It has arrived; the message, if that was not known."""
-        found = self.unacknowledged.pop(sequence, None)
-        if found is not None:
-            self.bytes -= len(found.raw)
-        self.done[sequence] = None
-        if len(self.done) > _REMEMBERED:
-            self.done.popitem(last=False)
-        return found
-
-
 class Told(Protocol):
     """What a pair tells whoever owns it. Everything returns at once."""
 
@@ -140,6 +92,9 @@ class Told(Protocol):
     def settled(self) -> None:
         """The client takes what it gets."""
 
+    def waits(self) -> None:
+        """Messages are on their way to the agent: `Pair.repeat` is to be called once a second while it says so."""
+
     def cannot_record(self) -> None:
         """What must be recorded cannot be."""
 
@@ -155,13 +110,13 @@ class Pair:
         self._is_held = False
         """The agent is not read from, for the sake of a slow client."""
         self._epoch = 0
-        self._out = _Direction(next=terms.next_output)
-        self._in = _Direction(next=terms.next_input)
-        self._queue: deque[tuple[str, _Kept]] = deque()
+        self._out = Direction(next=terms.next_output)
+        self._in = Direction(next=terms.next_input)
+        self._queue: deque[tuple[str, Kept]] = deque()
         """What waits to be recorded, with its direction, in the order in which it came."""
         self._events: list[TapeEvent] = []
         """What is recorded besides, as soon as may be."""
-        self._taping = False
+        self._taping = self._is_waiting = False
         self._unrecorded = terms.taping == "no"
         self._input_counted = terms.input_taped
         self._paused = False
@@ -289,7 +244,7 @@ class Pair:
 
     def _output(self, frame: Frame, message: bytes) -> None:
         sequence, out = _sequence(frame), self._out
-        kept = _Kept(message, frame)
+        kept = Kept(message, frame)
         if sequence in out.unacknowledged:
             kept.epoch = out.unacknowledged[sequence].epoch
             out.keep(sequence, kept)
@@ -315,7 +270,7 @@ class Pair:
                 out.wait(sequence, kept)
                 self._queue_in_order(OUTPUT, out)
 
-    def _forward(self, kept: _Kept) -> None:
+    def _forward(self, kept: Kept) -> None:
         if self.client is not None and not self._client_knows_end:
             kept.epoch = self._epoch
             self.client.put(kept.raw)
@@ -386,7 +341,7 @@ class Pair:
 
     def _input(self, frame: Frame, message: bytes) -> None:
         sequence, into = _sequence(frame), self._in
-        kept = _Kept(message, frame)
+        kept = Kept(message, frame)
         if sequence in into.unacknowledged:
             into.keep(sequence, kept)
             self._to_agent(kept)
@@ -417,10 +372,27 @@ class Pair:
             self._events.append(TapeEvent(self._told.now(), "r", frame.payload))
             self._record()
 
-    def _to_agent(self, kept: _Kept) -> None:
+    def _to_agent(self, kept: Kept) -> None:
         """Without a client nothing is sent: it would set an agent going that was told to wait."""
         if self.agent is not None and self.client is not None:
+            kept.sent_at = self._told.now()
             self.agent.put(kept.raw)
+            if not self._is_waiting:
+                self._is_waiting = True
+                self._told.waits()
+
+    def repeat(self) -> bool:
+        """Send again what the agent has not acknowledged for long; whether there is more to wait for.
+
+        The official agent turns away what comes before its shell is there, and there are clients that send nothing
+        twice. Both agents know by the number what they had.
+        """
+        can = self.agent is not None and self.client is not None
+        if can:
+            for kept in list(self._in.late(self._told.now() - REPEAT_MS, _REPEATED_FRAMES, _REPEATED_BYTES)):
+                self._to_agent(kept)
+        self._is_waiting = can and bool(self._in.unacknowledged)
+        return self._is_waiting
 
     def _give_again_to_agent(self) -> None:
         for sequence in sorted(self._in.unacknowledged):
@@ -428,7 +400,7 @@ class Pair:
 
     # Recording
 
-    def _queue_in_order(self, kind: str, direction: _Direction) -> None:
+    def _queue_in_order(self, kind: str, direction: Direction) -> None:
         while direction.next in direction.waiting:
             self._queue.append((kind, direction.waiting[direction.next]))
             direction.next += 1

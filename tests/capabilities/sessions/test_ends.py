@@ -55,6 +55,23 @@ def test_cuts_and_lost_acknowledgements_lose_and_double_nothing(world: World) ->
     world.until(lambda: not worker.sent)  # nothing that the client had is repeated for ever
 
 
+def test_what_an_agent_turned_away_is_sent_again_for_clients_that_do_not(world: World) -> None:
+    """The official agent does so until its shell is there."""
+    client, worker = world.open(world.node())
+    client.repeats_nothing = True
+    worker.turns_away = 5
+    for typed in (b"l", b"s", b" /", b"\n"):
+        world.run(client.say(typed))
+    world.until(lambda: worker.turns_away == 1)
+    assert not worker.received
+    world.server.advance(seconds=2)
+    world.until(lambda: worker.turns_away == 0)
+    world.server.advance(seconds=2)
+    world.until(lambda: bytes(client.received) == b"ls /\n")
+    assert bytes(worker.received) == b"ls /\n"
+    world.until(lambda: not client.sent)
+
+
 def test_an_agent_without_a_client_waits(world: World) -> None:
     node = world.node()
     started = world.start(node)
