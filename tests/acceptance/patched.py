@@ -7,6 +7,7 @@ from tests.acceptance.installation import Installation
 from tests.acceptance.roots import Root, RootAgent
 
 DEBIAN = {"ID": "debian", "NAME": "Debian GNU/Linux", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
+UBUNTU = {"ID": "ubuntu", "NAME": "Ubuntu", "VERSION_ID": "22.04", "VERSION_CODENAME": "jammy"}
 ROCKY = {"ID": "rocky", "ID_LIKE": "rhel fedora", "NAME": "Rocky Linux", "VERSION_ID": "9.1"}
 SUSE = {"ID": "sles", "NAME": "SLES", "VERSION_ID": "15.4"}
 
