@@ -78,6 +78,7 @@ def problems(content: Mapping[str, Any]) -> Iterator[Problem]:
     )
     yield from _role(content.get("assumeRole"), around)
     yield from _variables(content.get("variables") or {})
+    yield from _attachments(content.get("files"), every)
     names: set[str] = set()
     yield from _steps("mainSteps", steps, around, names)
     for number, said in enumerate(content.get("outputs") or ()):
@@ -93,6 +94,17 @@ def _every(steps: Iterable[Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
             within = (step.get("inputs") or {}).get("Steps") if step.get("action") == LOOP else None
             if isinstance(within, list):
                 yield from _every(within)
+
+
+def _attachments(files: Any, steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
+    """Where a runbook says which files it brings along, steps use no others."""
+    if not isinstance(files, Mapping):
+        return
+    for name, step in steps.items():
+        inputs = step.get("inputs")
+        file = inputs.get("Attachment") if isinstance(inputs, Mapping) else None
+        if isinstance(file, str) and literal(file) and file not in files:
+            yield Problem("files", f"it has no {file}, which the step uses", name)
 
 
 def _role(role: Any, around: _Around) -> Iterator[Problem]:

@@ -22,6 +22,7 @@ from pilothouse.capabilities.documents import (
     writing,
 )
 from pilothouse.capabilities.documents.attachment_store import SEALED
+from pilothouse.capabilities.documents.attachments import attached
 from pilothouse.capabilities.documents.calendar_states import CHANGE, calendar, calendar_changes
 from pilothouse.capabilities.documents.calendars import Calendar
 from pilothouse.capabilities.documents.library import find, for_run, kind_of, of_kind
@@ -53,6 +54,7 @@ __all__ = [
     "MaxDocumentSizeExceeded",
     "Step",
     "arn_of",
+    "attached",
     "calendar",
     "check_values",
     "find",

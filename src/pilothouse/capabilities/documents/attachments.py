@@ -121,22 +121,34 @@ async def _referred(call: Call, value: str, name: str | None) -> File:
         document, version, file = value.rsplit("/", 2)
         async with call.reading() as tx:
             await ask_each(call, tx, "ssm:GetDocument", [naming.arn_of(document, call.account_id, call.region)])
-            found = await _of_document(call, tx, document, version, file)
+            place = (call.account_id, call.region)
+            found = await _of_document(call.house, tx, place, document, version, file)
     if found is None:
         raise ValidationException("An AttachmentReference is NAME/VERSION/FILE of a document that has this attachment.")
     return File(_good(name or found.name), found.content)
 
 
-async def _of_document(call: Call, tx: Transaction, document: str, version: str, file: str) -> File | None:
+async def _of_document(
+    house: House, tx: Transaction, place: tuple[str, str], document: str, version: str, file: str
+) -> File | None:
+    account_id, region = place
     try:
-        of = await find(tx, call.account_id, call.region, document, version)
+        of = await find(tx, account_id, region, document, version)
     except (InvalidDocument, InvalidDocumentVersion):
         return None
-    found = await AttachmentStore(tx, of.account_id, call.region).one(of.name, int(of.version), file)
+    found = await AttachmentStore(tx, of.account_id, region).one(of.name, int(of.version), file)
     if found is None:
         return None
-    context = _context(of.account_id, call.region, of.name, int(of.version), found.name, found.hash)
-    return File(found.name, await call.house.vault.opened(found.sealed, context))
+    context = _context(of.account_id, region, of.name, int(of.version), found.name, found.hash)
+    return File(found.name, await house.vault.opened(found.sealed, context))
+
+
+async def attached(
+    house: House, tx: Transaction, account_id: str, region: str, document: str, version: str, file: str
+) -> bytes | None:
+    """The file of a document's version that whoever runs it may use; None if there is none (any more)."""
+    found = await _of_document(house, tx, (account_id, region), document, version, file)
+    return None if found is None else found.content
 
 
 def _context(account_id: str, region: str, name: str, number: int, attachment: str, hash_: str) -> str:

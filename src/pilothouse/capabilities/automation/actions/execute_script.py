@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from pilothouse.capabilities import logs, service_settings
-from pilothouse.capabilities.automation import elsewhere
+from pilothouse.capabilities.automation import attached, elsewhere
 from pilothouse.capabilities.automation.actions import on_ec2
 from pilothouse.capabilities.automation.actions.interface import (
     Action,
@@ -44,7 +44,7 @@ _POWERSHELL: Final = ("PowerShell Core 6.0", "PowerShell 7.0", "PowerShell 7.4")
 _DESTINATION: Final = "/ssm/automation/customer-script-log-destination"
 _GROUP: Final = "/ssm/automation/customer-script-log-group-name"
 _DEFAULT_GROUP: Final = "/aws/ssm/automation/executeScript"
-_NO_ATTACHMENT: Final = "Scripts of attachments are not run; write the script into the step, as Script."
+_ARCHIVE: Final = ".zip"
 _NO_POWERSHELL: Final = (
     "This server runs scripts of Python only: PowerShell cannot be shut in as they are. Write the step in Python, or "
     "run the script on a node by aws:runCommand with AWS-RunPowerShellScript."
@@ -68,20 +68,22 @@ class ExecuteScript(Action):
     def check(self, inputs: Values) -> Iterator[tuple[str, str]]:
         runtime = inputs.get("Runtime")
         if not inputs.get("Script") and not inputs.get("Attachment"):
-            yield "Script", "it needs a script"
+            yield "Script", "it needs a script, or an Attachment"
+        if inputs.get("Script") and inputs.get("Attachment"):
+            yield "Attachment", "it must not stand beside Script"
         if isinstance(runtime, str) and literal(runtime) and runtime in _PYTHON and not inputs.get("Handler"):
             yield "Handler", "a script of Python needs the name of its function"
 
     async def begin(self, step: Step) -> Outcome:
         if step.inputs["Runtime"] in _POWERSHELL:
             raise StepFailed(_NO_POWERSHELL)
-        if not step.inputs.get("Script"):
-            raise StepFailed(
-                "Scripts of attachments are not run; write the script into the step, as Script.",
-                stage="InputValidation",
-            )
+        if bool(step.inputs.get("Script")) == bool(step.inputs.get("Attachment")):
+            raise StepFailed("A step needs either Script or Attachment.", stage="InputValidation")
         if not step.inputs.get("Handler"):
             raise StepFailed("A script of Python needs a Handler.", stage="InputValidation")
+        if file := step.inputs.get("Attachment"):
+            _handler_in(str(file), str(step.inputs["Handler"]))
+            await attached.content_of(step.house, step.tx, step.execution_id, str(file))
         return Perform(state={}, repeatable=False)
 
     async def perform(self, errand: Errand) -> Outcome:
@@ -89,8 +91,7 @@ class ExecuteScript(Action):
         if errand.deadline is not None:
             seconds = max(1, min(LONGEST, (errand.deadline - errand.house.clock.millis()) // 1000))
         script = Script(
-            text=str(errand.inputs["Script"]),
-            handler=str(errand.inputs["Handler"]),
+            **await _source(errand),
             events=errand.inputs.get("InputPayload") or {},
             context={
                 "automation:EXECUTION_ID": errand.execution_id,
@@ -113,6 +114,40 @@ class ExecuteScript(Action):
         return Done(
             outputs={"Payload": result}, payload={"Payload": result}, response=ran.output[-_SHOWN:]
         )  # fmt: skip
+
+
+async def _source(errand: Errand) -> dict[str, Any]:
+    """What is run, and which function of it. Raises StepFailed."""
+    file, handler = errand.inputs.get("Attachment"), str(errand.inputs["Handler"])
+    if not file:
+        return {"text": str(errand.inputs["Script"]), "handler": handler}
+    async with errand.house.database.reading() as tx:
+        content = await attached.content_of(errand.house, tx, errand.execution_id, str(file))
+    module, function = _handler_in(str(file), handler)
+    if str(file).endswith(_ARCHIVE):
+        return {"text": "", "archive": content, "module": module, "handler": function}
+    try:
+        return {"text": content.decode(), "module": module, "handler": function}
+    except UnicodeDecodeError as error:
+        raise StepFailed(f"The attachment {file} is neither a text nor named {_ARCHIVE}.") from error
+
+
+def _handler_in(file: str, handler: str) -> tuple[str, str]:
+    """Module and function: `launch.go` of launch.py, which may be written `go`; `part.launch.go` of an archive."""
+    module, _, function = handler.rpartition(".")
+    if file.endswith(_ARCHIVE):
+        if not module:
+            raise StepFailed(
+                f"The Handler of an archive names the file and its function, as in launch.{handler}.",
+                stage="InputValidation",
+            )
+        return module, function
+    stem = file.rpartition(".")[0] or file
+    if module not in ("", stem):
+        raise StepFailed(
+            f"The Handler {handler} is of a file {module}, and the attachment is {file}.", stage="InputValidation"
+        )
+    return stem, function
 
 
 def _shortened(value: Any) -> Any:

@@ -55,6 +55,10 @@ class Script:
 
     text: str = field(repr=False)
     handler: str
+    module: str = "script"
+    """How the file is called, without its ending; of an archive the module with the handler."""
+    archive: bytes = field(default=b"", repr=False)
+    """A zip file that is unpacked, in place of the text."""
     events: Any = field(repr=False)
     context: Mapping[str, Any] = field(default_factory=dict)
     seconds: int = 600
@@ -78,6 +82,8 @@ def _job(script: Script) -> bytes:
         {
             "script": script.text,
             "handler": script.handler,
+            "module": script.module,
+            "archive": b64encode(script.archive).decode(),
             "events": script.events,
             "context": script.context,
             "seconds": script.seconds,

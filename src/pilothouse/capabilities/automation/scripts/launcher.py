@@ -8,6 +8,7 @@ which it fails. Where any of that cannot be had, no script runs.
 """
 
 import ctypes
+import importlib
 import importlib.util
 import json
 import os
@@ -41,7 +42,8 @@ _ROOT = "/proc"
 """Where the new root is put together: a directory that is everywhere, and under which no library lies."""
 
 
-SCRIPT = "/tmp/script.py"  # noqa: S108 - of the shut-in file system
+OWN = "/tmp/"  # noqa: S108 - of the shut-in file system
+SCRIPT, ARCHIVE = f"{OWN}script.py", f"{OWN}attachment"
 
 
 class Refused(Exception):
@@ -312,23 +314,41 @@ def _modules(server: _Server) -> None:
 
 def run(job: dict[str, Any], server: _Server) -> None:
     """Run the script's handler, and say what it gives."""
-    with open(SCRIPT, "w", encoding="utf-8") as file:
-        file.write(job["script"])
-    spec = importlib.util.spec_from_file_location("script", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["script"] = module
-    spec.loader.exec_module(module)
+    module = _unpacked(job) if job["archive"] else _written(job)
     handler = getattr(module, job["handler"], None)
     if not callable(handler):
         raise LookupError(f"the script has no function named {job['handler']}")
     server.say({"result": handler(job["events"], job["context"])})
 
 
+def _written(job: dict[str, Any]) -> ModuleType:
+    """The module of one file."""
+    with open(SCRIPT, "w", encoding="utf-8") as file:
+        file.write(job["script"])
+    spec = importlib.util.spec_from_file_location(job["module"], SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[job["module"]] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _unpacked(job: dict[str, Any]) -> ModuleType:
+    """The module of an archive, whose files are where it begins."""
+    import io
+    import zipfile
+
+    with zipfile.ZipFile(io.BytesIO(b64decode(job["archive"]))) as archive:
+        archive.extractall(ARCHIVE)
+    os.chdir(ARCHIVE)
+    sys.path.insert(0, ARCHIVE)
+    return importlib.import_module(job["module"])
+
+
 def _own_part(trace: TracebackType | None) -> TracebackType | None:
     """What the script itself did."""
-    while trace is not None and trace.tb_frame.f_code.co_filename != SCRIPT:
+    while trace is not None and not trace.tb_frame.f_code.co_filename.startswith(OWN):
         trace = trace.tb_next
     return trace
 
