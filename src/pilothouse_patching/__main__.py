@@ -16,6 +16,7 @@ from pilothouse_patching import asking, choosing, reporting
 from pilothouse_patching.apt import Apt
 from pilothouse_patching.choosing import Patch
 from pilothouse_patching.keeping import Memory
+from pilothouse_patching.locks import Patience
 from pilothouse_patching.reporting import Line
 from pilothouse_patching.rpm import Rpm
 from pilothouse_patching.running import ToolFailed
@@ -109,9 +110,10 @@ class _Run:
             each for each in self._baseline.get("Sources") or [] if choosing.is_product(each["Products"], product)
         ]
         system = self._snapshot["operatingSystem"]
+        patience = Patience(self._snapshot.get("lockSeconds", 120))
         if system in choosing.APT:
-            return Apt(sources)
-        return Zypper(sources) if system == "SUSE" else Rpm(sources)
+            return Apt(sources, patience)
+        return Zypper(sources, patience) if system == "SUSE" else Rpm(sources, patience)
 
     def _work(self, system: Any, overrides: Sequence[Dict[str, str]]) -> int:
         product = self._snapshot["product"]

@@ -7,12 +7,14 @@ import tempfile
 from typing import Any, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 from pilothouse_patching.choosing import Patch
+from pilothouse_patching.locks import Patience, is_held
 from pilothouse_patching.running import ToolFailed, chunks, run
 
 _INSTALLED = "${Package}\\t${Architecture}\\t${Version}\\t${Priority}\\t${Section}\\t${db:Status-Abbrev}\\n"
 _VERSION = re.compile(r"^ (\*\*\*|   ) (\S+) (-?\d+)")
 _SOURCE = re.compile(r"^ +-?\d+ (\S+) (\S+)")
-_WAIT = ["-o", "DPkg::Lock::Timeout=120"]
+_LISTS = ("/var/lib/apt/lists/lock",)
+_PACKAGES = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/cache/apt/archives/lock")
 
 
 class _Policy(NamedTuple):
@@ -25,8 +27,9 @@ class _Policy(NamedTuple):
 class Apt:
     """The packages of this machine."""
 
-    def __init__(self, sources: Sequence[Dict[str, Any]]) -> None:
-        self._options = list(_WAIT)
+    def __init__(self, sources: Sequence[Dict[str, Any]], patience: Patience) -> None:
+        self._patience = patience
+        self._options = ["-o", f"DPkg::Lock::Timeout={patience.seconds}"]
         self._folder = ""
         if sources:
             self._folder = tempfile.mkdtemp(prefix="patch-sources-")
@@ -48,6 +51,7 @@ class Apt:
 
     def refresh(self) -> None:
         """Fetch the lists of all repositories; one that cannot be fetched is a failure."""
+        self._patience.wait(_LISTS)
         if os.path.exists("/var/lib/dpkg/updates") and os.listdir("/var/lib/dpkg/updates"):
             run(["dpkg", "--configure", "-a", "--force-confold", "--force-confdef"], good=None)
         _code, out = run(["apt-get", "-q", "update", "-o", "APT::Update::Error-Mode=any", *self._options], 900)
@@ -118,7 +122,11 @@ class Apt:
         return found
 
     def install(self, chosen: Sequence[Patch], blocked: Sequence[Patch]) -> None:
-        """Bring the packages to the versions. What did not work is seen by looking at what is installed then."""
+        """Bring the packages to the versions. What did not work is seen by looking at what is installed then.
+
+        Raises Locked where nothing was begun.
+        """
+        self._patience.wait(_PACKAGES)
         run(["dpkg", "--configure", "-a", "--force-confold", "--force-confdef"], good=None)
         options = ["-y", "-q", "--only-upgrade", "--no-remove", "-o", "Dpkg::Options::=--force-confold"]
         options += ["-o", "Dpkg::Options::=--force-confdef", *self._options]
@@ -133,6 +141,8 @@ class Apt:
             code, _ = run(["apt-get", "install", *options, *wanted], good=None, shown=True)
             if code != 0 and len(wanted) > 1:
                 for each in wanted:
+                    if is_held(_PACKAGES):  # once is enough to wait: it stays undone
+                        break
                     run(["apt-get", "install", *options, each], good=None, shown=True)
         finally:
             if held is not None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from pilothouse_patching.choosing import Patch
+from pilothouse_patching.locks import Patience, is_held
 from pilothouse_patching.running import ToolFailed, chunks, found, run
 
 _QUERY = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n"
@@ -24,6 +25,9 @@ _CLASSES = {
     "recommended": "Recommended",
 }  # fmt: skip
 _CACHE = "/var/cache/pilothouse-patching"
+_PID_FILES = ("/var/lib/dnf/rpmdb_lock.pid", "/var/run/yum.pid")
+_LOCKED = 200
+"""How dnf and yum end where somebody else holds their lock."""
 _PART = re.compile(r"([0-9]+|[a-zA-Z]+|~|\^)")
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})(?: (\d{2}):(\d{2}):(\d{2}))?")
 
@@ -46,7 +50,8 @@ class Notice(NamedTuple):
 class Rpm:
     """The packages of this machine."""
 
-    def __init__(self, sources: Sequence[Dict[str, Any]]) -> None:
+    def __init__(self, sources: Sequence[Dict[str, Any]], patience: Patience) -> None:
+        self._patience = patience
         tool = found("dnf", "dnf5", "yum")
         if tool is None:
             raise ToolFailed("neither dnf nor yum is there")
@@ -55,6 +60,7 @@ class Rpm:
         # Some distributions leave out any repository that is away. The machine would be said to lack nothing. A
         # repository whose own section says so may still be missing.
         self._options.append("--setopt=skip_if_unavailable=False")
+        self._options.append("--setopt=exit_on_lock=True")  # it would wait forever
         self._folder = ""
         if sources:
             self._folder = tempfile.mkdtemp(prefix="patch-sources-")
@@ -136,17 +142,26 @@ class Rpm:
         )
 
     def install(self, chosen: Sequence[Patch], blocked: Sequence[Patch]) -> None:
-        """Bring the packages to the versions. What did not work is seen by looking at what is installed then."""
+        """Bring the packages to the versions. What did not work is seen by looking at what is installed then.
+
+        Raises Locked where nothing was begun.
+        """
+        locks = [*_PID_FILES, database_lock()]
+        self._patience.wait(locks)
         options = [each for each in self._options if each != "-q"]
         if blocked:
             options.append("--exclude=" + ",".join(sorted({each.name for each in blocked})))
         wanted = [f"{each.name}-{each.version}.{each.arch}" for each in chosen]
         failed = False
-        for chunk in chunks(wanted):
+        for number, chunk in enumerate(chunks(wanted)):
             code, _ = run([self._tool, "upgrade", *options, *chunk], good=None, shown=True)
             failed = failed or code != 0
+            if code == _LOCKED and number == 0:  # somebody was quicker
+                raise self._patience.over(is_held(locks) or locks[0])
         if failed and len(wanted) > 1:
             for one in wanted:
+                if is_held(locks):  # once is enough to wait: it stays undone
+                    break
                 run([self._tool, "upgrade", *options, one], good=None, shown=True)
 
     def reboot_needed(self, installed: Iterable[Patch]) -> bool:
@@ -156,6 +171,12 @@ class Rpm:
             if code in (0, 1):
                 return code == 1
         return any(each.name.startswith(("kernel", "glibc", "systemd", "linux-firmware")) for each in installed)
+
+
+def database_lock() -> str:
+    """The file that rpm locks while it changes packages; it waits forever for it."""
+    _, out = run(["rpm", "--eval", "%{_dbpath}"])
+    return os.path.join(out.strip(), ".rpm.lock")
 
 
 def evr(epoch: str, version: str, release: str) -> str:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from typing import Iterable, List, Optional, Sequence, Tuple
 
+_GRACE = 30
+
 
 class ToolFailed(Exception):
     """The package manager could not do what was asked; nothing is to be reported."""
@@ -15,27 +17,43 @@ def run(
 ) -> Tuple[int, str]:
     """Exit code and standard output. `good`: the codes that are no failure, None for all; `shown`: pass it on as well.
 
+    A program that does not end in time is ended, it alone: what it started may be at work on packages.
     Raises ToolFailed.
     """
     environment = dict(os.environ, LC_ALL="C", LANG="C", DEBIAN_FRONTEND="noninteractive")
     environment.pop("LANGUAGE", None)
     try:
-        done = subprocess.run(
-            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-            timeout=seconds,
-        )  # fmt: skip
+        child = subprocess.Popen(
+            list(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        )
     except FileNotFoundError:
         raise ToolFailed(f"{argv[0]} is not there")
+    try:
+        told, complained = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
+        _end(child)
         raise ToolFailed(f"{argv[0]} did not end within {seconds} seconds")
-    out, err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    failed = good is not None and done.returncode not in good
+    out, err = told.decode("utf-8", "replace"), complained.decode("utf-8", "replace")
+    failed = good is not None and child.returncode not in good
     if shown or failed:
         sys.stdout.write(out if shown else "")
         sys.stderr.write(err)
     if failed:
-        raise ToolFailed("{} ended with exit code {}".format(" ".join(argv[:3]), done.returncode))
-    return done.returncode, out
+        raise ToolFailed("{} ended with exit code {}".format(" ".join(argv[:3]), child.returncode))
+    return child.returncode, out
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """Without reading on: what the child started may hold its streams for as long as it likes."""
+    child.terminate()
+    try:
+        child.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait(_GRACE)
+    for stream in (child.stdout, child.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def found(*names: str) -> Optional[str]:

@@ -7,13 +7,16 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from pilothouse_patching.choosing import Patch
-from pilothouse_patching.rpm import _QUERY, evr, moment
+from pilothouse_patching.locks import Patience
+from pilothouse_patching.rpm import _QUERY, database_lock, evr, moment
 from pilothouse_patching.running import ToolFailed, chunks, run
 
 _CLASSES = {
     "security": "Security", "recommended": "Recommended", "optional": "Optional", "feature": "Feature",
     "document": "Document", "yast": "Yast",
 }  # fmt: skip
+_LOCKS = ("/run/zypp.pid",)
+_LOCKED = 7
 _INFORMS = (0, 100, 101, 102, 103, 106)
 """Exit codes that are no failures: patches are there, a reboot or restart is due, a repository was left out."""
 
@@ -21,7 +24,8 @@ _INFORMS = (0, 100, 101, 102, 103, 106)
 class Zypper:
     """The patches and packages of this machine."""
 
-    def __init__(self, sources: Sequence[Dict[str, Any]]) -> None:
+    def __init__(self, sources: Sequence[Dict[str, Any]], patience: Patience) -> None:
+        self._patience = patience
         self._options = ["--non-interactive"]
         self._folder = ""
         self._reboot = False
@@ -41,10 +45,21 @@ class Zypper:
 
     def refresh(self) -> None:
         """Fetch what the repositories have; one that cannot be fetched is a failure."""
-        run(["zypper", *self._options, "refresh", "--force"], 1800)
+        self._zypper("refresh", "--force", seconds=1800, good=(0,))
+
+    def _zypper(
+        self, *what: str, seconds: int = 3600, good: Optional[Tuple[int, ...]] = None, shown: bool = False
+    ) -> Tuple[int, str]:
+        """zypper itself waits for no lock, and takes one for nearly all it does. Raises Locked."""
+        self._patience.wait(_LOCKS)
+        allowed = None if good is None else (*good, _LOCKED)
+        code, out = run(["zypper", *self._options, *what], seconds, good=allowed, shown=shown)
+        if code == _LOCKED:  # somebody was quicker
+            raise self._patience.over(_LOCKS[0])
+        return code, out
 
     def _xml(self, *what: str) -> ElementTree.Element:
-        _, out = run(["zypper", "--xmlout", *self._options, *what], 1800, good=_INFORMS)
+        _, out = self._zypper("--xmlout", *what, seconds=1800, good=_INFORMS)
         try:
             return ElementTree.fromstring(out)
         except ElementTree.ParseError as error:
@@ -78,35 +93,39 @@ class Zypper:
         return patches
 
     def install(self, chosen: Sequence[Patch], blocked: Sequence[Patch]) -> None:
-        """Install patches, then packages. What did not work is seen by looking at what is installed then."""
+        """Install patches, then packages. What did not work is seen by looking at what is installed then.
+
+        Raises Locked.
+        """
+        self._patience.wait([*_LOCKS, database_lock()])
         locked = sorted({each.name for each in blocked if each.unit == "package"})
         kinds = (("patch", [each.name for each in chosen if each.unit == "patch"]),
                  ("package", [f"{each.name}={each.version}" for each in chosen if each.unit == "package"]))  # fmt: skip
         if locked:
-            run(["zypper", *self._options, "addlock", "--comment", "pilothouse-patching", *locked], good=None)
+            self._zypper("addlock", "--comment", "pilothouse-patching", *locked)
         try:
             for kind, names in kinds:
                 for chunk in chunks(names):
                     self._install(kind, chunk)
         finally:
             if locked:
-                run(["zypper", *self._options, "removelock", *locked], good=None)
+                self._zypper("removelock", *locked)
 
     def _install(self, kind: str, names: List[str]) -> None:
         # Without --force-resolution: what cannot be installed would be "resolved" by removing what is there.
-        command = ["zypper", *self._options, "install", "--auto-agree-with-licenses", "-t", kind]
-        code, _ = run(command + names, good=None, shown=True)
+        command = ("install", "--auto-agree-with-licenses", "-t", kind)
+        code, _ = self._zypper(*command, *names, shown=True)
         self._reboot = self._reboot or code == 102
         if code == 103:  # zypper itself was renewed, and wants to be asked again
-            code, _ = run(command + names, good=None, shown=True)
+            code, _ = self._zypper(*command, *names, shown=True)
         if code not in _INFORMS and len(names) > 1:
             for name in names:
-                code, _ = run([*command, name], good=None, shown=True)
+                code, _ = self._zypper(*command, name, shown=True)
                 self._reboot = self._reboot or code == 102
 
     def reboot_needed(self, installed: Iterable[Patch]) -> bool:
         """What zypper says."""
-        code, _ = run(["zypper", *self._options, "needs-rebooting"], good=None)
+        code, _ = self._zypper("needs-rebooting")
         return self._reboot or code == 102
 
 

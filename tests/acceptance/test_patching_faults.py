@@ -1,131 +1,181 @@
 """Faults while machines are patched, the same for each family: nothing is half reported, and the next run recovers."""
 
+import contextlib
 import datetime
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.acceptance.installation import Installation, installation
+from tests.acceptance.installation import Installation, eventually, installation
 from tests.acceptance.patched import DEBIAN, ROCKY, SUSE, Patched, rule
 from tests.acceptance.roots import AptRepository, Root, RpmRepository, machine, notice
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="machines inside this one are made by root")
 ONCE = "[ -e /var/lib/killed ] || { touch /var/lib/killed; kill -9 0; }"
 """A package's script that kills all that installs it, the first time."""
+WAITS = "touch /var/lib/at-work; while [ -e /var/lib/at-work ]; do sleep 0.1; done"
+"""One that goes on until somebody lets it."""
+OLD = ("ph-big", "ph-slow", "ph-needy", "ph-locked")
+"""What is installed at first."""
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("house")) as made:
+    """Its nodes wait for locks no longer than they must."""
+    folder = tmp_path_factory.mktemp("house")
+    (folder / "data").mkdir(mode=0o700)
+    (folder / "data" / "pilothouse.toml").write_text("[patches]\nlock_seconds = 1\n")
+    with installation(folder) as made:
         yield made
 
 
-class Apt:
+class Family:
+    """What one kind of system has of its own; what it offers mends a hole."""
+
+    name: str
+    system: str
+    release: ClassVar[dict[str, str]]
+    everything: ClassVar[dict[str, Any]]
+    """A rule that approves all that is offered."""
+    counted: str
+    """Counts what is installed."""
+    at_work: tuple[str, ...]
+    """Ways to install the package file $file, which hold the locks until its script ends."""
+    scans_too: bool
+    """Whether scanning needs the locks as well."""
+    data: Path
+    """What cannot be read when the repository is away."""
+
+    def prepare(self, root: Root) -> None:
+        """The old packages are there, and nothing newer."""
+        raise NotImplementedError
+
+    def build(self, name: str, version: str, *, script: str = "", kilobytes: int = 0) -> Path:
+        """A package's file; not offered yet."""
+        raise NotImplementedError
+
+    def offer(self, name: str, *, script: str = "", kilobytes: int = 0) -> None:
+        """A newer version of a package."""
+        raise NotImplementedError
+
+    def offer_what_does_not_go(self, name: str) -> None:
+        """A newer version that could only be there if another package went."""
+        raise NotImplementedError
+
+    def id(self, name: str) -> str:
+        """Of its patch."""
+        raise NotImplementedError
+
+    def version(self, root: Root, name: str) -> str:
+        """What is installed of it."""
+        raise NotImplementedError
+
+    def away(self) -> Callable[[], object]:
+        """The repository cannot be read until what is returned is called."""
+        there = self.data.with_suffix(".away")
+        self.data.rename(there)
+        return lambda: there.rename(self.data)
+
+
+class Apt(Family):
     """Debian and its kin."""
 
     name, system, release = "debian", "DEBIAN", DEBIAN
     everything = rule(("PRIORITY", ["*"]))
     counted = "dpkg-query -W -f '${db:Status-Abbrev}\\n' | grep -c ^ii"
+    at_work = ("apt-get install -y $file", "dpkg -i $file")
+    scans_too = False
 
     def __init__(self, folder: Path) -> None:
         self._made = AptRepository(folder)
-        self._old = {name: self._made.package(name, "1.0") for name in ("ph-big", "ph-slow", "ph-needy")}
-        self._index = folder / "dists/bookworm-security/main/binary-amd64/Packages"
+        self._old = [self.build(name, "1.0") for name in OLD]
+        self.data = folder / "dists/bookworm-security/main/binary-amd64/Packages"
 
     def prepare(self, root: Root) -> None:
-        """The old packages are there, and nothing newer."""
-        root.run("dpkg -i " + " ".join(map(str, self._old.values())))
+        root.run("dpkg -i " + " ".join(map(str, self._old)))
         self._made.publish("bookworm-security")
         self._made.use(root, "bookworm-security")
 
+    def build(self, name: str, version: str, *, script: str = "", kilobytes: int = 0) -> Path:
+        return self._made.package(name, version, postinst=script, kilobytes=kilobytes)
+
     def offer(self, name: str, *, script: str = "", kilobytes: int = 0) -> None:
-        """A newer version of a package, which mends a hole."""
-        self._made.publish("bookworm-security", self._made.package(name, "1.1", postinst=script, kilobytes=kilobytes))
+        self._made.publish("bookworm-security", self.build(name, "1.1", script=script, kilobytes=kilobytes))
 
     def offer_what_does_not_go(self, name: str) -> None:
-        """A newer version that could only be there if another package went."""
         self._made.publish("bookworm-security", self._made.package(name, "1.1", conflicts="ph-big"))
 
     def id(self, name: str) -> str:
-        """Of its patch."""
         return f"{name}.all"
 
     def version(self, root: Root, name: str) -> str:
-        """What is installed of it."""
         return root.run(f"dpkg-query -W -f '${{Version}}' {name}; dpkg --audit")
 
-    def away(self) -> Callable[[], object]:
-        """The repository cannot be read until what is returned is called."""
-        there = self._index.with_suffix(".away")
-        self._index.rename(there)
-        return lambda: there.rename(self._index)
 
-
-class Rpm:
+class Rpm(Family):
     """Red Hat and its kin."""
 
     name, system, release = "rocky", "ROCKY_LINUX", ROCKY
     everything = rule(("CLASSIFICATION", ["Security"]))
     counted = "rpm -qa --qf '%{NAME}\\n' | grep -vc ^gpg-pubkey"
+    at_work = ("dnf -q -y --nogpgcheck install $file", "rpm -U --force $file")
+    scans_too = False
 
     def __init__(self, folder: Path) -> None:
         self._made = RpmRepository(folder)
-        self._old = [self._made.package(name, "1.0") for name in ("ph-big", "ph-slow", "ph-needy")]
-        self._old.append(self._made.package("ph-shell", "1.0", provides="/bin/sh"))
+        self._old = [self.build(name, "1.0") for name in OLD]
+        self._old.append(folder / self._made.package("ph-shell", "1.0", provides="/bin/sh"))
         self._notices: list[str] = []
+        self.data = folder
 
     def prepare(self, root: Root) -> None:
-        """The old packages are there, and nothing newer."""
         self._made.publish()
         self._made.use(root)
-        root.run("rpm -i --nodeps " + " ".join(str(self._made.folder / each) for each in self._old))
+        root.run("rpm -i --nodeps " + " ".join(map(str, self._old)))
+
+    def build(self, name: str, version: str, *, script: str = "", kilobytes: int = 0) -> Path:
+        return self._made.folder / self._made.package(name, version, post=script, kilobytes=kilobytes)
 
     def offer(self, name: str, *, script: str = "", kilobytes: int = 0, requires: str = "") -> None:
-        """A newer version of a package, which mends a hole."""
         self._made.package(name, "1.1", post=script, kilobytes=kilobytes, requires=requires)
         today = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
         self._notices.append(notice(f"PH-{name}", (name, "1.1", "1"), date=f"{today:%Y-%m-%d %H:%M:%S}"))
         self._made.publish(*self._notices)
 
     def offer_what_does_not_go(self, name: str) -> None:
-        """A newer version that needs what is nowhere: it could only be left out, or the old one removed."""
+        """It needs what is nowhere: it could only be left out, or the old one removed."""
         self.offer(name, requires="ph-nowhere")
 
     def id(self, name: str) -> str:
-        """Of its patch."""
         return f"{name}.noarch"
 
     def version(self, root: Root, name: str) -> str:
-        """What is installed of it."""
         return root.run(f"rpm -q --qf '%{{VERSION}}' {name}")
-
-    def away(self) -> Callable[[], object]:
-        """The repository cannot be read until what is returned is called."""
-        there = self._made.folder.with_suffix(".away")
-        self._made.folder.rename(there)
-        return lambda: there.rename(self._made.folder)
 
 
 class Zypp(Rpm):
     """SUSE and its kin, which know patches beside packages."""
 
     name, system, release = "suse", "SUSE", SUSE
+    at_work = ("zypper --non-interactive --no-gpg-checks install --allow-unsigned-rpm $file",)
+    scans_too = True
 
     def id(self, name: str) -> str:
-        """Of its patch."""
         return f"PH-{name}"
 
 
 @pytest.fixture(scope="module", params=[Apt, Rpm, Zypp], ids=lambda each: str(each.name))
-def family(request: pytest.FixtureRequest, house: Installation) -> "Apt | Rpm":
-    made: Apt | Rpm = request.param(house.folder / request.param.name)
+def family(request: pytest.FixtureRequest, house: Installation) -> Family:
+    made: Family = request.param(house.folder / request.param.name)
     return made
 
 
 @pytest.fixture(scope="module")
-def node(family: "Apt | Rpm", house: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patched]:
+def node(family: Family, house: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Patched]:
     folder = tmp_path_factory.mktemp("machines")
     with machine(house, folder, family.name, release=family.release) as (root, agent):
         family.prepare(root)
@@ -136,7 +186,7 @@ def node(family: "Apt | Rpm", house: Installation, tmp_path_factory: pytest.Temp
         yield made
 
 
-def test_a_repository_that_cannot_be_read_changes_nothing(node: Patched, family: "Apt | Rpm") -> None:
+def test_a_repository_that_cannot_be_read_changes_nothing(node: Patched, family: Family) -> None:
     node.done("Scan")
     before = node.state()
     back = family.away()
@@ -148,7 +198,7 @@ def test_a_repository_that_cannot_be_read_changes_nothing(node: Patched, family:
     assert node.state() == before
 
 
-def test_no_space_is_a_failed_patch_until_there_is_some(node: Patched, family: "Apt | Rpm") -> None:
+def test_no_space_is_a_failed_patch_until_there_is_some(node: Patched, family: Family) -> None:
     family.offer("ph-big", kilobytes=1024)
     wanted = family.id("ph-big")
     node.root.run("mount -t tmpfs -o size=128k none /usr/share/ph-big")
@@ -164,7 +214,7 @@ def test_no_space_is_a_failed_patch_until_there_is_some(node: Patched, family: "
     assert node.patches(wanted) == {wanted: "INSTALLED"}
 
 
-def test_an_install_that_is_killed_is_brought_to_its_end_by_the_next(node: Patched, family: "Apt | Rpm") -> None:
+def test_an_install_that_is_killed_is_brought_to_its_end_by_the_next(node: Patched, family: Family) -> None:
     family.offer("ph-slow", script=ONCE)
     wanted = family.id("ph-slow")
     assert node.run("Install", RebootOption="NoReboot")["Status"] == "Failed"
@@ -177,7 +227,53 @@ def test_an_install_that_is_killed_is_brought_to_its_end_by_the_next(node: Patch
     assert (state["MissingCount"], state["FailedCount"]) == (0, 0)
 
 
-def test_counts_are_those_of_the_package_database(node: Patched, family: "Apt | Rpm") -> None:
+@contextlib.contextmanager
+def at_work(node: Patched, family: Family, way: str) -> Iterator[None]:
+    """Somebody installs a package meanwhile."""
+    holder = subprocess.Popen(
+        node.root.enter("sh", "-ec", way.replace("$file", str(family.build("ph-holder", "1.0", script=WAITS)))),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        eventually(
+            lambda: holder.poll() is not None or node.root.run("ls /var/lib/at-work || true").startswith("/var"),
+            what="the other one's lock",
+        )
+        assert holder.poll() is None, holder.communicate()[0]
+        yield
+    finally:
+        node.root.run("rm -f /var/lib/at-work")
+        said = holder.communicate(timeout=60)[0]
+    assert holder.returncode == 0, said
+
+
+def test_a_locked_package_database_is_said_and_nothing_changes(node: Patched, family: Family) -> None:
+    """Whichever program holds it; what was waited for is what the installation says."""
+    family.offer("ph-locked")
+    wanted = family.id("ph-locked")
+    node.done("Scan")
+    before = node.state()
+    assert node.patches(wanted) == {wanted: "MISSING"}
+    for way in family.at_work:
+        with at_work(node, family, way):
+            for operation in ("Scan", "Install") if family.scans_too else ("Install",):
+                failed = node.run(operation, RebootOption="NoReboot")
+                assert (failed["Status"], failed["ResponseCode"]) == ("Failed", 2), failed
+                said = failed["StandardErrorContent"]
+                assert "patching: the package database is locked: " in said, said
+                assert "after 1 seconds of waiting nothing was done" in said
+                assert f"{way.split()[0]} (" in said
+            assert node.state() == before
+            assert family.version(node.root, "ph-locked").startswith("1.0")
+            if not family.scans_too:  # reading needs no lock
+                node.done("Scan")
+                before = node.state()
+    node.done("Install", RebootOption="NoReboot")
+    assert family.version(node.root, "ph-locked") == "1.1"
+    assert node.patches(wanted) == {wanted: "INSTALLED"}
+
+
+def test_counts_are_those_of_the_package_database(node: Patched, family: Family) -> None:
     node.done("Scan")
     state = node.state()
     told = sum(state[name] for name in ("InstalledCount", "InstalledOtherCount", "InstalledPendingRebootCount"))
@@ -185,7 +281,7 @@ def test_counts_are_those_of_the_package_database(node: Patched, family: "Apt | 
     assert told - len(patches) == int(node.root.run(family.counted))
 
 
-def test_what_does_not_go_is_a_failed_patch_and_removes_nothing(node: Patched, family: "Apt | Rpm") -> None:
+def test_what_does_not_go_is_a_failed_patch_and_removes_nothing(node: Patched, family: Family) -> None:
     family.offer_what_does_not_go("ph-needy")
     wanted = family.id("ph-needy")
     failed = node.run("Install", RebootOption="NoReboot")

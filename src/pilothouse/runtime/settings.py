@@ -125,6 +125,8 @@ class PatchSettings:
     """What a run was given of a baseline is removed after this."""
     catalogue_days: int = 90
     """Patches that no node has seen for so long are forgotten."""
+    lock_seconds: int = 120
+    """How long a node waits for another program that is at work on its packages."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,4 +134,5 @@ async def given(house: House, path: str) -> bytes | None:
         "accountId": account_id, "region": region, "snapshotId": snapshot_id, "operatingSystem": system,
         "product": product, "patchGroup": group, "baselineId": baseline["BaselineId"],
         "baselineName": baseline["Name"], "patchBaseline": baseline, "payloadSha256": packing.digest(),
+        "lockSeconds": house.settings.patches.lock_seconds,
     })  # fmt: skip
