@@ -208,7 +208,7 @@ class Call:
     and the answer was serialised, together with the record that de-duplicates retries."""
 
     prepared: Any = field(default=None, repr=False)
-    """What the operation's `prepare` gave."""
+    """What the operation's `prepare` gave; without one, what `resources` found already, for the handler to take."""
     within: Transaction | None = None
     """The transaction of whoever asks, where the server itself calls: all of the call happens in it."""
 

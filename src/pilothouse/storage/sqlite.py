@@ -419,6 +419,8 @@ def _connect(path: Path) -> apsw.Connection:
         connection.pragma("cache_size", -65_536)
         connection.pragma("mmap_size", 268_435_456)
         connection.pragma("wal_autocheckpoint", 4000)
+        # Plans by the text of a statement alone: else SQLite prepares each join anew for each set of values (20 us).
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     except apsw.Error as error:
         raise StorageUnavailable(f"cannot open the database {path}: {error}") from error
     return connection

@@ -18,6 +18,7 @@ from pilothouse.capabilities.secrets import (
     replicating,
     rotating,
     scheduling,
+    values,
     versions,
 )
 from pilothouse.capabilities.secrets.model import arn
@@ -64,6 +65,7 @@ class _Grouped:
 CAPABILITY = Capability.of(
     "secrets",
     operations,
+    values,
     versions,
     listing,
     passwords,

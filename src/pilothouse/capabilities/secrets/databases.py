@@ -27,7 +27,8 @@ from pilothouse.capabilities.secrets.rotators import StepFailed, Value, database
 from pilothouse.capabilities.secrets.rotators.credentials import Credential, credential
 from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.capabilities.secrets.versions import GivenValue, choose, note_read, put_version
+from pilothouse.capabilities.secrets.values import choose, note_read
+from pilothouse.capabilities.secrets.versions import GivenValue, put_version
 
 OWNER: Final = "pilothouse-databases"
 _KINDS: Final = ("postgresql", "mysql", "mariadb", "redis")
@@ -99,7 +100,7 @@ async def create_database_secret(call: Call, request: Shape) -> Shape:
         )  # fmt: skip
         await store.add(secret)
         made = {"ClientRequestToken": call.ids.uuid()}
-        secret = await put_version(call, tx, secret, made, GivenValue(value.data, False), None)
+        secret, _ = await put_version(call, tx, secret, made, GivenValue(value.data, False), None)
         secret = with_rotation(secret, rotation)
         await store.save(secret)
         await changed(call.house, tx, secret, "Create", version=made["ClientRequestToken"])
@@ -116,9 +117,9 @@ async def verify_database_secret(call: Call, request: Shape) -> Shape:
     """Whether the credential in a secret logs in to its database now. The value does not leave the server."""
     async with call.reading() as tx:
         store, secret = await usable(call, tx, request["SecretId"], "GetSecretValue")
-        version, _ = await choose(store, secret, None, request.get("VersionStage"))
-        value = Value(await unseal(call, tx, secret, version), version.is_binary)
-    await note_read(call, secret, version)
+        reading = await choose(store, secret.name, stage=request.get("VersionStage"))
+        value = Value(await unseal(call, tx, reading, reading), bool(reading.is_binary))
+    await note_read(call, reading, reading)
     try:
         found = credential(value, _ENGINES)
     except StepFailed as failed:
@@ -126,7 +127,7 @@ async def verify_database_secret(call: Call, request: Shape) -> Shape:
     failed_as = await _tried(call, found)
     return {
         "ARN": secret.arn,
-        "VersionId": version.version_id,
+        "VersionId": reading.version_id,
         "Username": found.username,
         "Host": found.host,
         "Connected": failed_as is None,

@@ -7,6 +7,7 @@ from pilothouse.capabilities.secrets.model import (
     DEFAULT_KEY,
     InvalidParameterException,
     InvalidRequestException,
+    Reading,
     ResourceNotFoundException,
     Secret,
     references,
@@ -90,19 +91,21 @@ async def usable(call: Call, tx: Transaction, secret_id: str, action: str) -> Fo
 async def locked(
     call: Call, tx: Transaction, secret_id: str, action: str, *, marked_too: bool = False, replica_too: bool = False
 ) -> Found:
-    """The secret, kept from changing. Looked up again under the lock: it may have changed while we waited.
+    """The secret, kept from changing. It is looked up under the lock: it may have changed while we waited.
 
     Raises InvalidParameterException for a replica, which is changed where its primary is.
     """
-    store, secret = await found(call, tx, secret_id, action)
-    await store.lock(secret.name)
+    reference = references(secret_id, call.account_id, call.region)[0]
+    if reference.account_id != call.account_id:
+        await found(call, tx, secret_id, action)  # who may not have it keeps nobody waiting for it
+    await SecretStore(tx, reference.account_id, call.region).lock(reference.name)
     store, secret = await (found if marked_too else usable)(call, tx, secret_id, action)
     if secret.is_replica and not replica_too:
         raise InvalidParameterException(_ON_REPLICA)
     return store, secret
 
 
-def check_key(call: Call, secret: Secret) -> None:
+def check_key(call: Call, secret: Secret | Reading) -> None:
     """Values under the default key are for the account itself. Raises InvalidRequestException."""
     if secret.account_id != call.account_id and secret.key_ref in (None, DEFAULT_KEY):
         raise InvalidRequestException(_DEFAULT_KEY_ELSEWHERE)

@@ -12,12 +12,13 @@ from pilothouse.capabilities.secrets.model import (
     InvalidNextTokenException,
     InvalidParameterException,
     InvalidRequestException,
+    Reading,
     Secret,
 )
 from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.settling import all_settled
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.capabilities.secrets.versions import Chosen, choose, get_secret_value, note_read, told_value
+from pilothouse.capabilities.secrets.values import choose, get_secret_value, note_read, told_value
 from pilothouse.errors import ApiError, InternalServerError
 from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
@@ -109,7 +110,7 @@ async def batch_get_secret_value(call: Call, request: Shape) -> Shape:
     token = None
     values: list[Shape] = []
     errors: list[Shape] = []
-    read: list[tuple[Secret, Chosen]] = []
+    read: list[Reading] = []
     await all_settled(call)
     async with call.reading() as tx:
         if given:
@@ -122,36 +123,36 @@ async def batch_get_secret_value(call: Call, request: Shape) -> Shape:
             page, token = await _page(call, tx, query, asked, request.get("NextToken"), limit)
             store = SecretStore(tx, call.account_id, call.region)
             for each in page:
-                await choose(store, each, None, None)  # one without a value fails all
+                await choose(store, each.name)  # one without a value fails all
             ids = [each.arn for each in page]
         for secret_id in ids or ():
             try:
-                secret, chosen, value = await _one(call, tx, secret_id)
+                reading, value = await _one(call, tx, secret_id)
             except InternalServerError:
                 raise
             except ApiError as error:
                 errors.append({"SecretId": secret_id, "ErrorCode": error.code, "Message": error.message})
                 await _record(call, secret_id, None, error)
                 continue
-            await _record(call, secret_id, secret, None)
-            values.append(told_value(secret, chosen, value))
-            read.append((secret, chosen))
-    for secret, chosen in read:
-        await note_read(call, secret, chosen.version)
+            await _record(call, secret_id, reading, None)
+            values.append(told_value(reading, value))
+            read.append(reading)
+    for reading in read:
+        await note_read(call, reading, reading)
     return {"SecretValues": values, "NextToken": token, "Errors": errors}
 
 
-async def _one(call: Call, tx: Transaction, secret_id: str) -> tuple[Secret, Chosen, bytes]:
+async def _one(call: Call, tx: Transaction, secret_id: str) -> tuple[Reading, bytes]:
     store, secret = await found(call, tx, secret_id, "GetSecretValue")
     await ask_each(call, tx, "secretsmanager:GetSecretValue", [secret.arn], of_read(call, {"SecretId": secret_id}))
     if secret.purge_at is not None:
         raise InvalidRequestException(MARKED_ALREADY)
     check_key(call, secret)
-    chosen = await choose(store, secret, None, None)
-    return secret, chosen, await unseal(call, tx, secret, chosen.version)
+    reading = await choose(store, secret.name)
+    return reading, await unseal(call, tx, reading, reading)
 
 
-async def _record(call: Call, secret_id: str, secret: Secret | None, error: ApiError | None) -> None:
+async def _record(call: Call, secret_id: str, secret: Reading | None, error: ApiError | None) -> None:
     """Each secret that is read, or refused, has a record of its own, as if it had been asked for by itself."""
     audit = call.house.audit
     if audit is None:

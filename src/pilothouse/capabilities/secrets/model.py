@@ -123,6 +123,50 @@ class Version:
         return bool(self.sealed)
 
 
+class Reading(NamedTuple):
+    """What reading a value needs of a secret and of one version, and no more: this is the shape of the hot path."""
+
+    account_id: str
+    region: str
+    name: str
+    suffix: str
+    key_ref: str | None
+    purge_at: int | None
+    settles_at: int | None
+    version_id: str
+    """Empty if there is no such version."""
+    is_binary: int
+    sealed: bytes
+    created_at: int
+    """Of the version, as is `accessed_on`."""
+    accessed_on: int | None
+    labels: str
+    """Those on the version, each behind its length and a colon, in the order they were put on."""
+
+    def __repr__(self) -> str:
+        return f"Reading({self.name!r}, version {self.version_id})"
+
+    @property
+    def arn(self) -> str:
+        """The secret's complete ARN."""
+        return arn(self.account_id, self.region, self.name, self.suffix)
+
+    @property
+    def has_value(self) -> bool:
+        """Whether there is such a version, with a value."""
+        return bool(self.sealed)
+
+    @property
+    def stages(self) -> list[str]:
+        """The labels on the version."""
+        found, rest = [], self.labels
+        while rest:
+            length, _, rest = rest.partition(":")
+            found.append(rest[: int(length)])
+            rest = rest[int(length) :]
+        return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """A secret in one more region, as its primary knows it."""

@@ -72,7 +72,7 @@ async def create_secret(call: Call, request: Shape) -> Shape:
         await store.set_tags(name, tags)
         answer: Shape = {"ARN": secret.arn, "Name": name}
         if value is not None:
-            secret = await put_version(call, tx, secret, request, value, None)
+            secret, _ = await put_version(call, tx, secret, request, value, None)
             answer["VersionId"] = request["ClientRequestToken"]
         if replicas:
             force = request.get("ForceOverwriteReplicaSecret") or False

@@ -7,7 +7,7 @@ from pilothouse.capabilities.secrets.conditions import of_read
 from pilothouse.capabilities.secrets.finding import usable
 from pilothouse.capabilities.secrets.model import InvalidRequestException, ResourceNotFoundException
 from pilothouse.capabilities.secrets.sealing import unseal
-from pilothouse.capabilities.secrets.versions import choose, note_read
+from pilothouse.capabilities.secrets.values import choose, note_read
 from pilothouse.errors import ValidationException
 from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
@@ -37,18 +37,18 @@ async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str 
     asked = {"SecretId": secret_id} | ({} if selector is None else {"VersionId" if is_id else "VersionStage": selector})
     try:
         store, secret = await usable(call, tx, secret_id, "GetSecretValue")
-        version, stages = await choose(store, secret, selector if is_id else None, None if is_id else selector)
+        reading = await choose(store, secret.name, selector if is_id else None, None if is_id else selector)
     except (ResourceNotFoundException, InvalidRequestException, ValidationException):
         return None
     await ask_each(call, tx, "secretsmanager:GetSecretValue", [secret.arn], of_read(call, asked))
-    value = await unseal(call, tx, secret, version)
-    await note_read(call, secret, version)
+    value = await unseal(call, tx, reading, reading)
+    await note_read(call, reading, reading)
     return Referenced(
         arn=secret.arn,
         name=secret.name,
-        version_id=version.version_id,
-        stages=tuple(stages),
-        created_at=version.created_at,
+        version_id=reading.version_id,
+        stages=tuple(reading.stages),
+        created_at=reading.created_at,
         value=value,
-        is_binary=version.is_binary,
+        is_binary=bool(reading.is_binary),
     )

@@ -10,7 +10,14 @@ import structlog
 
 from pilothouse.call import Call, House
 from pilothouse.capabilities import keys
-from pilothouse.capabilities.secrets.model import DEFAULT_KEY, DecryptionFailure, EncryptionFailure, Secret, Version
+from pilothouse.capabilities.secrets.model import (
+    DEFAULT_KEY,
+    DecryptionFailure,
+    EncryptionFailure,
+    Reading,
+    Secret,
+    Version,
+)
 from pilothouse.errors import AccessDeniedException, InternalServerError
 from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
@@ -72,7 +79,7 @@ async def seal_for(
     return sealed
 
 
-async def unseal(call: Call, tx: Transaction, secret: Secret, version: Version) -> bytes:
+async def unseal(call: Call, tx: Transaction, secret: Secret | Reading, version: Version | Reading) -> bytes:
     """The value of a version, for the caller, whom the key's policy must let.
 
     Raises DecryptionFailure, AccessDeniedException, and InternalServerError when the stored ciphertext is not the one
@@ -84,8 +91,8 @@ async def unseal(call: Call, tx: Transaction, secret: Secret, version: Version) 
 async def unseal_for(
     house: House,
     tx: Transaction,
-    secret: Secret,
-    version: Version,
+    secret: Secret | Reading,
+    version: Version | Reading,
     *,
     by: Principal | None = None,
     request_id: str = "",
@@ -123,11 +130,11 @@ async def opened(house: House, tx: Transaction, secret: Secret, version: Version
     )  # fmt: skip
 
 
-def _context(secret: Secret, version_id: str) -> dict[str, str]:
+def _context(secret: Secret | Reading, version_id: str) -> dict[str, str]:
     return {"SecretARN": secret.arn, "SecretVersionId": version_id}
 
 
-def _via(secret: Secret) -> str:
+def _via(secret: Secret | Reading) -> str:
     return f"secretsmanager.{secret.region}.amazonaws.com"
 
 

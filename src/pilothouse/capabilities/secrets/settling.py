@@ -9,7 +9,7 @@ installation keeps to it, and after HOLD_MS nobody does: a process that is kille
 from typing import Final
 
 from pilothouse.call import Call, House
-from pilothouse.capabilities.secrets.model import Secret
+from pilothouse.capabilities.secrets.model import Reading, Secret
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.runtime.clock import SystemClock
 from pilothouse.storage import Transaction
@@ -38,7 +38,7 @@ async def free(tx: Transaction, secret: Secret) -> None:
         await SecretStore(tx, secret.account_id, secret.region).settle(secret, None)
 
 
-def is_settled(call: Call, secret: Secret) -> bool:
+def is_settled(call: Call, secret: Secret | Reading) -> bool:
     """Whether its current value may be read now."""
     return secret.settles_at is None or secret.settles_at <= call.clock.millis() or call.within is not None
 

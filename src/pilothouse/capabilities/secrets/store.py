@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pilothouse.capabilities import tags
-from pilothouse.capabilities.secrets.model import Replica, Secret, Version
+from pilothouse.capabilities.secrets.model import Reading, Replica, Secret, Version
 from pilothouse.grouping import TagFilter
 from pilothouse.storage import Row, Transaction
 
@@ -30,6 +30,27 @@ SORTS: Final = {
 """What lists can be sorted by; the name comes after each."""
 _VERSION: Final = "version_id, number, is_binary, sealed, key_ref, created_at, accessed_on"
 _OWN: Final = "account_id = :account_id and region = :region and name = :name"
+
+
+def _own(table: str) -> str:
+    return f"{table}.account_id = :account_id and {table}.region = :region and {table}.name = :name"
+
+
+def _reading(version: str) -> str:
+    """A secret and one version in the order of `Reading`, as one row: such questions travel together to PostgreSQL."""
+    return f"""select s.name, s.suffix, s.key_ref, s.purge_at, s.settles_at, coalesce(v.version_id, '') as version_id,
+         coalesce(v.is_binary, 0) as is_binary, coalesce(v.sealed, '') as sealed,
+         coalesce(v.created_at, 0) as created_at, v.accessed_on,
+         coalesce((select string_agg(length(l.stage) || ':' || l.stage, '' order by l.position) from secret_stage l
+                   where {_own("l")} and l.version_id = v.version_id), '') as labels
+       from secret s {version} where {_own("s")}"""  # noqa: S608
+
+
+_READING_OF_STAGE: Final = _reading(
+    f"""left join secret_stage o on {_own("o")} and o.stage = :stage
+       left join secret_version v on {_own("v")} and v.version_id = o.version_id"""
+)
+_READING_OF_VERSION: Final = _reading(f"left join secret_version v on {_own('v')} and v.version_id = :version_id")
 
 
 class SecretStore:
@@ -126,23 +147,13 @@ class SecretStore:
         )  # fmt: skip
         return None if row is None else _version(row)
 
-    async def labelled(self, name: str, stage: str) -> tuple[Version, list[str]] | None:
-        """The version that a label sits on, with all of its labels in the order they were put on; by one query."""
-        columns = ", ".join(f"v.{each}" for each in _VERSION.split(", "))
-        rows = await self._tx.rows(
-            f"""select {columns}, s.stage from secret_stage o
-               join secret_version v on v.account_id = o.account_id and v.region = o.region and v.name = o.name
-                 and v.version_id = o.version_id
-               join secret_stage s on s.account_id = o.account_id and s.region = o.region and s.name = o.name
-                 and s.version_id = o.version_id
-               where o.account_id = :account_id and o.region = :region and o.name = :name and o.stage = :stage
-               order by s.position""",  # noqa: S608
-            **self._scope, name=name, stage=stage,
-        )  # fmt: skip
-        if not rows:
-            return None
-        first = {column: value for column, value in rows[0].items() if column != "stage"}
-        return _version(first), [row["stage"] for row in rows]
+    async def reading(self, name: str, version_id: str | None, stage: str) -> Reading | None:
+        """What reading a version needs: the one of that id, or without one that which the label sits on."""
+        if version_id is not None:
+            row = await self._tx.row(_READING_OF_VERSION, **self._scope, name=name, version_id=version_id)
+        else:
+            row = await self._tx.row(_READING_OF_STAGE, **self._scope, name=name, stage=stage)
+        return None if row is None else Reading(self._scope["account_id"], self._scope["region"], *row.values())
 
     async def versions(self, name: str, *, after: int = 0, count: int) -> list[Version]:
         """Versions in the order they were made."""
@@ -190,10 +201,17 @@ class SecretStore:
 
     async def forget_unlabelled(self, name: str, *, upto: int, before: int) -> list[str]:
         """Remove versions without labels, up to a number, made before a moment; some of the oldest; their ids."""
+        of_old = {**self._scope, "name": name, "upto": upto}
+        oldest = await self._tx.value(
+            f"select created_at from secret_version where {_OWN} and number <= :upto order by number limit 1",  # noqa: S608
+            **of_old,
+        )  # fmt: skip
+        if oldest is None or oldest >= before:
+            return []
         rows = await self._tx.rows(
             f"""select version_id, created_at from secret_version where {_OWN} and number <= :upto
                order by number limit :count""",  # noqa: S608
-            **self._scope, name=name, upto=upto, count=_FORGOTTEN_AT_ONCE,
+            **of_old, count=_FORGOTTEN_AT_ONCE,
         )  # fmt: skip
         old = [row["version_id"] for row in rows if row["created_at"] < before]
         if old:

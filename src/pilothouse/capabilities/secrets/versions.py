@@ -1,14 +1,14 @@
-"""GetSecretValue, PutSecretValue, UpdateSecret, UpdateSecretVersionStage, ListSecretVersionIds."""
+"""PutSecretValue, UpdateSecret, UpdateSecretVersionStage, ListSecretVersionIds."""
 
 import hmac
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from pilothouse.call import Call, Caller, House, Shape, operation
+from pilothouse.call import Call, House, Shape, operation
 from pilothouse.capabilities.secrets.changes import changed, happened
-from pilothouse.capabilities.secrets.conditions import of_read, of_request, of_value
-from pilothouse.capabilities.secrets.finding import check_key, found, locked, usable
+from pilothouse.capabilities.secrets.conditions import of_request, of_value
+from pilothouse.capabilities.secrets.finding import check_key, found, locked
 from pilothouse.capabilities.secrets.model import (
     CURRENT,
     DAY_MS,
@@ -19,7 +19,6 @@ from pilothouse.capabilities.secrets.model import (
     InvalidParameterException,
     InvalidRequestException,
     ResourceExistsException,
-    ResourceNotFoundException,
     Secret,
     Version,
     after_move,
@@ -30,7 +29,6 @@ from pilothouse.capabilities.secrets.model import (
 from pilothouse.capabilities.secrets.naming import named
 from pilothouse.capabilities.secrets.scheduling import reschedule, rotated
 from pilothouse.capabilities.secrets.sealing import seal, unseal
-from pilothouse.capabilities.secrets.settling import LOOKS, is_settled, look_again
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
@@ -64,6 +62,13 @@ def given_value(request: Shape) -> GivenValue | None:
     return GivenValue(text.encode(), False) if text is not None else GivenValue(data or b"", True)
 
 
+class Put(NamedTuple):
+    """A secret and its labels after a put."""
+
+    secret: Secret
+    stages: Mapping[str, str]
+
+
 async def same_value(call: Call, tx: Transaction, secret: Secret, version: Version, value: GivenValue) -> None:
     """Return if the version holds this very value. Raises ResourceExistsException."""
     kept = await unseal(call, tx, secret, version)
@@ -76,14 +81,14 @@ async def same_value(call: Call, tx: Transaction, secret: Secret, version: Versi
 
 async def put_version(
     call: Call, tx: Transaction, secret: Secret, request: Shape, value: GivenValue, stages: list[str] | None
-) -> Secret:
-    """Make the version that the request's token names, unless it is there already; the secret as it is then."""
+) -> Put:
+    """Make the version that the request's token names, unless it is there already."""
     store = SecretStore(tx, secret.account_id, secret.region)
     version_id: str = request["ClientRequestToken"]
     there = await store.version(secret.name, version_id)
     if there is not None and there.has_value:
         await same_value(call, tx, secret, there, value)
-        return secret
+        return Put(secret, await store.stages(secret.name))
     before = await store.stages(secret.name)
     if there is not None and stages is None:
         stages = [PENDING]
@@ -104,7 +109,7 @@ async def put_version(
     )
     await (store.add_version if there is None else store.give_value)(secret.name, version)
     await keep_version(call.house, tx, secret, moved, before)
-    return secret
+    return Put(secret, moved)
 
 
 async def keep_version(
@@ -122,82 +127,6 @@ async def keep_version(
         await happened(house, tx, secret, "SecretVersionDeletion", SecretVersionId=version_id)
 
 
-class Chosen(NamedTuple):
-    """A version with the labels on it."""
-
-    version: Version
-    stages: list[str]
-
-
-async def choose(store: SecretStore, secret: Secret, version_id: str | None, stage: str | None) -> Chosen:
-    """The version asked for; AWSCURRENT if none is. Raises ResourceNotFoundException, InvalidRequestException."""
-    if version_id is None:
-        held = await store.labelled(secret.name, stage or CURRENT)
-        if held is None or not held[0].has_value:
-            raise ResourceNotFoundException(
-                f"Secrets Manager can't find the specified secret value for staging label: {stage or CURRENT}"
-            )
-        return Chosen(*held)
-    version = await store.version(secret.name, version_id)
-    if version is None or not version.has_value:
-        raise ResourceNotFoundException(
-            f"Secrets Manager can't find the specified secret value for VersionId: {version_id}"
-        )
-    stages = await store.stages(secret.name)
-    if stage is not None and stages.get(stage) != version_id:
-        raise InvalidRequestException("You provided a VersionStage that is not associated to the provided VersionId.")
-    return Chosen(version, labels_of(stages, version.version_id))
-
-
-async def note_read(call: Call, secret: Secret, version: Version) -> None:
-    """Remember the day of the read, in a transaction of its own: at most once a day for a version."""
-    today = call.clock.millis() // DAY_MS * DAY_MS
-    if version.accessed_on is not None and version.accessed_on >= today:
-        return
-    async with call.house.database.transaction() as tx:
-        store = SecretStore(tx, secret.account_id, secret.region)
-        await store.lock(secret.name)
-        await store.mark_read(secret.name, version.version_id, today)
-
-
-@operation(
-    "secretsmanager",
-    "GetSecretValue",
-    callers=Caller.ACCOUNT | Caller.NODE,
-    resources=named,
-    conditions=of_read,
-    audited=True,
-)
-async def get_secret_value(call: Call, request: Shape) -> Shape:
-    """The value of one version."""
-    asks_current = "VersionId" not in request and request.get("VersionStage", CURRENT) == CURRENT
-    for looks_left in reversed(range(LOOKS)):
-        async with call.reading() as tx:
-            store, secret = await usable(call, tx, request["SecretId"], "GetSecretValue")
-            check_key(call, secret)
-            if not asks_current or is_settled(call, secret) or not looks_left:
-                chosen = await choose(store, secret, request.get("VersionId"), request.get("VersionStage"))
-                value = await unseal(call, tx, secret, chosen.version)
-                break
-        await look_again()
-    await note_read(call, secret, chosen.version)
-    return told_value(secret, chosen, value)
-
-
-def told_value(secret: Secret, chosen: Chosen, value: bytes) -> Shape:
-    """A value as answers tell it."""
-    version, stages = chosen
-    return {
-        "ARN": secret.arn,
-        "Name": secret.name,
-        "VersionId": version.version_id,
-        "SecretBinary": value if version.is_binary else None,
-        "SecretString": None if version.is_binary else value.decode(),
-        "VersionStages": stages or None,
-        "CreatedDate": from_millis(version.created_at),
-    }
-
-
 @operation("secretsmanager", "PutSecretValue", writes=True, resources=named, conditions=of_request)
 async def put_secret_value(call: Call, request: Shape) -> Shape:
     """A new version; it becomes AWSCURRENT unless other labels are asked for."""
@@ -206,11 +135,11 @@ async def put_secret_value(call: Call, request: Shape) -> Shape:
         raise InvalidRequestException("You must provide either SecretString or SecretBinary.")
     version_id = request["ClientRequestToken"]
     async with call.transaction() as tx:
-        store, secret = await locked(call, tx, request["SecretId"], "PutSecretValue")
+        _, secret = await locked(call, tx, request["SecretId"], "PutSecretValue")
         check_key(call, secret)
         check_owner(secret)
-        secret = await put_version(call, tx, secret, request, value, request.get("VersionStages") or None)
-        stages = labels_of(await store.stages(secret.name), version_id)
+        secret, moved = await put_version(call, tx, secret, request, value, request.get("VersionStages") or None)
+        stages = labels_of(moved, version_id)
         await changed(call.house, tx, secret, "PutValue", version=version_id, stages=stages)
     return {"ARN": secret.arn, "Name": secret.name, "VersionId": version_id, "VersionStages": stages}
 
@@ -247,7 +176,7 @@ async def update_secret(call: Call, request: Shape) -> Shape:
         if new.key_ref != secret.key_ref:
             await _move_to_key(call, tx, store, new)
         if value is not None:
-            new = await put_version(call, tx, new, request, value, None)
+            new, _ = await put_version(call, tx, new, request, value, None)
             answer["VersionId"] = request["ClientRequestToken"]
         await changed(call.house, tx, new, "Update", version=answer.get("VersionId"))
     return answer
