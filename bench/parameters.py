@@ -66,11 +66,12 @@ class Round:
         self.p99: dict[str, list[float]] = defaultdict(list)
 
     def measure(self, server: Measured, what: str, asked: Sequence[bytes], connections: int, seconds: float) -> None:
-        """Drive the server for a while."""
+        """Drive the server for a while. What it does later for that counts here, and not for what is asked next."""
         before = server.cpu_seconds()
         rate = drive(server.port, asked, connections=connections, seconds=seconds)
         if rate.failures or not rate.answers:
             raise SystemExit(f"{what}: {rate.failures} of {rate.answers + rate.failures} requests failed")
+        server.until_quiet()
         key = f"{what}, {connections}"
         self.cpu[key].append((server.cpu_seconds() - before) / rate.with_warm_up * 1e6)
         self.per_second[key].append(rate.per_second)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 PILOTHOUSE = [sys.executable, "-c", "from pilothouse.cli.main import main; main()"]
 
+_BETWEEN, _LOOKS, _IDLE = 0.2, 100, 0.03
+"""Seconds between two looks, how many there are at most, and the share of a core that counts as none."""
+
 
 @dataclass
 class Measured:
@@ -33,6 +36,16 @@ class Measured:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
                 nanoseconds += int((thread / "schedstat").read_text().split()[0])
         return nanoseconds / 1e9
+
+    def until_quiet(self) -> None:
+        """Return once it has done what an answer leaves for later, such as the trail's indexes."""
+        before = self.cpu_seconds()
+        for _ in range(_LOOKS):
+            time.sleep(_BETWEEN)
+            now = self.cpu_seconds()
+            if now - before < _BETWEEN * _IDLE:
+                return
+            before = now
 
     def resident_mib(self) -> float:
         """Resident memory now."""

@@ -29,7 +29,7 @@ _EMPTY: Final = sha256(b"").hexdigest()
 
 
 class SigningKey(Protocol):
-    def sign(self, text: bytes) -> str:
+    def sign(self, message: bytes, /) -> str:
         """HMAC-SHA256 in hexadecimal."""
 
 

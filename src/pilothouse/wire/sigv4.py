@@ -21,6 +21,7 @@ from time import strptime
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from pilothouse.crypto.macs import Mac
 from pilothouse.errors import (
     AccessDeniedException,
     ApiError,
@@ -113,29 +114,12 @@ def _scope_of(match: re.Match[str], signed_text: str) -> Scope:
     return Scope(match["key"], match["date"], match["region"], match["service"], signed)
 
 
-class _SigningKey:
-    """HMAC-SHA256 under one key, with both of its pads hashed beforehand: half the time of a one-shot HMAC."""
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes) -> None:
-        padded = key.ljust(64, b"\0")
-        self._inner = sha256(bytes(byte ^ 0x36 for byte in padded))
-        self._outer = sha256(bytes(byte ^ 0x5C for byte in padded))
-
-    def sign(self, text: bytes) -> str:
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(text)
-        outer.update(inner.digest())
-        return outer.hexdigest()
-
-
 @lru_cache(maxsize=4096)
-def _signing_key(access_key_id: str, secret: str, date: str, region: str, service: str) -> _SigningKey:
+def _signing_key(access_key_id: str, secret: str, date: str, region: str, service: str) -> Mac:
     key = b"AWS4" + secret.encode()
     for part in (date, region, service, "aws4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
-    return _SigningKey(key)
+    return Mac(key)
 
 
 @lru_cache(maxsize=256)

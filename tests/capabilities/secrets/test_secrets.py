@@ -50,6 +50,17 @@ def test_three_puts_move_the_labels_along(secrets: Any) -> None:
     assert secrets.get_secret_value(SecretId="x", VersionId=first)["SecretString"] == "S1"
 
 
+def test_labels_of_any_text_are_told_in_the_order_they_were_put_on(secrets: Any) -> None:
+    made = secrets.create_secret(Name="x", SecretString="S")
+    labels = ["9 lives", "1", "AWSCURRENT", "ä 3 b", " ", "0 2 10 x"]
+    secrets.put_secret_value(SecretId="x", SecretString="T", VersionStages=labels)
+    new = secrets.describe_secret(SecretId="x")["VersionIdsToStages"]
+    (version,) = [each for each in new if each != made["VersionId"]]
+    for asked in ({}, {"VersionId": version}, {"VersionStage": "ä 3 b"}, {"VersionId": version, "VersionStage": " "}):
+        read = secrets.get_secret_value(SecretId="x", **asked)
+        assert (read["SecretString"], read["VersionStages"]) == ("T", labels)
+
+
 def test_a_pending_value_does_not_change_what_is_read(secrets: Any) -> None:
     old = secrets.create_secret(Name="x", SecretString="old")["VersionId"]
     new = secrets.put_secret_value(SecretId="x", SecretString="new", VersionStages=["AWSPENDING"])["VersionId"]

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from pilothouse.crypto.macs import mac
 from pilothouse.errors import ApiError
 
 DAY_MS: Final = 86_400_000
@@ -94,12 +95,12 @@ def mac_of(key: bytes, record: Record) -> bytes:
         record.names,
         record.body,
     )
-    return hmac.digest(key, b"record" + _packed(fields), "sha256")
+    return mac(key).digest(b"record" + _packed(fields))
 
 
-def link_of(key: bytes, before: bytes, seq: int, mac: bytes) -> bytes:
+def link_of(key: bytes, before: bytes, seq: int, of_record: bytes) -> bytes:
     """The link of a record to all that were sealed before it."""
-    return hmac.digest(key, b"link" + before + seq.to_bytes(8) + mac, "sha256")
+    return mac(key).digest(b"link" + before + seq.to_bytes(8) + of_record)
 
 
 def canonical(name: str) -> str:

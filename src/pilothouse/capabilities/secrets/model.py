@@ -141,7 +141,7 @@ class Reading(NamedTuple):
     """Of the version, as is `accessed_on`."""
     accessed_on: int | None
     labels: str
-    """Those on the version, each behind its length and a colon, in the order they were put on."""
+    """Those on the version, each behind its place among them and its length."""
 
     def __repr__(self) -> str:
         return f"Reading({self.name!r}, version {self.version_id})"
@@ -161,10 +161,10 @@ class Reading(NamedTuple):
         """The labels on the version."""
         found, rest = [], self.labels
         while rest:
-            length, _, rest = rest.partition(":")
-            found.append(rest[: int(length)])
+            position, length, rest = rest.split(" ", 2)
+            found.append((int(position), rest[: int(length)]))
             rest = rest[int(length) :]
-        return found
+        return [stage for _, stage in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def _reading(version: str) -> str:
     return f"""select s.name, s.suffix, s.key_ref, s.purge_at, s.settles_at, coalesce(v.version_id, '') as version_id,
          coalesce(v.is_binary, 0) as is_binary, coalesce(v.sealed, '') as sealed,
          coalesce(v.created_at, 0) as created_at, v.accessed_on,
-         coalesce((select string_agg(length(l.stage) || ':' || l.stage, '' order by l.position) from secret_stage l
+         coalesce((select string_agg(l.position || ' ' || length(l.stage) || ' ' || l.stage, '') from secret_stage l
                    where {_own("l")} and l.version_id = v.version_id), '') as labels
        from secret s {version} where {_own("s")}"""  # noqa: S608
 
