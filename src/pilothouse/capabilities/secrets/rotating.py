@@ -19,7 +19,14 @@ from pilothouse.capabilities.secrets.model import (
     Secret,
 )
 from pilothouse.capabilities.secrets.naming import named
-from pilothouse.capabilities.secrets.rotation_model import Run, State, asked_rotation, rotation_of, with_rotation
+from pilothouse.capabilities.secrets.rotation_model import (
+    Rotation,
+    Run,
+    State,
+    asked_rotation,
+    rotation_of,
+    with_rotation,
+)
 from pilothouse.capabilities.secrets.rotation_steps import again, begin, cancel
 from pilothouse.capabilities.secrets.rotation_store import RotationStore
 from pilothouse.capabilities.secrets.rotators import rotator_of
@@ -76,17 +83,23 @@ async def rotate_secret(call: Call, request: Shape) -> Shape:
         rotator = rotator_of(call.house, function)
         if rotator is None:
             raise AccessDeniedException(_NOT_CALLED)
-        await rotator.admit(call, tx, secret)
-        rotation = replace(rotation, function=function, master=await _master(call, tx, store, secret))
-        if "ExternalSecretRotationMetadata" in request:
-            rotation = replace(rotation, external=[dict(each) for each in request["ExternalSecretRotationMetadata"]])
-        if "ExternalSecretRotationRoleArn" in request:
-            rotation = replace(rotation, external_role=request["ExternalSecretRotationRoleArn"])
+        rotation = _named_there(replace(rotation, function=function), request)
+        await rotator.admit(call, tx, with_rotation(secret, rotation))
+        rotation = replace(rotation, master=await _master(call, tx, store, secret))
         secret = with_rotation(secret, rotation)
         await store.save(secret)
         await begin(call.house, tx, secret, rotation, token, test_only=not immediately)
         await changed(call.house, tx, secret, "ConfigureRotation", function=function)
     return answer | ({"VersionId": token} if immediately else {})
+
+
+def _named_there(rotation: Rotation, request: Shape) -> Rotation:
+    """The settings with what a request says for the program that rotates."""
+    if "ExternalSecretRotationMetadata" in request:
+        rotation = replace(rotation, external=[dict(each) for each in request["ExternalSecretRotationMetadata"]])
+    if "ExternalSecretRotationRoleArn" in request:
+        rotation = replace(rotation, external_role=request["ExternalSecretRotationRoleArn"])
+    return rotation
 
 
 async def _is_begun(tx: Transaction, store: SecretStore, secret: Secret, token: str) -> bool:

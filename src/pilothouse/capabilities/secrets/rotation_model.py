@@ -30,6 +30,7 @@ class Rotation:
     duration: str | None = None
     external: list[dict[str, str]] = field(default_factory=list)
     external_role: str = ""
+    """The ExternalSecretRotationRoleArn: the role that a runbook acts as, which whoever set this up may pass."""
     master: str = ""
     """The ARN of the secret whose user changes others (`masterarn`), which whoever set this up was allowed to read."""
     since: int = 0

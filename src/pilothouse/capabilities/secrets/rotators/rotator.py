@@ -81,7 +81,10 @@ class Rotator(Protocol):
     """
 
     async def admit(self, call: Call, tx: Transaction, secret: Secret) -> None:
-        """Ask whether the caller may have the secret rotated so. Raises AccessDeniedException."""
+        """Ask whether the caller may have the secret rotated so, by the settings that it would have.
+
+        Raises AccessDeniedException.
+        """
 
     async def create(self, work: Work) -> Value:
         """A new value. Not asked of remote ones. Raises StepFailed."""
