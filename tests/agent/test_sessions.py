@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from pilothouse_agent.sessions.channel import Backlog
+from pilothouse_agent.sessions.streams import Sink
 from tests.agent.conftest import Agent, node_for_sessions
 from tests.agent.fake_server import FakeServer
 from tests.agent.fake_sessions import FakeSession, frame
@@ -75,6 +77,36 @@ async def test_a_shell_runs_until_it_exits(server: FakeServer, node: Agent) -> N
         "InstanceId": node.instance_id,
         "Topic": "agent_task_complete",
     }
+
+
+async def test_what_is_typed_early_stands_behind_the_prompt_once(server: FakeServer, node: Agent) -> None:
+    """Programs that type by themselves do not wait for the prompt, and take what is before it for their command's."""
+    session = await server.start_session(node.instance_id, SHELL)
+    await session.type("echo ear''ly\n")
+    await session.shows("early\r\n")
+    before, *after = session.output.split(b"echo ear''ly")
+    assert re.search(rb"[#$] (\x1b\[\S*)?$", before), before
+    assert len(after) == 1
+
+
+@pytest.mark.parametrize(("seconds", "released"), [(0.05, False), (900.0, True)])
+async def test_input_is_held_for_a_prompt_and_no_longer(seconds: float, released: bool) -> None:
+    """A shell without a prompt takes input too."""
+    reads, writes = os.pipe()
+    sink = Sink(writes, Backlog())
+    sink.hold(seconds)
+    sink.put(b"exec ")
+    sink.put(b"cat")
+    if released:
+        sink.release()
+    await asyncio.to_thread(os.read, reads, 1)
+    await asyncio.sleep(0)
+    assert os.read(reads, 100) == b"xec cat"
+    sink.put(b", more")
+    assert os.read(reads, 100) == b", more"
+    sink.stop()
+    for descriptor in (reads, writes):
+        os.close(descriptor)
 
 
 async def test_nothing_of_the_agent_is_in_the_shell(server: FakeServer, node: Agent) -> None:

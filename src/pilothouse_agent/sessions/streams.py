@@ -93,7 +93,7 @@ class Sink:
         self._when_over = when_over
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[memoryview] = deque()
-        self._writing = self._ending = False
+        self._writing = self._ending = self._held = False
         self.over = asyncio.Event()
         """It is closed, or takes no more."""
 
@@ -102,8 +102,20 @@ class Sink:
             return
         self._backlog.add(len(data))
         self._waiting.append(memoryview(data))
-        if not self._writing:
+        if not (self._writing or self._held):
             self._writable()
+
+    def hold(self, seconds: float) -> None:
+        """Write nothing before `release`, or so many seconds from now."""
+        self._held = True
+        self._loop.call_later(seconds, self.release)
+
+    def release(self) -> None:
+        """Write what was put meanwhile."""
+        if self._held:
+            self._held = False
+            if self._waiting:
+                self._writable()
 
     def end(self) -> None:
         """Over when all that was put is written."""

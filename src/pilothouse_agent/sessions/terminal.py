@@ -25,6 +25,7 @@ from pilothouse_agent.sessions.streams import Sink, Source
 
 _REST = 0.5  # seconds of silence after the program's end before the terminal is closed, though others have it open
 _GRACE = 2.0  # between SIGHUP and SIGKILL
+_PROMPT = 1.5  # seconds that a shell may take to its prompt before it gets what was typed
 _END_OF_FILE = b"\x04"
 
 
@@ -68,8 +69,15 @@ def _open_at(data: bytes, end: int) -> int:
 class Terminal:
     """One program in one terminal."""
 
-    def __init__(self, scene: Scene, argv: Sequence[str], *, name: str = "", typed: str = "") -> None:
-        """name is the program's own view of its name, typed the text that is entered first."""
+    def __init__(
+        self, scene: Scene, argv: Sequence[str], *, name: str = "", typed: str = "", prompts: bool = False
+    ) -> None:
+        """name is the program's own view of its name, typed the text that is entered first.
+
+        prompts: it shows a prompt when it is ready. What is typed earlier waits for that, as a terminal whose program
+        has not set it up yet would show it once for itself, before the prompt.
+        """
+        self._prompts = prompts
         self._scene = scene
         self._argv, self._name, self._typed = argv, name, typed
         self._size = (scene.client.rows, scene.client.columns)
@@ -93,6 +101,8 @@ class Terminal:
         note_child(scene.directory, self._pid, spawn.birth(self._pid))
         self._source = Source(self._ours, scene.channel, self._emit)
         self._sink = Sink(self._ours, scene.channel.backlog)
+        if self._prompts:
+            self._sink.hold(_PROMPT)
         if self._typed:
             self._sink.put(self._typed.encode() + b"\n")
         scene.channel.ready()
@@ -104,6 +114,8 @@ class Terminal:
         return Ending()
 
     def _emit(self, data: bytes) -> None:
+        if self._sink is not None:
+            self._sink.release()
         self._put(self._characters.feed(data))
 
     def _put(self, made: list[bytes]) -> None:
@@ -169,7 +181,7 @@ async def end_program(pid: int) -> None:
 def shell(scene: Scene) -> Terminal:
     """The user's login shell."""
     path = scene.account.login_shell
-    return Terminal(scene, [path], name=f"-{os.path.basename(path)}", typed=scene.order.shell_profile)
+    return Terminal(scene, [path], name=f"-{os.path.basename(path)}", typed=scene.order.shell_profile, prompts=True)
 
 
 def commands(scene: Scene) -> Terminal:
