@@ -100,8 +100,10 @@ class MaintenanceWindowSettings:
 class AutomationSettings:
     """[automation]"""
 
-    most_open: int = 100_000
-    """Executions of an account in a region that have not ended; no more are started then."""
+    concurrent: int = 100
+    """Executions of an account in a region that go on at once; children of others do not count."""
+    queued: int = 1000
+    """Those that wait for their turn; no more are started then."""
     endpoints: str = ""
     """A file of TOML with the endpoints of services that are not here; empty: there are none."""
     history_days: int = 30
@@ -113,6 +115,8 @@ class AutomationSettings:
     def __post_init__(self) -> None:
         if self.url and not _SERVER_URL.fullmatch(self.url):
             raise SettingsInvalid("[automation] url must be http:// or https:// with a host, and no path")
+        if self.concurrent < 1 or self.queued < 0:
+            raise SettingsInvalid("[automation] concurrent must be 1 or more, queued 0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

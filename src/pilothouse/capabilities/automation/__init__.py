@@ -1,8 +1,9 @@
 """Automation: runbooks, done step by step.
 
-Owns the tables automation_execution, automation_step, automation_wait, automation_runbook, automation_token and
-automation_preview: what becomes of runbooks. The documents themselves belong to `documents`. An action is a file in
-`actions`, and `actions/interface.py` says what it is. Who brings about what an action waits for tells it by `happened`.
+Owns the tables automation_execution, automation_step, automation_wait, automation_runbook, automation_token,
+automation_queue and automation_preview: what becomes of runbooks. The documents themselves belong to `documents`. An
+action is a file in `actions`, and `actions/interface.py` says what it is. Who brings about what an action waits for
+tells it by `happened`.
 
 Who starts executions does it by StartAutomationExecution of the operation table, in its own transaction. That one has
 ended is told inside the transaction that ended it, as `automation.ended` (facts: account_id, region, execution_id,
@@ -20,8 +21,9 @@ from pilothouse.capabilities.automation.actions import ACTIONS
 from pilothouse.capabilities.automation.fanning import STOP
 from pilothouse.capabilities.automation.going import execution_due, something_happened, stop_due
 from pilothouse.capabilities.automation.performing import perform_all
+from pilothouse.capabilities.automation.queueing import DUE, QUEUE, queue_due
 from pilothouse.capabilities.automation.refusing import document_checking
-from pilothouse.capabilities.automation.starting import DUE, TAGGED_AS, prepared
+from pilothouse.capabilities.automation.starting import TAGGED_AS, prepared
 from pilothouse.capabilities.automation.store import SEALED, AutomationStore, place_of
 from pilothouse.capabilities.automation.telling import HAPPENED, happened
 from pilothouse.storage import Transaction
@@ -84,7 +86,7 @@ CAPABILITY = Capability.of(
     taggable={TAGGED_AS: _find},
     tags_of={"automation-execution": _tags},
     sealed=SEALED,
-    due={DUE: execution_due, HAPPENED: something_happened, STOP: stop_due},
+    due={DUE: execution_due, QUEUE: queue_due, HAPPENED: something_happened, STOP: stop_due},
     listeners={"command.finished": _command_finished, "document.checking": document_checking},
     lasting=(Lasting(name="automation.calls", run=perform_all),),
     visits={approval_links.PATH: approving.visited},

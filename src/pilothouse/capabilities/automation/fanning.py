@@ -11,8 +11,9 @@ from pilothouse.call import House
 from pilothouse.capabilities import commands
 from pilothouse.capabilities.automation import telling
 from pilothouse.capabilities.automation.model import Status, Stop, end_of_children, to_start
+from pilothouse.capabilities.automation.queueing import DUE
 from pilothouse.capabilities.automation.runs import LOCATIONS, Execution
-from pilothouse.capabilities.automation.starting import DUE, child_of
+from pilothouse.capabilities.automation.starting import child_of
 from pilothouse.capabilities.automation.store import AutomationStore
 from pilothouse.errors import ApiError
 from pilothouse.scheduling import due

@@ -8,10 +8,10 @@ from pilothouse.call import House
 from pilothouse.capabilities.automation import fanning
 from pilothouse.capabilities.automation.actions.interface import Outcome
 from pilothouse.capabilities.automation.model import Stop
+from pilothouse.capabilities.automation.queueing import DUE
 from pilothouse.capabilities.automation.runbooks import Runbook, read
 from pilothouse.capabilities.automation.running import Drive
 from pilothouse.capabilities.automation.runs import RUNBOOK, Execution, StepRun
-from pilothouse.capabilities.automation.starting import DUE
 from pilothouse.capabilities.automation.store import AutomationStore
 from pilothouse.scheduling import due
 from pilothouse.scheduling.firing import Due

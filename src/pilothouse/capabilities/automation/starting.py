@@ -9,13 +9,12 @@ import msgspec
 
 from pilothouse.call import Call, House, Shape
 from pilothouse.capabilities import access, documents, tags
-from pilothouse.capabilities.automation import locating, targeting, telling
+from pilothouse.capabilities.automation import locating, queueing, targeting, telling
 from pilothouse.capabilities.automation.acting import SERVICE
 from pilothouse.capabilities.automation.given import check_given, checked_values, typed_defaults
 from pilothouse.capabilities.automation.model import (
     AutomationDefinitionNotFoundException,
     AutomationDefinitionVersionNotFoundException,
-    AutomationExecutionLimitExceededException,
     IdempotentParameterMismatch,
     InvalidAutomationExecutionParametersException,
     InvalidTarget,
@@ -27,11 +26,8 @@ from pilothouse.capabilities.automation.runs import LOCATIONS, RUNBOOK, TARGETS,
 from pilothouse.capabilities.automation.store import AutomationStore
 from pilothouse.errors import ValidationException
 from pilothouse.identity.authorise import ask_each
-from pilothouse.scheduling import due
 from pilothouse.storage import Transaction
 
-DUE: Final = "automation"
-"""Kind of what is due: there is something to do for an execution, by its id."""
 TAGGED_AS: Final = "Automation"
 _KINDS: Final = frozenset({"Automation", "Automation.ChangeTemplate"})
 _TERMS: Final = (
@@ -84,7 +80,7 @@ async def start(call: Call, tx: Transaction, request: Shape) -> Execution:
         found = None if known is None else await store.execution(known[1])
         if found is not None:
             return found
-    await _check_limit(call, store)
+    at_once = await queueing.check_room(call.house, tx, call.account_id, call.region)
     execution, definition = await prepared(call, tx, request)
     now = call.clock.millis()
     await store.keep_runbook(execution.digest, definition.text, now)
@@ -94,8 +90,8 @@ async def start(call: Call, tx: Transaction, request: Shape) -> Execution:
     if token:
         await store.keep_token(call.account_id, call.region, token, digest, execution.execution_id, now)
     await telling.execution_moved(call.house, tx, execution)
-    await due.put(
-        call.house, tx, DUE, execution.execution_id, now, account_id=call.account_id, region=call.region
+    await queueing.begin(
+        call.house, tx, execution.execution_id, call.account_id, call.region, now=at_once
     )  # fmt: skip
     return execution
 
@@ -103,12 +99,6 @@ async def start(call: Call, tx: Transaction, request: Shape) -> Execution:
 def _digest(call: Call, request: Shape) -> str:
     asked = {name: value for name, value in request.items() if name != "ClientToken"}
     return hashlib.sha256(msgspec.json.encode([call.principal.arn, asked], order="deterministic")).hexdigest()
-
-
-async def _check_limit(call: Call, store: AutomationStore) -> None:
-    most = call.house.settings.automation.most_open
-    if await store.count_open(call.account_id, call.region, most) >= most:
-        raise AutomationExecutionLimitExceededException(f"There are {most} executions that have not ended.")
 
 
 async def prepared(call: Call, tx: Transaction, request: Shape) -> tuple[Execution, Definition]:

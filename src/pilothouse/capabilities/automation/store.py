@@ -171,13 +171,47 @@ class AutomationStore:
         )
         return [await self.opened(row) for row in rows]
 
-    async def count_open(self, account_id: str, region: str, most: int) -> int:
-        """How many have not ended and have no parent, counted up to a number."""
-        return int(await self._tx.value(
-            "select count(*) from (select 1 from automation_execution where account_id = :account_id"
-            " and region = :region and ended_at is null limit :most) as found",
+    async def standing_of_place(self, account_id: str, region: str, most: int) -> tuple[int, int]:
+        """How many without a parent go on, counted up to a number, and how many wait for their turn."""
+        place = {"account_id": account_id, "region": region}
+        running = await self._tx.value(
+            "select count(*) from (select 1 from automation_execution of where account_id = :account_id"
+            " and region = :region and ended_at is null and parent_id = '' and not exists ("
+            " select 1 from automation_queue queued where queued.execution_id = of.execution_id) limit :most) as found",
+            **place, most=most,
+        )  # fmt: skip
+        waiting = await self._tx.value(
+            "select count(*) from automation_queue queued join automation_execution of"
+            " on of.execution_id = queued.execution_id and of.ended_at is null"
+            " where queued.account_id = :account_id and queued.region = :region",
+            **place,
+        )
+        return int(running), int(waiting)
+
+    async def queue(self, execution_id: str, account_id: str, region: str) -> None:
+        """It waits for its turn."""
+        await self._tx.execute(
+            "insert into automation_queue (account_id, region, execution_id) values (:account_id, :region, :id)",
+            account_id=account_id, region=region, id=execution_id,
+        )  # fmt: skip
+
+    async def unqueue(self, execution_id: str) -> bool:
+        """It waits no more; whether it did."""
+        return bool(await self._tx.execute("delete from automation_queue where execution_id = :id", id=execution_id))
+
+    async def first_queued(self, account_id: str, region: str, most: int) -> list[str]:
+        """Whose turn is next. Those that ended while they waited go."""
+        await self._tx.execute(
+            "delete from automation_queue where account_id = :account_id and region = :region and execution_id in"
+            " (select execution_id from automation_execution where ended_at is not null)",
+            account_id=account_id, region=region,
+        )  # fmt: skip
+        rows = await self._tx.rows(
+            "select execution_id from automation_queue where account_id = :account_id and region = :region"
+            " order by number limit :most",
             account_id=account_id, region=region, most=most,
-        ))  # fmt: skip
+        )  # fmt: skip
+        return [row["execution_id"] for row in rows]
 
     async def adopt(self, child_id: str, parent_id: str, step_id: str) -> None:
         """The child belongs to a step of the parent."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from pilothouse.call import House
-from pilothouse.capabilities import nodes, resource_groups
+from pilothouse.capabilities import machines, nodes, resource_groups
 from pilothouse.capabilities.automation.model import InvalidTarget
 from pilothouse.errors import ValidationException
 from pilothouse.grouping import Groupable, TagFilter
@@ -14,7 +14,8 @@ from pilothouse.identity.principals import Principal
 from pilothouse.storage import Transaction
 
 _MOST_VALUES: Final = 50
-_INSTANCES: Final = ("AWS::EC2::Instance", "AWS::SSM::ManagedInstance")
+_MACHINE, _NODE = "AWS::EC2::Instance", "AWS::SSM::ManagedInstance"
+_INSTANCES: Final = (_MACHINE, _NODE)
 
 
 async def resolved(
@@ -35,19 +36,15 @@ async def resolved(
     if key in ("AWS::EC2::Instance", "InstanceIds"):
         if "*" not in values:
             return list(dict.fromkeys(values))
-        return await _nodes(tx, who.account_id, region, {"Key": "InstanceIds", "Values": ["*"]})
+        types = _types(house, target_type)
+        return await _instances(house, tx, who, region, {"Key": "InstanceIds", "Values": ["*"]}, types)
     if key == "tag-key" or (key.startswith("tag:") and len(key) > len("tag:")):
         types = _types(house, target_type)
         if any(each in types for each in _INSTANCES):
-            return await _nodes(tx, who.account_id, region, {"Key": key, "Values": values})
-        filters = (
-            [TagFilter(each) for each in values]
-            if key == "tag-key"
-            else [TagFilter(key.removeprefix("tag:"), tuple(values))]
-        )
+            return await _instances(house, tx, who, region, {"Key": key, "Values": values}, types)
         found: dict[str, None] = {}
         for groupable in types.values():
-            for each in await groupable.tagged(tx, who.account_id, region, filters):
+            for each in await groupable.tagged(tx, who.account_id, region, _filters(key, values)):
                 found[each.resource_id] = None
         return list(found)
     raise InvalidTarget(
@@ -56,10 +53,40 @@ async def resolved(
     )
 
 
+def _filters(key: str, values: Sequence[str]) -> list[TagFilter]:
+    if key == "tag-key":
+        return [TagFilter(each) for each in values]
+    return [TagFilter(key.removeprefix("tag:"), tuple(values))]
+
+
+async def _instances(
+    house: House, tx: Transaction, who: Principal, region: str, target: Mapping[str, Any],
+    types: Mapping[str, Groupable],
+) -> list[str]:  # fmt: skip
+    """Machines of this server and nodes. A machine that is a node stands for both: commands on it go to the node."""
+    account_id, key, values = who.account_id, str(target["Key"]), target["Values"]
+    found: list[str] = []
+    if _MACHINE in types:
+        found = await machines.live(tx, account_id, region)
+        if key != "InstanceIds":
+            tagged = await types[_MACHINE].tagged(tx, account_id, region, _filters(key, values))
+            wanted = {each.resource_id for each in tagged}
+            found = [each for each in found if each in wanted]
+    named = await _nodes(tx, account_id, region, target) if _NODE in types else []
+    return await _each_once(tx, account_id, region, [*found, *named])
+
+
+async def _each_once(tx: Transaction, account_id: str, region: str, found: Sequence[str]) -> list[str]:
+    """Without the nodes whose machines are among them."""
+    ours = [each for each in found if each.startswith("i-")]
+    twice = {await machines.node_of(tx, account_id, region, each) for each in ours}
+    return list(dict.fromkeys(each for each in found if each not in twice))
+
+
 def _types(house: House, target_type: str) -> Mapping[str, Groupable]:
     """The types of resources that a document is for (its TargetType): machines unless it says otherwise."""
     name = target_type.lstrip("/")
-    if not name or name in _INSTANCES:
+    if not name or name == _MACHINE:
         return {each: house.groupable[each] for each in _INSTANCES if each in house.groupable}
     if name not in house.groupable:
         raise InvalidTarget(f"Resources of the type {name}, which the document is for, cannot be found by tags here.")
@@ -85,7 +112,7 @@ async def _of_group(
     found = await resource_groups.ids_in(tx, who.account_id, region, names[0], types)
     if found is None:
         raise InvalidTarget(f"There is no resource group {names[0]}.")
-    return sorted(found)
+    return await _each_once(tx, who.account_id, region, sorted(found))
 
 
 def group_of(targets: Sequence[Mapping[str, Any]]) -> str:

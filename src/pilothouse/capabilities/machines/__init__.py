@@ -10,7 +10,7 @@ from pilothouse.capabilities import tags
 from pilothouse.capabilities.machines import describing, images, launching, root_volumes, snapshots, states, tagging
 from pilothouse.capabilities.machines.asking import IMAGE, SNAPSHOT
 from pilothouse.capabilities.machines.looking import INSTANCE
-from pilothouse.capabilities.machines.model import NODE_TAG
+from pilothouse.capabilities.machines.model import NODE_TAG, State
 from pilothouse.capabilities.machines.places import place_for
 from pilothouse.capabilities.machines.store import MachineStore, account_of
 from pilothouse.capabilities.machines.working import process_ended, work
@@ -39,6 +39,13 @@ async def node_of(tx: Transaction, account_id: str, region: str, machine_id: str
     return (await tags.of(tx, account_id, region, INSTANCE, machine_id)).get(NODE_TAG)
 
 
+async def live(tx: Transaction, account_id: str, region: str) -> list[str]:
+    """The ids of all machines that are there, running or not."""
+    gone = (State.TERMINATED, State.SHUTTING_DOWN)
+    found = await MachineStore(tx, account_id, region).machines()
+    return [each.machine_id for each in found if each.state not in gone]
+
+
 def has_place(house: House, account_id: str, region: str) -> bool:
     """Whether an account has a connection to machines in a region."""
     return place_for(house.settings.machines, account_id, region) is not None
@@ -59,4 +66,4 @@ CAPABILITY = Capability.of(
     lasting=(Lasting(name="machines", run=work),),
 )
 
-__all__ = ["CAPABILITY", "has_place", "node_of"]
+__all__ = ["CAPABILITY", "has_place", "live", "node_of"]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pilothouse.capabilities.automation import queueing
 from pilothouse.capabilities.automation.actions.interface import (
     Action,
     Done,
@@ -56,6 +57,7 @@ class ExecuteAutomation(Action):
         answer = await step.ask("ssm", "StartAutomationExecution", request)
         child_id = answer["AutomationExecutionId"]
         await AutomationStore(step.tx, step.house.vault).adopt(child_id, step.execution_id, step.step_execution_id)
+        await queueing.begin_child(step.house, step.tx, child_id, step.account_id, step.region)
         return _wait(child_id)
 
     async def resume(self, step: Step, state: Values) -> Outcome:
