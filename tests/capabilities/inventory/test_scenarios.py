@@ -1,5 +1,6 @@
 """Inventory as users meet it: boto3 on one side, nodes that send on the other, on both engines."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.capabilities.commands.conftest import Fleet, Node, Until
 from tests.capabilities.compliance.conftest import as_node
 from tests.capabilities.inventory.conftest import WHEN, Put, Refused, application, ids, item, refused, rows
-from tests.conftest import Server
+from tests.conftest import Server, clients_of
 
 Nodes = Callable[..., list[Node]]
 NAME, VERSION = "AWS:Application.Name", "AWS:Application.Version"
@@ -271,3 +272,31 @@ def test_a_node_speaks_for_itself_and_takes_its_inventory_along(
     assert refused(lambda: entries(ssm, one, "AWS:Application")) == "InvalidInstanceId"
     gone = "mi-0123456789abcdef0"
     assert refused(lambda: ssm.put_inventory(InstanceId=gone, Items=[item("AWS:File")])) == "InvalidInstanceId"
+
+
+def test_resource_groups_are_inventory(ssm: Any, nodes: Nodes, server: Server) -> None:
+    """Groups that find their members by tags, and groups that name them; a node that is gone is in none."""
+    web, named, other = nodes(3, platform="Linux")
+    ssm.add_tags_to_resource(ResourceType="ManagedInstance", ResourceId=web.id, Tags=[{"Key": "tier", "Value": "web"}])
+    groups = clients_of(server)("resource-groups")
+    tagged = {"ResourceTypeFilters": ["AWS::AllSupported"], "TagFilters": [{"Key": "tier", "Values": ["web"]}]}
+    groups.create_group(Name="front", ResourceQuery={"Type": "TAG_FILTERS_1_0", "Query": json.dumps(tagged)})
+    groups.create_group(Name="chosen", Configuration=[{"Type": "AWS::ResourceGroups::Generic"}])
+    arn = "arn:aws:ssm:eu-west-1:{}:managed-instance/{}"
+    for node in (web, named):
+        member = arn.format(server.application.root.account_id, node.id)
+        groups.group_resources(Group="chosen", ResourceArns=[member])
+    listed = entries(ssm, web, "AWS:ResourceGroup")
+    assert [each["Name"] for each in listed] == ["chosen", "front"]
+    assert listed[1]["Arn"] == groups.get_group(GroupName="front")["Group"]["GroupArn"]
+    assert entries(ssm, other, "AWS:ResourceGroup") == []
+    key = "AWS:ResourceGroup.Name"
+    assert ids(ssm, (key, "Equal", "front")) == [web.id]
+    assert ids(ssm, (key, "Equal", "front,chosen")) == [web.id, named.id]
+    assert ids(ssm, (key, "BeginWith", "ch"), ("AWS:Tag.Key", "Equal", "tier")) == [web.id]
+    counted = rows(ssm, {"Expression": key})
+    assert counted == {"AWS:ResourceGroup": [{"Count": "2", "Name": "chosen"}, {"Count": "1", "Name": "front"}]}
+    ssm.deregister_managed_instance(InstanceId=named.id)
+    assert ids(ssm, (key, "Equal", "chosen")) == [web.id]
+    for name in ("front", "chosen"):
+        groups.delete_group(Group=name)

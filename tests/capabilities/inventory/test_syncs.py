@@ -105,6 +105,58 @@ def test_what_a_sync_must_be(ssm: Any) -> None:
         ssm.delete_resource_data_sync(SyncName=f"s{number}", SyncType="SyncFromSource")
 
 
+def test_a_sync_needs_the_right_to_fill_the_bucket(ssm: Any, server: Server) -> None:
+    """The caller's own, or one that the bucket's policy gives to Systems Manager, as AWS's guide has it."""
+    aws = clients_of(server)
+    iam, s3, account = aws("iam"), aws("s3"), server.application.root.account_id
+    s3.create_bucket(Bucket="guarded", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    iam.create_user(UserName="syncer")
+    key = iam.create_access_key(UserName="syncer")["AccessKey"]
+    theirs = aws("ssm", access_key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+
+    def may(*statements: tuple[str, str, str]) -> None:
+        said = [{"Effect": effect, "Action": action, "Resource": resource} for effect, action, resource in statements]
+        document = json.dumps({"Version": "2012-10-17", "Statement": said})
+        iam.put_user_policy(UserName="syncer", PolicyName="p", PolicyDocument=document)
+
+    def lets(effect: str, principal: Any, **conditions: dict[str, str]) -> None:
+        statement = {"Effect": effect, "Principal": principal, "Action": "s3:PutObject", "Condition": conditions,
+                     "Resource": f"arn:aws:s3:::guarded/up/*/accountid={account}/*"}  # fmt: skip
+        s3.put_bucket_policy(Bucket="guarded", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+
+    def create(client: Any = theirs, bucket: str = "guarded") -> str:
+        try:
+            client.create_resource_data_sync(SyncName="g", S3Destination=destination(bucket, Prefix="up"))
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        ssm.delete_resource_data_sync(SyncName="g")
+        return "made"
+
+    wrong = "ResourceDataSyncInvalidConfigurationException"
+    sync, put = ("Allow", "ssm:CreateResourceDataSync", "*"), ("Allow", "s3:PutObject", "arn:aws:s3:::guarded/up/*")
+    may(put)
+    assert create() == "AccessDeniedException"
+    may(sync)
+    assert create() == wrong
+    may(sync, put)
+    assert create() == "made"
+    may(sync, ("Allow", "s3:PutObject", "arn:aws:s3:::guarded/elsewhere/*"))
+    assert create() == wrong
+    service = {"Service": "ssm.amazonaws.com"}
+    lets("Allow", service, StringEquals={"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceAccount": account},
+         ArnLike={"aws:SourceArn": f"arn:aws:ssm:*:{account}:resource-data-sync/*"})  # fmt: skip
+    assert create() == "made"
+    lets("Allow", service, StringEquals={"aws:SourceAccount": "000000000000"})
+    assert create() == wrong
+    lets("Allow", {"Service": "logs.amazonaws.com"})
+    assert create() == wrong
+    lets("Deny", "*")
+    assert create(ssm) == wrong
+    may(sync, ("Allow", "s3:*", "*"))
+    assert create(bucket=f"pilothouse-inbox.{account}") == wrong
+    s3.delete_bucket(Bucket="guarded")
+
+
 class _Store(BaseHTTPRequestHandler):
     """An S3 that takes what it gets, unless it is told to refuse."""
 

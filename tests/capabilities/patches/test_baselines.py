@@ -123,6 +123,30 @@ def test_a_group_has_one_baseline_for_each_operating_system(ssm: Any) -> None:
     assert gone == ("DoesNotExistException", "Patch Baseline to be retrieved does not exist.")
 
 
+def test_an_arn_leads_to_no_other_baseline_than_it_names(ssm: Any, server: Server) -> None:
+    """A policy may deny one ARN: the same baseline must not be there under another."""
+    baseline_id = make(ssm)
+    own = f"arn:aws:ssm:eu-west-1:{server.application.root.account_id}:patchbaseline/{baseline_id}"
+    assert ssm.get_patch_baseline(BaselineId=own)["BaselineId"] == baseline_id
+    default = ssm.get_default_patch_baseline(OperatingSystem="UBUNTU")["BaselineId"]
+    for foreign in (
+        own.replace("eu-west-1", "eu-north-1"),
+        f"arn:aws:ssm:eu-west-1:075727635805:patchbaseline/{baseline_id}",
+        f"arn:aws:ssm:eu-west-1:aws:patchbaseline/{baseline_id}",
+        default.replace(":aws:patchbaseline", f":{server.application.root.account_id}:patchbaseline"),
+    ):
+        for call in (ssm.get_patch_baseline, ssm.delete_patch_baseline, ssm.register_default_patch_baseline):
+            assert refused(call, BaselineId=foreign)[0] == "DoesNotExistException"
+        group = {"BaselineId": foreign, "PatchGroup": "elsewhere"}
+        assert refused(ssm.register_patch_baseline_for_patch_group, **group)[0] == "DoesNotExistException"
+        assert refused(ssm.deregister_patch_baseline_for_patch_group, **group)[0] == "InvalidResourceId"
+        tags = {"ResourceType": "PatchBaseline", "ResourceId": foreign, "Tags": [{"Key": "a", "Value": "b"}]}
+        assert refused(ssm.add_tags_to_resource, **tags)[0] in ("InvalidResourceId", "ValidationException")
+    left = ssm.deregister_patch_baseline_for_patch_group(BaselineId=own, PatchGroup="never registered")
+    assert (left["BaselineId"], left["PatchGroup"]) == (baseline_id, "never registered")
+    ssm.delete_patch_baseline(BaselineId=baseline_id)
+
+
 def test_a_default_can_be_another_and_is_then_in_use(ssm: Any) -> None:
     given = ssm.get_default_patch_baseline(OperatingSystem="CENTOS")["BaselineId"]
     own = make(ssm, OperatingSystem="CENTOS")

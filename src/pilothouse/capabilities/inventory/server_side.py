@@ -12,6 +12,7 @@ from pilothouse.storage import Transaction
 
 INFORMATION: Final = "AWS:InstanceInformation"
 TAG: Final = "AWS:Tag"
+GROUP: Final = "AWS:ResourceGroup"
 _BATCH: Final = 500
 
 
@@ -54,6 +55,10 @@ async def entries_of(
     elif type_name == TAG:
         for node_id, own in (await nodes.tags_of_nodes(tx, scope, node_ids)).items():
             found[node_id] = now, [_entry(Key=key, Value=value) for key, value in own.items()]
+    elif type_name == GROUP:
+        grouped = await nodes.groups_of_nodes(tx, *where)
+        for node_id in grouped.keys() & set(node_ids):
+            found[node_id] = now, [_entry(Name=name, Arn=arn) for name, arn in grouped[node_id]]
     elif type_name in ("AWS:ComplianceItem", "AWS:Association"):
         for node_id, items in (await compliance.items_of(tx, *where, node_ids)).items():
             if type_name == "AWS:ComplianceItem":
@@ -76,8 +81,9 @@ async def ids_fitting(tx: Transaction, scope: nodes.Scope, type_name: str, wante
         return await nodes.ids_tagged_so(tx, scope, wanted)
     found = set()
     everybody = sorted(await nodes.ids_described(tx, scope, []))
-    for start in range(0, len(everybody), _BATCH):
-        some = await entries_of(tx, scope, type_name, everybody[start : start + _BATCH])
+    batch = len(everybody) or 1 if type_name == GROUP else _BATCH  # what groups hold is found for all at once
+    for start in range(0, len(everybody), batch):
+        some = await entries_of(tx, scope, type_name, everybody[start : start + batch])
         found |= {node_id for node_id, (_, entries) in some.items() if any(fits(each, wanted) for each in entries)}
     return found
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import nodes, objects
 from pilothouse.capabilities.inventory import server_side
+from pilothouse.capabilities.inventory.copying import key_of
 from pilothouse.capabilities.inventory.model import (
     ResourceDataSyncAlreadyExistsException,
     ResourceDataSyncCountExceededException,
@@ -16,12 +17,15 @@ from pilothouse.capabilities.inventory.paging import position
 from pilothouse.capabilities.inventory.store import InventoryStore
 from pilothouse.capabilities.inventory.sync_marks import ALONG
 from pilothouse.capabilities.inventory.sync_store import FROM_SOURCE, TO_DESTINATION, Sync, SyncStore
+from pilothouse.identity.authorise import allowed_of
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
 _MOST: Final = {TO_DESTINATION: 5, FROM_SOURCE: 10}
 _SOURCES: Final = ("AwsOrganizations", "SingleAccountMultiRegions")
 _PAGE: Final = 50
+_SERVICE: Final = "ssm.amazonaws.com"
+_SOME_NODE: Final = "mi-00000000000000000"
 
 
 def _sync(call: Call, request: Shape) -> list[str]:
@@ -45,12 +49,12 @@ async def create_resource_data_sync(call: Call, request: Shape) -> Shape:
             raise ResourceDataSyncCountExceededException(
                 f"There are {_MOST[sync_type]} resource data syncs of the type {sync_type}."
             )
-        if sync_type == TO_DESTINATION:
-            await _check_bucket(call, tx, settings["BucketName"])
         sync = Sync(
             account_id=call.account_id, region=call.region, sync_name=request["SyncName"], sync_type=sync_type,
             settings=settings, created_at=now, modified_at=now,
         )  # fmt: skip
+        if sync_type == TO_DESTINATION:
+            await _check_bucket(call, tx, sync)
         await store.put(sync)
         if sync_type == TO_DESTINATION:
             await _want_all(call, tx, sync)
@@ -125,14 +129,28 @@ def _settings(sync_type: str, request: Shape) -> dict[str, Any]:
     return dict(source)
 
 
-async def _check_bucket(call: Call, tx: Transaction, bucket: str) -> None:
-    """Where nothing else is configured, the bucket is one of the account's here."""
-    if call.house.settings.inventory.sync_endpoint:
-        return
+async def _check_bucket(call: Call, tx: Transaction, sync: Sync) -> None:
+    """Whether the bucket may be filled: by the caller, or by Systems Manager as the bucket's policy says.
+
+    Where nothing else is configured it is one of the account's here; the policies of another S3's are not known here.
+    Raises ResourceDataSyncInvalidConfigurationException.
+    """
+    bucket = sync.settings["BucketName"]
+    key = key_of(sync, server_side.INFORMATION, _SOME_NODE)
     try:
-        await objects.check_own(tx, call.account_id, bucket)
+        if call.house.settings.inventory.sync_endpoint:
+            allowed = bool(await allowed_of(call, tx, "s3:PutObject", [f"arn:aws:s3:::{bucket}/{key}"]))
+        else:
+            source = f"arn:aws:ssm:{call.region}:{call.account_id}:resource-data-sync/{sync.sync_name}"
+            delivering = {"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceArn": source}
+            allowed = await objects.may_be_filled(call, tx, bucket, key, _SERVICE, delivering)
     except objects.NoSuchBucket as error:
         raise ResourceDataSyncInvalidConfigurationException(f"There is no bucket {bucket} of the account.") from error
+    if not allowed:
+        raise ResourceDataSyncInvalidConfigurationException(
+            f"Objects cannot be written to the bucket {bucket}: neither may the caller (s3:PutObject on "
+            f"arn:aws:s3:::{bucket}/{key}), nor does the bucket's policy let {_SERVICE}."
+        )
 
 
 async def _want_all(call: Call, tx: Transaction, sync: Sync) -> None:

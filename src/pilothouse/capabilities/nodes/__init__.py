@@ -41,7 +41,7 @@ from pilothouse.capabilities.nodes.registry import (
     touched,
 )
 from pilothouse.capabilities.nodes.rights import Rights, make_pending_roles
-from pilothouse.capabilities.nodes.targets import GROUPABLE, may_read_groups, resolve_targets, why_not
+from pilothouse.capabilities.nodes.targets import GROUPABLE, groups_of_nodes, may_read_groups, resolve_targets, why_not
 
 CAPABILITY = Capability.of(
     "nodes",
@@ -69,6 +69,7 @@ __all__ = [
     "Scope",
     "Wanted",
     "find",
+    "groups_of_nodes",
     "ids_described",
     "ids_tagged_so",
     "information_of",

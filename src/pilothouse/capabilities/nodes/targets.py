@@ -68,6 +68,11 @@ async def may_read_groups(call: Call, tx: Transaction, targets: Sequence[Mapping
     return True
 
 
+async def groups_of_nodes(tx: Transaction, account_id: str, region: str) -> dict[str, list[tuple[str, str]]]:
+    """(name, ARN) of the resource groups that each node is in; nodes that a group still names may be gone."""
+    return await resource_groups.groups_by_id(tx, account_id, region, GROUPABLE)
+
+
 async def why_not(
     tx: Transaction, account_id: str, region: str, targets: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Node, str]]:

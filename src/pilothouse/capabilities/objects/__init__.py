@@ -17,7 +17,6 @@ from pilothouse.capabilities.objects import (
 )
 from pilothouse.capabilities.objects.door import (
     Opened,
-    check_own,
     delete,
     empty_inbox,
     ensure_bucket,
@@ -25,6 +24,7 @@ from pilothouse.capabilities.objects.door import (
     got,
     inbox_of,
     keep,
+    may_be_filled,
     open_object,
     place,
     presigned,
@@ -39,7 +39,6 @@ __all__ = [
     "NoSuchBucket",
     "NoSuchKey",
     "Opened",
-    "check_own",
     "delete",
     "empty_inbox",
     "ensure_bucket",
@@ -47,6 +46,7 @@ __all__ = [
     "got",
     "inbox_of",
     "keep",
+    "may_be_filled",
     "open_object",
     "place",
     "presigned",

@@ -9,7 +9,7 @@ A content is kept before the transaction and placed in it, since a transaction w
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -33,6 +33,7 @@ from pilothouse.capabilities.objects.operations import existing_tags, opened, se
 from pilothouse.capabilities.objects.placing import locked_bucket, new_version, put, take_away
 from pilothouse.capabilities.objects.store import BucketStore, ObjectStore
 from pilothouse.crypto.checksums import DEFAULT, Digests
+from pilothouse.identity.policy_patterns import Value
 from pilothouse.storage import Transaction
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
@@ -137,9 +138,17 @@ async def _own(tx: Transaction, account_id: str, name: str) -> Bucket:
     return found
 
 
-async def check_own(tx: Transaction, account_id: str, bucket: str) -> None:
-    """Raises NoSuchBucket for what is no bucket of the account."""
-    await _own(tx, account_id, bucket)
+async def may_be_filled(
+    call: Call, tx: Transaction, bucket: str, key: str, service: str, context: Mapping[str, Value]
+) -> bool:
+    """Whether the caller may put such an object into the bucket of the account, or its policy lets the service.
+
+    `context`: the condition keys that the service's requests have. Raises NoSuchBucket.
+    """
+    its = await _own(tx, call.account_id, bucket)
+    return rights.may(call, its, "s3:PutObject", key=key) or rights.lets_service(
+        its, service, "s3:PutObject", key, context
+    )
 
 
 async def keep(

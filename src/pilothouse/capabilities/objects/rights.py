@@ -113,6 +113,20 @@ def may(call: Call, bucket: Bucket, action: str, *, key: str = "", context: Mapp
     return True
 
 
+def lets_service(
+    bucket: Bucket, service: str, action: str, key: str, context: Mapping[str, Value] | None = None
+) -> bool:
+    """Whether the bucket's policy allows this to a service, such as `ssm.amazonaws.com`, that acts for its account."""
+    if bucket.is_inbox or not bucket.policy:
+        return False
+    ask = Ask(
+        principal_arn=service, principal_account="", principal_kind="service", action=action,
+        resource=bucket.arn_of(key),
+        context={"aws:SourceAccount": bucket.account_id, "aws:ResourceAccount": bucket.account_id, **(context or {})},
+    )  # fmt: skip
+    return parse(bucket.policy, kind="resource").decide(ask).verdict is Verdict.ALLOW
+
+
 def _ask(call: Call, bucket: Bucket, action: str, key: str, context: Mapping[str, Value]) -> Ask:
     principal = call.principal
     return Ask(

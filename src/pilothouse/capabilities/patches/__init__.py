@@ -9,7 +9,7 @@ report, in its transaction.
 from pilothouse.call import Capability
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.patches import baselines, catalogue, groups, jobs, overview, reports, snapshots, states
-from pilothouse.capabilities.patches.model import TAGGED_AS, InvalidResourceId, id_of
+from pilothouse.capabilities.patches.model import TAGGED_AS, InvalidResourceId, parts_of
 from pilothouse.capabilities.patches.store import SEALED, find_own
 from pilothouse.storage import Transaction
 
@@ -17,8 +17,10 @@ from pilothouse.storage import Transaction
 async def _find(tx: Transaction, account_id: str, region: str, resource_id: str) -> str | None:
     """The baseline that tags hang on."""
     try:
-        baseline_id = id_of(resource_id)
+        where, baseline_id = parts_of(resource_id)
     except InvalidResourceId:
+        return None
+    if where not in (None, (region, account_id)):
         return None
     return baseline_id if await find_own(tx, account_id, region, baseline_id) else None
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 from pilothouse.call import Call, Shape
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.nodes import RESOURCE_TYPE
-from pilothouse.capabilities.patches.model import Baseline, DoesNotExistException, id_of
-from pilothouse.capabilities.patches.provided import arn_of, default_for, provided
+from pilothouse.capabilities.patches.model import Baseline, DoesNotExistException, InvalidResourceId, parts_of
+from pilothouse.capabilities.patches.provided import OWNER, arn_of, default_for, provided
 from pilothouse.capabilities.patches.store import BaselineStore, RegistrationStore
 from pilothouse.errors import ApiError, ValidationException
 from pilothouse.storage import Transaction
@@ -27,9 +27,28 @@ class InvalidNextToken(ApiError):
 def named_baseline(call: Call, request: Shape) -> list[str]:
     """What policies are asked about: the baseline."""
     asked = str(request["BaselineId"])
-    if asked.startswith("arn:"):
-        return [asked]
-    return [f"arn:aws:ssm:{call.region}:{call.account_id}:patchbaseline/{asked}"]
+    try:
+        baseline_id = id_here(call, asked)
+    except (InvalidResourceId, DoesNotExistException):  # the operation says so, to whom it may
+        return [asked if asked.startswith("arn:") else _arn(call, asked)]
+    return [arn_of(call.region, baseline_id) if baseline_id in provided() else _arn(call, baseline_id)]
+
+
+def _arn(call: Call, baseline_id: str) -> str:
+    return f"arn:aws:ssm:{call.region}:{call.account_id}:patchbaseline/{baseline_id}"
+
+
+def id_here(call: Call, asked: str) -> str:
+    """The bare id in an id, or in an ARN of this account and region or of a provided baseline.
+
+    No other ARN leads anywhere: policies are asked about the baseline that it would lead to. Raises InvalidResourceId,
+    DoesNotExistException.
+    """
+    where, baseline_id = parts_of(asked)
+    owner = OWNER if baseline_id in provided() else call.account_id
+    if where not in (None, (call.region, owner)):
+        raise DoesNotExistException
+    return baseline_id
 
 
 def shown_id(call: Call, baseline_id: str) -> str:
@@ -39,7 +58,7 @@ def shown_id(call: Call, baseline_id: str) -> str:
 
 async def find_baseline(call: Call, tx: Transaction, asked: str) -> Baseline:
     """By id or ARN. Raises InvalidResourceId, DoesNotExistException."""
-    baseline_id = id_of(asked)
+    baseline_id = id_here(call, asked)
     found = provided().get(baseline_id)
     if found is None:
         found = await BaselineStore(tx, call.house, call.account_id, call.region).find(baseline_id)

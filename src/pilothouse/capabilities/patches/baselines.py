@@ -13,6 +13,7 @@ from pilothouse.capabilities.patches.asking import (
     default_id,
     filters,
     find_baseline,
+    id_here,
     named_baseline,
     own_baseline,
     position,
@@ -26,7 +27,6 @@ from pilothouse.capabilities.patches.model import (
     ResourceInUseException,
     ResourceLimitExceededException,
     check,
-    id_of,
     terms_of,
     told,
 )
@@ -92,7 +92,7 @@ async def update_patch_baseline(call: Call, request: Shape) -> Shape:
 @operation("ssm", "DeletePatchBaseline", writes=True, resources=named_baseline)
 async def delete_patch_baseline(call: Call, request: Shape) -> Shape:
     """Remove a baseline that nobody uses. One that is not there is no error."""
-    baseline_id = id_of(request["BaselineId"])
+    baseline_id = id_here(call, request["BaselineId"])
     async with call.transaction() as tx:
         store = BaselineStore(tx, call.house, call.account_id, call.region)
         await store.lock()

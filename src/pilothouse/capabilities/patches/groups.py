@@ -6,13 +6,14 @@ from pilothouse.capabilities.patches.asking import (
     filters,
     find_baseline,
     id_for_group,
+    id_here,
     named_baseline,
     position,
     query_of,
     shown_id,
 )
 from pilothouse.capabilities.patches.baselines import identity_of
-from pilothouse.capabilities.patches.model import AlreadyExistsException, DoesNotExistException, id_of
+from pilothouse.capabilities.patches.model import AlreadyExistsException, DoesNotExistException, InvalidResourceId
 from pilothouse.capabilities.patches.store import BaselineStore, RegistrationStore
 from pilothouse.errors import ValidationException
 
@@ -38,8 +39,11 @@ async def register_patch_baseline_for_patch_group(call: Call, request: Shape) ->
 
 @operation("ssm", "DeregisterPatchBaselineForPatchGroup", writes=True, resources=named_baseline)
 async def deregister_patch_baseline_for_patch_group(call: Call, request: Shape) -> Shape:
-    """The default serves the group's nodes again. What is not registered is no error."""
-    baseline_id = id_of(request["BaselineId"])
+    """The default serves the group's nodes again. What is not registered is no error; a baseline elsewhere is."""
+    try:
+        baseline_id = id_here(call, request["BaselineId"])
+    except DoesNotExistException as elsewhere:  # the model of this operation has no such error
+        raise InvalidResourceId from elsewhere
     async with call.transaction() as tx:
         await BaselineStore(tx, call.house, call.account_id, call.region).lock()
         await RegistrationStore(tx, call.account_id, call.region).deregister(request["PatchGroup"], baseline_id)

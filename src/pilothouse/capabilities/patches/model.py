@@ -25,7 +25,7 @@ _WINDOWS_KEYS: Final = ("PATCH_SET", "PRODUCT", "PRODUCT_FAMILY", "CLASSIFICATIO
 _APT_KEYS: Final = ("PRODUCT", "PRIORITY", "SECTION")
 _MACOS_KEYS: Final = ("PRODUCT", "CLASSIFICATION")
 _RPM_KEYS: Final = ("PRODUCT", "CLASSIFICATION", "SEVERITY")
-_ID: Final = re.compile(r"(?:arn:aws[a-z-]*:ssm:[a-z0-9-]*:([a-z0-9]*):patchbaseline/)?(pb-[0-9a-f]{17})")
+_ID: Final = re.compile(r"(?:arn:aws[a-z-]*:ssm:([a-z0-9-]*):([a-z0-9]*):patchbaseline/)?(pb-[0-9a-f]{17})")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 STATES: Final = (
     "INSTALLED", "INSTALLED_OTHER", "INSTALLED_PENDING_REBOOT", "INSTALLED_REJECTED", "MISSING", "FAILED",
@@ -225,10 +225,15 @@ def _check_rule(rule: Rule, operating_system: str) -> None:
 
 def id_of(asked: str) -> str:
     """The bare id in an id or ARN. Raises InvalidResourceId."""
+    return parts_of(asked)[1]
+
+
+def parts_of(asked: str) -> tuple[tuple[str, str] | None, str]:
+    """((region, owner) of an ARN, the bare id). Raises InvalidResourceId."""
     found = _ID.fullmatch(asked)
     if found is None:
         raise InvalidResourceId
-    return found[2]
+    return (None if found[1] is None else (found[1], found[2])), found[3]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

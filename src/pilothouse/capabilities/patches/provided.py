@@ -13,7 +13,8 @@ from pilothouse.capabilities.patches.model import Baseline, Filter, FilterGroup,
 
 _AT: Final = 1_764_547_200_000
 """2025-12-01, as for the provided documents."""
-_OWNER: Final = "aws"
+OWNER: Final = "aws"
+"""Whom their ARNs name."""
 _IMPORTANT: Final = ["Critical", "Important"]
 
 
@@ -105,4 +106,4 @@ def default_for(operating_system: str) -> Baseline:
 
 def arn_of(region: str, baseline_id: str) -> str:
     """How the API names one of them."""
-    return f"arn:aws:ssm:{region}:{_OWNER}:patchbaseline/{baseline_id}"
+    return f"arn:aws:ssm:{region}:{OWNER}:patchbaseline/{baseline_id}"

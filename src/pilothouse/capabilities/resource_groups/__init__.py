@@ -6,18 +6,21 @@ those of a type (`groupable` in their `CAPABILITY`). Who acts on what is in a gr
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from pilothouse.call import Call, Capability
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.resource_groups import members, operations, tagging
 from pilothouse.capabilities.resource_groups.members import READ, SEARCH
-from pilothouse.capabilities.resource_groups.model import TAGGED_AS, TYPE, arn_of
+from pilothouse.capabilities.resource_groups.model import TAGGED_AS, TYPE, Group, arn_of
 from pilothouse.capabilities.resource_groups.store import GroupStore
 from pilothouse.grouping import Groupable
 from pilothouse.identity.authorise import allowed_of
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY", "ids_in", "may_read"]
+__all__ = ["CAPABILITY", "groups_by_id", "ids_in", "may_read"]
+
+_AT_ONCE: Final = 100
 
 
 async def ids_in(
@@ -31,11 +34,32 @@ async def ids_in(
     group = await store.find(name)
     if group is None:
         return None
-    query = group.parsed()
+    return await _ids(tx, account_id, region, group, of_types)
+
+
+async def groups_by_id(
+    tx: Transaction, account_id: str, region: str, of_types: Mapping[str, Groupable]
+) -> dict[str, list[tuple[str, str]]]:
+    """(name, ARN) of all groups that each resource of these types is in, by its id. It costs what all groups find."""
+    store = GroupStore(tx, account_id, region)
+    found: dict[str, list[tuple[str, str]]] = {}
+    after = ""
+    while groups := await store.after(after, _AT_ONCE):
+        for group in groups:
+            for resource_id in await _ids(tx, account_id, region, group, of_types):
+                found.setdefault(resource_id, []).append((group.name, arn_of(account_id, region, group.name)))
+        after = groups[-1].name
+    return found
+
+
+async def _ids(
+    tx: Transaction, account_id: str, region: str, group: Group, of_types: Mapping[str, Groupable]
+) -> set[str]:
+    query, store = group.parsed(), GroupStore(tx, account_id, region)
     found: set[str] = set()
     for kind, groupable in of_types.items():
         if query is None:
-            found |= {each.resource_id for each in await store.members(name, kind)}
+            found |= {each.resource_id for each in await store.members(group.name, kind)}
         elif query.takes(kind):
             found |= {each.resource_id for each in await groupable.tagged(tx, account_id, region, query.filters)}
     return found
