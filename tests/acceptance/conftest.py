@@ -5,20 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.installation import DrivenInstallation, Installation, installation, running
+from tests.acceptance.installation import DrivenInstallation, Installation, installation, running, stored_in
 
 
 @pytest.fixture
 def house(database_url: str, tmp_path: Path) -> Iterator[Installation]:
     """A running server with its data in a temporary directory."""
-    options = ("--database", database_url) if database_url.startswith("postgresql") else ()
-    with installation(tmp_path, *options) as made:
+    with installation(tmp_path, *stored_in(database_url)) as made:
         yield made
 
 
 @pytest.fixture
 def driven(database_url: str, tmp_path: Path) -> Iterator[DrivenInstallation]:
     """The same, by a clock that the test puts forward."""
-    options = ("--database", database_url) if database_url.startswith("postgresql") else ()
-    with running(DrivenInstallation(tmp_path, *options)) as made:
+    with running(DrivenInstallation(tmp_path, *stored_in(database_url))) as made:
         yield made

@@ -60,6 +60,11 @@ def eventually(look: Callable[[], T], *, within: float = 180, what: str = "it") 
         time.sleep(0.1)
 
 
+def stored_in(database_url: str) -> tuple[str, ...]:
+    """The options of a server for its database: SQLite is in its data directory anyway."""
+    return ("--database", database_url) if database_url.startswith("postgresql") else ()
+
+
 class AgentProcess:
     """Our agent, registered, as a process of its own."""
 

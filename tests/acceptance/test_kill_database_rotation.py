@@ -17,9 +17,8 @@ import pymysql
 import pytest
 from botocore.exceptions import BotoCoreError
 
-from tests.acceptance.installation import Installation, eventually
-from tests.capabilities.secrets.servers import DatabaseServer, mariadb, postgresql
-from tests.capabilities.secrets.test_rotators import logs_in, on_postgres
+from tests.acceptance.installation import Installation, eventually, stored_in
+from tests.capabilities.secrets.servers import DatabaseServer, logs_in, maria, on_postgres, postgres  # noqa: F401
 
 ARMED = """
 import os, signal, sys
@@ -66,6 +65,9 @@ KINDS = {
     "mariadb-alternating": (SET + TEST, ["after create in the database", "after grant in the database"], True),
 }
 """Steps; where else to kill in setSecret; whether the old password is good until the end."""
+RUNS = [(kind, "sqlite") for kind in KINDS]
+RUNS += [(kind, "postgresql") for kind in ("postgresql", "mariadb with a master", "postgresql-alternating")]
+"""Rotators, and where the server keeps what it has done: on PostgreSQL one for each way to go on after a kill."""
 
 
 def boundaries(steps: list[str], inside: list[str]) -> Iterator[str]:
@@ -77,8 +79,8 @@ def boundaries(steps: list[str], inside: list[str]) -> Iterator[str]:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
+def house(database_url: str, tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path, *stored_in(database_url))
     made.data.mkdir(mode=0o700)
     (made.data / "pilothouse.toml").write_text('[outbound]\nallow = ["127.0.0.1/32"]\n')
     (tmp_path / "armed.py").write_text(ARMED)
@@ -86,18 +88,6 @@ def house(tmp_path: Path) -> Iterator[Installation]:
         yield made
     finally:
         made.close()
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[DatabaseServer]:
-    with postgresql() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def maria() -> Iterator[DatabaseServer]:
-    with mariadb() as found:
-        yield found
 
 
 @pytest.fixture
@@ -117,13 +107,13 @@ def database(request: pytest.FixtureRequest, kind: str) -> Iterator[DatabaseServ
         cursor.execute("drop user if exists killed@'%', killed_clone@'%'")
 
 
-def as_master(maria: DatabaseServer) -> Any:
+def as_master(server: DatabaseServer) -> Any:
     return pymysql.connect(
-        host="127.0.0.1", port=maria.port, user=maria.master, password=maria.password, autocommit=True
+        host="127.0.0.1", port=server.port, user=server.master, password=server.password, autocommit=True
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "database_url"), RUNS, indirect=["database_url"])
 def test_a_kill_at_any_boundary_loses_no_credential(house: Installation, database: DatabaseServer, kind: str) -> None:
     steps, inside, old_is_good = KINDS[kind]
     places = list(boundaries(steps, inside))

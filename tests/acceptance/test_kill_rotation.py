@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.installation import Installation, eventually
+from tests.acceptance.installation import Installation, eventually, stored_in
 from tests.capabilities.secrets.conftest import Function, function  # noqa: F401 - a fixture
 
 STEPS = ("createSecret", "setSecret", "testSecret", "finishSecret")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Installation]:
-    made = Installation(tmp_path)
+def house(database_url: str, tmp_path: Path) -> Iterator[Installation]:
+    made = Installation(tmp_path, *stored_in(database_url))
     hook = made.data / "hook"
     made.data.mkdir(mode=0o700, exist_ok=True)
     hook.write_text("whsec_" + "c2VjcmV0LW9mLXRoaXJ0eS10d28tYnl0ZXMtLi4u")

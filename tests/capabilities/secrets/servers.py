@@ -3,6 +3,7 @@
 The PostgreSQL server that other tests use may let everybody in without a password, so this one is another.
 """
 
+import asyncio
 import ctypes
 import os
 import pwd
@@ -19,8 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pymysql
 import pytest
+import redis as redis_client
 
 READY_WITHIN = 60.0
 MASTER = "Master-of-tests_1"
@@ -241,3 +244,67 @@ def redis_server(tls: Path | None = None) -> Iterator[DatabaseServer]:
             command += ["--tls-auth-clients", "no"]
         with _running(command, None, home / "log", lambda: _listens(port)):
             yield DatabaseServer("redis", port, "default", MASTER)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[DatabaseServer]:
+    with postgresql() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def maria() -> Iterator[DatabaseServer]:
+    with mariadb() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[DatabaseServer]:
+    with redis_server() as found:
+        yield found
+
+
+def on_postgres(ours: DatabaseServer, statement: str) -> None:
+    async def work() -> None:
+        connection = await asyncpg.connect(
+            host="127.0.0.1", port=ours.port, user=ours.master, password=ours.password, database="postgres"
+        )
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(work())
+
+
+def logs_in(members: dict[str, Any]) -> bool:
+    """Whether a client with the value of a secret is let in."""
+    if members["engine"] == "postgres":
+
+        async def work() -> None:
+            connection = await asyncpg.connect(
+                host=members["host"], port=members["port"], user=members["username"], password=members["password"],
+                database="postgres",
+            )  # fmt: skip
+            await connection.close()
+
+        try:
+            asyncio.run(work())
+        except asyncpg.InvalidPasswordError:
+            return False
+        return True
+    if members["engine"] == "redis":
+        with redis_client.Redis(
+            host=members["host"], port=members["port"], username=members["username"], password=members["password"]
+        ) as client:
+            try:
+                return bool(client.ping())
+            except redis_client.AuthenticationError:
+                return False
+    try:
+        pymysql.connect(
+            host=members["host"], port=members["port"], user=members["username"], password=members["password"]
+        ).close()
+    except pymysql.OperationalError:
+        return False
+    return True

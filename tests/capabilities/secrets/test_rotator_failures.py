@@ -12,15 +12,8 @@ from structlog.testing import capture_logs
 
 from pilothouse.runtime.metrics import SECRET_ROTATIONS
 from tests.capabilities.secrets.conftest import Ended, rotate, value
-from tests.capabilities.secrets.servers import DatabaseServer
-from tests.capabilities.secrets.test_rotators import (  # noqa: F401 - fixtures among them
-    logs_in,
-    maria,
-    maria_user,
-    postgres,
-    postgres_user,
-    redis,
-)
+from tests.capabilities.secrets.servers import DatabaseServer, logs_in
+from tests.capabilities.secrets.test_rotators import maria_user, postgres_user  # noqa: F401 - fixtures
 
 WRONG = "canary-of-a-wrong-password"
 KINDS = {

@@ -3,7 +3,6 @@
 What the house keeps of a rotation is tried on both engines elsewhere; here one is enough.
 """
 
-import asyncio
 import json
 import threading
 import uuid
@@ -12,15 +11,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pymysql
 import pytest
-import redis as redis_client
 
 from pilothouse.capabilities.secrets.rotation_model import Step
 from tests.capabilities.secrets.answers import refused
 from tests.capabilities.secrets.conftest import Ended, rotate, steps_of, value
-from tests.capabilities.secrets.servers import DatabaseServer, mariadb, postgresql, redis_server
+from tests.capabilities.secrets.servers import DatabaseServer, logs_in, on_postgres
 
 STEPS = [each.value for each in Step]
 
@@ -28,70 +25,6 @@ STEPS = [each.value for each in Step]
 @pytest.fixture
 def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/test.db"
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[DatabaseServer]:
-    with postgresql() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def maria() -> Iterator[DatabaseServer]:
-    with mariadb() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def redis() -> Iterator[DatabaseServer]:
-    with redis_server() as found:
-        yield found
-
-
-def on_postgres(ours: DatabaseServer, statement: str) -> None:
-    async def work() -> None:
-        connection = await asyncpg.connect(
-            host="127.0.0.1", port=ours.port, user=ours.master, password=ours.password, database="postgres"
-        )
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-    asyncio.run(work())
-
-
-def logs_in(members: dict[str, Any]) -> bool:
-    """Whether a client with the value of a secret is let in."""
-    if members["engine"] == "postgres":
-
-        async def work() -> None:
-            connection = await asyncpg.connect(
-                host=members["host"], port=members["port"], user=members["username"], password=members["password"],
-                database="postgres",
-            )  # fmt: skip
-            await connection.close()
-
-        try:
-            asyncio.run(work())
-        except asyncpg.InvalidPasswordError:
-            return False
-        return True
-    if members["engine"] == "redis":
-        with redis_client.Redis(
-            host=members["host"], port=members["port"], username=members["username"], password=members["password"]
-        ) as client:
-            try:
-                return bool(client.ping())
-            except redis_client.AuthenticationError:
-                return False
-    try:
-        pymysql.connect(
-            host=members["host"], port=members["port"], user=members["username"], password=members["password"]
-        ).close()
-    except pymysql.OperationalError:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pilothouse.call import Act, Call, Shape, operation
+from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities.secrets import filters
 from pilothouse.capabilities.secrets.conditions import of_read
 from pilothouse.capabilities.secrets.describing import described
@@ -18,7 +18,7 @@ from pilothouse.capabilities.secrets.model import (
 from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.settling import all_settled
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.capabilities.secrets.values import choose, get_secret_value, note_read, told_value
+from pilothouse.capabilities.secrets.values import choose, note_read, record_read, told_value
 from pilothouse.errors import ApiError, InternalServerError
 from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
@@ -132,9 +132,9 @@ async def batch_get_secret_value(call: Call, request: Shape) -> Shape:
                 raise
             except ApiError as error:
                 errors.append({"SecretId": secret_id, "ErrorCode": error.code, "Message": error.message})
-                await _record(call, secret_id, None, error)
+                await record_read(call, secret_id, None, error)
                 continue
-            await _record(call, secret_id, reading, None)
+            await record_read(call, secret_id, reading, None)
             values.append(told_value(reading, value))
             read.append(reading)
     for reading in read:
@@ -150,20 +150,3 @@ async def _one(call: Call, tx: Transaction, secret_id: str) -> tuple[Reading, by
     check_key(call, secret)
     reading = await choose(store, secret.name)
     return reading, await unseal(call, tx, reading, reading)
-
-
-async def _record(call: Call, secret_id: str, secret: Reading | None, error: ApiError | None) -> None:
-    """Each secret that is read, or refused, has a record of its own, as if it had been asked for by itself."""
-    audit = call.house.audit
-    if audit is None:
-        return
-    resources = [] if secret is None else [secret.arn]
-    act = Act(
-        call=call, operation=get_secret_value.__operation__, at=call.clock.millis(),  # type: ignore[attr-defined]
-        request={"SecretId": secret_id}, answer=None if secret is None else {"ARN": secret.arn}, error=error,
-        resources=resources, asked=resources,
-    )  # fmt: skip
-    if call.within is not None:
-        audit.add(call.within, act)
-    else:
-        await audit.keep(act)

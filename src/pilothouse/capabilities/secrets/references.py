@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pilothouse.call import Call
 from pilothouse.capabilities.secrets.conditions import of_read
 from pilothouse.capabilities.secrets.finding import usable
-from pilothouse.capabilities.secrets.model import InvalidRequestException, ResourceNotFoundException
+from pilothouse.capabilities.secrets.model import DecryptionFailure, InvalidRequestException, ResourceNotFoundException
 from pilothouse.capabilities.secrets.sealing import unseal
-from pilothouse.capabilities.secrets.values import choose, note_read
-from pilothouse.errors import ValidationException
+from pilothouse.capabilities.secrets.values import choose, note_read, record_read
+from pilothouse.errors import AccessDeniedException, ValidationException
 from pilothouse.identity.authorise import ask_each
 from pilothouse.storage import Transaction
 
@@ -40,8 +40,13 @@ async def referenced(call: Call, tx: Transaction, secret_id: str, selector: str 
         reading = await choose(store, secret.name, selector if is_id else None, None if is_id else selector)
     except (ResourceNotFoundException, InvalidRequestException, ValidationException):
         return None
-    await ask_each(call, tx, "secretsmanager:GetSecretValue", [secret.arn], of_read(call, asked))
-    value = await unseal(call, tx, reading, reading)
+    try:
+        await ask_each(call, tx, "secretsmanager:GetSecretValue", [secret.arn], of_read(call, asked))
+        value = await unseal(call, tx, reading, reading)
+    except (AccessDeniedException, DecryptionFailure) as error:
+        await record_read(call, secret_id, reading, error)
+        raise
+    await record_read(call, secret_id, reading, None)
     await note_read(call, reading, reading)
     return Referenced(
         arn=secret.arn,

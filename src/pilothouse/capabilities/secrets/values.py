@@ -1,6 +1,6 @@
 """GetSecretValue, and the reading of values for who reads them otherwise."""
 
-from pilothouse.call import Call, Caller, Shape, operation
+from pilothouse.call import Act, Call, Caller, Shape, operation
 from pilothouse.capabilities.secrets.conditions import of_read
 from pilothouse.capabilities.secrets.finding import MARKED, check_key, found
 from pilothouse.capabilities.secrets.model import (
@@ -17,7 +17,7 @@ from pilothouse.capabilities.secrets.naming import named
 from pilothouse.capabilities.secrets.sealing import unseal
 from pilothouse.capabilities.secrets.settling import LOOKS, is_settled, look_again
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.errors import ValidationException
+from pilothouse.errors import ApiError, ValidationException
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
 
@@ -110,6 +110,28 @@ async def note_read(call: Call, secret: Secret | Reading, version: Version | Rea
         store = SecretStore(tx, secret.account_id, secret.region)
         await store.lock(secret.name)
         await store.mark_read(secret.name, version.version_id, today)
+
+
+async def record_read(call: Call, secret_id: str, reading: Reading | None, error: ApiError | None) -> None:
+    """Each secret that another operation reads, or is refused, has a record of its own, as if it had been asked for by
+    itself: so whoever looks for its readers finds them all."""
+    audit = call.house.audit
+    if audit is None:
+        return
+    asked = {"SecretId": secret_id}
+    if reading is not None:
+        resources = [reading.arn]
+    else:
+        resources = [each.removesuffix("-??????") for each in await named(call, asked) if "*" not in each]
+    act = Act(
+        call=call, operation=get_secret_value.__operation__, at=call.clock.millis(),  # type: ignore[attr-defined]
+        request=asked, answer=None if error is not None else {"ARN": resources[0]}, error=error,
+        resources=resources, asked=resources,
+    )  # fmt: skip
+    if call.within is not None:
+        audit.add(call.within, act)
+    else:
+        await audit.keep(act)
 
 
 def told_value(reading: Reading, value: bytes) -> Shape:
