@@ -13,8 +13,10 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pilothouse.cli.connections import Clients, Side, told
+from pilothouse.cli.inventory import plain
 from pilothouse.cli.patch_page import page_of
 from pilothouse.cli.shared import DataOption, Failed
 
@@ -52,10 +54,12 @@ def status(
         raise told(error) from error
     if only_non_compliant:
         rows = [row for row in rows if row["Compliant"] is not True]
+    if output != "json":
+        rows = [{name: _plain(value) for name, value in row.items()} for row in rows]
     if output == "text" and file is None:
         _show(rows)
         return
-    text = {"json": _json, "csv": _csv, "html": page_of, "text": _plain}[output](rows)
+    text = {"json": _json, "csv": _csv, "html": page_of, "text": _listed}[output](rows)
     if file is None:
         typer.echo(text)
         return
@@ -133,6 +137,11 @@ def _csv(rows: list[dict[str, Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def _plain(value: Any) -> Any:
+    """Whatever form it is shown in, a terminal may show it: what nodes say has no control characters then."""
+    return plain(value) if isinstance(value, str) else value
+
+
 def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
@@ -154,13 +163,8 @@ def _table(rows: list[dict[str, Any]], width: int) -> Table:
         cells = [row["NodeId"], row["Name"], *([row["Platform"]] if wide else []), _state(row)]
         cells += ["" if row[name] is None else str(row[name]) for name in counts]
         cells += [oldest, *([row["At"]] if wide else [])]
-        table.add_row(*(_printable(cell) for cell in cells))
+        table.add_row(*map(Text, cells))
     return table
-
-
-def _printable(text: str) -> str:
-    """What nodes say, without what moves a terminal's cursor or rich's markup."""
-    return "".join(char if char.isprintable() else "�" for char in text).replace("[", "\\[")
 
 
 def _state(row: dict[str, Any]) -> str:
@@ -186,7 +190,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
     )
 
 
-def _plain(rows: list[dict[str, Any]]) -> str:
+def _listed(rows: list[dict[str, Any]]) -> str:
     out = io.StringIO()
     Console(file=out, width=200).print(_table(rows, 200))
     return out.getvalue()
@@ -233,7 +237,7 @@ def plan(
             install,
             line["reason"],
         ]
-        table.add_row(*(_printable(str(cell)) for cell in cells))
+        table.add_row(*(Text(plain(str(cell))) for cell in cells))
     console.print(table)
 
 
@@ -253,7 +257,7 @@ def _ran(clients: Clients, node: str, document: str) -> str:
         time.sleep(_LOOK_SECONDS)
     if got["Status"] != "Success":
         said = got["StandardErrorContent"].strip() or got["StatusDetails"]
-        raise Failed(f"the node did not answer: {said} (pilothouse output {command_id} --node {node})")
+        raise Failed(f"the node did not answer: {plain(said)} (pilothouse output {command_id} --node {node})")
     try:
         return _whole(own, command_id, node)
     except own.exceptions.ClientError:  # the official agent shows no whole output; what the answer has must do
