@@ -1,7 +1,9 @@
 """How many executions go on at once, and how many wait for their turn."""
 
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ from tests.capabilities.automation.conftest import FINAL, Runbooks, statuses
 from tests.capabilities.automation.test_people import NAP
 from tests.capabilities.automation.test_steps import VARIABLES, good
 from tests.capabilities.commands.conftest import refused
-from tests.conftest import Server, open_server
+from tests.capabilities.events.conftest import eventually
+from tests.conftest import Server, clients_of, fresh_database, open_server
+from tests.databases import PostgresqlDatabases
 
 from pilothouse.runtime.clock import TestClock
-from pilothouse.runtime.settings import AutomationSettings
+from pilothouse.runtime.settings import AutomationSettings, LimitSettings, Settings
 
 FULL = "AutomationExecutionLimitExceededException"
 
@@ -99,3 +103,44 @@ def _started(runbooks: Runbooks, name: str, ids: list[str]) -> str:
         code: Any = error.response["Error"]["Code"]
         return str(code)
     return ""
+
+
+def test_the_queue_outlives_the_server(
+    database_url: str, tmp_path: Path, postgresql_databases: PostgresqlDatabases | None
+) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    engine = "postgresql" if database_url.startswith("postgresql") else "sqlite"
+    with fresh_database(engine, tmp_path, postgresql_databases) as url:
+        settings = Settings(
+            data=tmp_path / "data", database=url, limits=LimitSettings(failures_per_minute=0),
+            automation=AutomationSettings(concurrent=1, queued=5),
+        )  # fmt: skip
+        hold = json.dumps({"schemaVersion": "0.3", "mainSteps": [{"name": "hold", "action": "aws:pause"}]})
+        first = Server(settings, TestClock())
+        try:
+            ssm = clients_of(first)("ssm")
+            ssm.create_document(Name="holds", Content=hold, DocumentType="Automation")
+            ids = [ssm.start_automation_execution(DocumentName="holds")["AutomationExecutionId"] for _ in range(3)]
+        finally:
+            first.close()
+        second = Server(settings, TestClock())
+        try:
+            _one_after_another(second, ids)
+        finally:
+            second.close()
+
+
+def _one_after_another(server: Server, ids: list[str]) -> None:
+    ssm = clients_of(server)("ssm")
+    for number, each in enumerate(ids):
+        eventually(lambda: server.advance(seconds=1) or _all(ssm, ids)[number] == "Waiting")  # noqa: B023
+        assert _all(ssm, ids)[number + 1 :] == ["Pending"] * (2 - number)
+        ssm.send_automation_signal(AutomationExecutionId=each, SignalType="Resume")
+    eventually(lambda: _all(ssm, ids) == ["Success"] * 3)
+
+
+def _all(ssm: Any, ids: list[str]) -> list[str]:
+    return [
+        ssm.get_automation_execution(AutomationExecutionId=each)["AutomationExecution"]["AutomationExecutionStatus"]
+        for each in ids
+    ]

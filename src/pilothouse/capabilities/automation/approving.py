@@ -45,23 +45,26 @@ async def visited(house: House, visit: Visit) -> Page:
     claim = approval_links.claimed(token)
     if claim is None:
         return _refusal(_BAD, 403)
-    async with house.database.transaction() as tx:
+    async with house.database.reading() as tx:  # strangers, and programs that open links, cost no more than that
         asked = await _asked(house, tx, claim, token)
-        if asked is None:
-            return _refusal(_BAD, 403)
+    if asked is None:
+        return _refusal(_BAD, 403)
+    if not visit.sent and asked.approver is not None and not _why_not(house, asked, claim):
+        return _question(asked, token, claim)
+    async with house.database.transaction() as tx:
         if asked.approver is None:
             await _refused(house, tx, asked, visit, "The link was not made for an approver of this step.")
             return _refusal(_BAD, 403)
         if visit.sent:  # others wait from here on, so what follows is true until the end
             await put_due(house, tx, asked.execution.execution_id, asked.execution.account_id, asked.execution.region)
-            asked = await _asked(house, tx, claim, token) or asked
+        asked = await _asked(house, tx, claim, token)
+        if asked is None or asked.approver is None:
+            return _refusal(_BAD, 403)
         why = _why_not(house, asked, claim)
         if why:
             await _refused(house, tx, asked, visit, why)
             return _refusal(_GONE, 410, why)
-        if not visit.sent:
-            return _question(asked, token, claim)
-        return await _decided(house, tx, asked, visit)
+        return await _decided(house, tx, asked, visit) if visit.sent else _question(asked, token, claim)
 
 
 async def _asked(
