@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import postgresql
 from bench.get_parameter import client
 from bench.processes import Measured, pilothouse
 
@@ -33,6 +34,8 @@ def measure(nodes: int = NODES, packages: int = PACKAGES, *, database: str = "")
         filled = subprocess.run(
             [str(each) for each in command], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        if database:
+            postgresql.vacuum(database)
         server, values = stack.enter_context(pilothouse(data, *options))
         ssm = client(values, "ssm")
         figures = {"CPU ms of a first PutInventory": float(filled.stdout)}

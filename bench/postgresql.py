@@ -32,6 +32,11 @@ def database(url: str) -> Iterator[str]:
         asyncio.run(_run(url, f'drop database "{name}" with (force)'))
 
 
+def vacuum(url: str) -> None:
+    """What autovacuum does by and by where a database is filled as slowly as life does it."""
+    asyncio.run(_run(url, "vacuum analyze"))
+
+
 async def _run(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url, timeout=5, password="", passfile=os.devnull)
     try:
