@@ -17,7 +17,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "StringList": list,
     "Integer": int,
     "Boolean": bool,
-    "StringMap": dict,
+    "StringMap": (dict, str),
     "MapList": list,
 }
 

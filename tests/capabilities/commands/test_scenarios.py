@@ -1,6 +1,7 @@
 """Run Command as users meet it: boto3 on one side, scripted agents on the other, on both engines."""
 
-from collections.abc import Callable
+from collections.abc import json
+import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_steps_are_read_by_name(ssm: Any, fleet: Fleet, send: Send, until: Until
     assert (aggregated["Status"], aggregated["PluginName"], aggregated["StandardOutputContent"]) == ("Success", "", "")
     assert refused(lambda: get(PluginName="noSuchStep")) == "InvalidPluginName"
     (job,) = node.agent.jobs
-    assert job.content["Parameters"]["sourceInfo"] == {"path": "https://x"}
+    assert json.loads(job.content["Parameters"]["sourceInfo"]) == {"path": "https://x"}
 
 
 def test_bad_requests_are_refused_before_anything_is_sent(ssm: Any, fleet: Fleet, send: Send) -> None:

@@ -137,11 +137,11 @@ def test_missing_and_unknown_names() -> None:
 
 def test_the_form_of_values_on_the_way_to_a_node() -> None:
     mine = of_parameters(
-        text={"type": "String"}, lines={"type": "StringList"}, map={"type": "StringMap"}, odd={"type": "StringMap"},
+        text={"type": "String"}, lines={"type": "StringList"}, map={"type": "StringMap"}, maps={"type": "MapList"},
         left={"type": "String", "default": "x"},
     )  # fmt: skip
-    values = {"text": ["1"], "lines": ["a"], "map": ['{"k": "v"}'], "odd": ["no json"]}
-    assert to_node(mine, values) == {"text": "1", "lines": ["a"], "map": {"k": "v"}, "odd": "no json"}
+    values = {"text": ["1"], "lines": ["a"], "map": ['{"k": "v"}'], "maps": ['[{"k": "v"}]']}
+    assert to_node(mine, values) == {"text": "1", "lines": ["a"], "map": '{"k": "v"}', "maps": [{"k": "v"}]}
 
 
 def test_references_are_found_everywhere() -> None:

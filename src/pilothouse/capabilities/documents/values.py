@@ -49,14 +49,18 @@ def references(document: Document, values: Values) -> set[str]:
 
 
 def to_node(document: Document, values: Values) -> dict[str, Any]:
-    """The values in the form that agents take: text, a list of texts, or what the JSON text of a map or list holds."""
+    """The values in the form that agents take: text, a list of texts, or what the JSON text of a MapList holds.
+
+    A StringMap goes as its text: the official agent drops `additionalArguments` that are no text (its
+    configurepackage.go), and takes a map's text wherever it takes a map.
+    """
     sent: dict[str, Any] = {}
     for name, given in values.items():
         kind = document.parameters[name].get("type", "String")
         if kind in LISTS:
             sent[name] = list(given)
         elif given:
-            sent[name] = _parsed(given[0]) if kind in {"StringMap", "MapList"} else given[0]
+            sent[name] = _parsed(given[0]) if kind == "MapList" else given[0]
     return sent
 
 
