@@ -1,7 +1,7 @@
 """Run Command as users meet it: boto3 on one side, scripted agents on the other, on both engines."""
 
-from collections.abc import json
-import Callable
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
