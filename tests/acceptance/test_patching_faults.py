@@ -19,6 +19,15 @@ ONCE = "[ -e /var/lib/killed ] || { touch /var/lib/killed; kill -9 0; }"
 """A package's script that kills all that installs it, the first time."""
 WAITS = "touch /var/lib/at-work; while [ -e /var/lib/at-work ]; do sleep 0.1; done"
 """One that goes on until somebody lets it."""
+HOLDS = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], "a")
+fcntl.lockf(file, fcntl.LOCK_EX)
+open("/var/lib/at-work", "w").close()
+while os.path.exists("/var/lib/at-work"):
+    time.sleep(0.1)
+"""
+"""A program that does the same with a lock."""
 OLD = ("ph-big", "ph-slow", "ph-needy", "ph-locked")
 """What is installed at first."""
 
@@ -43,10 +52,8 @@ class Family:
     """A rule that approves all that is offered."""
     counted: str
     """Counts what is installed."""
-    at_work: tuple[str, ...]
-    """Ways to install the package file $file, which hold the locks until its script ends."""
-    scans_too: bool
-    """Whether scanning needs the locks as well."""
+    at_work: ClassVar[dict[str, tuple[str, ...]]]
+    """Ways to hold locks until somebody lets go, by installing the package file $file or so; what fails meanwhile."""
     data: Path
     """What cannot be read when the repository is away."""
 
@@ -87,8 +94,11 @@ class Apt(Family):
     name, system, release = "debian", "DEBIAN", DEBIAN
     everything = rule(("PRIORITY", ["*"]))
     counted = "dpkg-query -W -f '${db:Status-Abbrev}\\n' | grep -c ^ii"
-    at_work = ("apt-get install -y $file", "dpkg -i $file")
-    scans_too = False
+    at_work: ClassVar = {
+        "apt-get install -y $file": ("Install",),
+        "dpkg -i $file": ("Install",),
+        f"python3 -c '{HOLDS}' /var/lib/apt/lists/lock": ("Scan", "Install"),
+    }
 
     def __init__(self, folder: Path) -> None:
         self._made = AptRepository(folder)
@@ -122,8 +132,10 @@ class Rpm(Family):
     name, system, release = "rocky", "ROCKY_LINUX", ROCKY
     everything = rule(("CLASSIFICATION", ["Security"]))
     counted = "rpm -qa --qf '%{NAME}\\n' | grep -vc ^gpg-pubkey"
-    at_work = ("dnf -q -y --nogpgcheck install $file", "rpm -U --force $file")
-    scans_too = False
+    at_work: ClassVar = {
+        "dnf -q -y --nogpgcheck install $file": ("Install",),
+        "rpm -U --force $file": ("Install",),
+    }
 
     def __init__(self, folder: Path) -> None:
         self._made = RpmRepository(folder)
@@ -161,8 +173,9 @@ class Zypp(Rpm):
     """SUSE and its kin, which know patches beside packages."""
 
     name, system, release = "suse", "SUSE", SUSE
-    at_work = ("zypper --non-interactive --no-gpg-checks install --allow-unsigned-rpm $file",)
-    scans_too = True
+    at_work: ClassVar = {
+        "zypper --non-interactive --no-gpg-checks install --allow-unsigned-rpm $file": ("Scan", "Install"),
+    }
 
     def id(self, name: str) -> str:
         return f"PH-{name}"
@@ -254,9 +267,9 @@ def test_a_locked_package_database_is_said_and_nothing_changes(node: Patched, fa
     node.done("Scan")
     before = node.state()
     assert node.patches(wanted) == {wanted: "MISSING"}
-    for way in family.at_work:
+    for way, failing in family.at_work.items():
         with at_work(node, family, way):
-            for operation in ("Scan", "Install") if family.scans_too else ("Install",):
+            for operation in failing:
                 failed = node.run(operation, RebootOption="NoReboot")
                 assert (failed["Status"], failed["ResponseCode"]) == ("Failed", 2), failed
                 said = failed["StandardErrorContent"]
@@ -265,7 +278,7 @@ def test_a_locked_package_database_is_said_and_nothing_changes(node: Patched, fa
                 assert f"{way.split()[0]} (" in said
             assert node.state() == before
             assert family.version(node.root, "ph-locked").startswith("1.0")
-            if not family.scans_too:  # reading needs no lock
+            if "Scan" not in failing:  # reading needs no lock
                 node.done("Scan")
                 before = node.state()
     node.done("Install", RebootOption="NoReboot")
