@@ -23,6 +23,12 @@ OTHER_WORDS = {
     "CreateLogGroup logGroupName too long": "Invalid LogGroup or LogStream, both must have length less than or equal to"
 }
 """Violations that are known with a text of their own."""
+LEFT_TO_OPERATIONS = {
+    "CreateSecret addReplicaRegions.1.member.region pattern",
+    "ReplicateSecretToRegions addReplicaRegions.1.member.region pattern",
+    "RemoveRegionsFromReplication removeReplicaRegions element pattern",
+}
+"""Violations that the operations refuse, beside those of shapes that no other service has."""
 QUERY_SERVICES = {"sts": "2011-06-15", "iam": "2010-05-08"}
 
 
@@ -103,6 +109,8 @@ async def test_each_violation_is_refused_in_the_words_of_aws(world: World, servi
 
     for operation in sorted(service_model(service).public):
         for violation in violations(service, operation):
+            if str(violation) in LEFT_TO_OPERATIONS:
+                continue
             tried += 1
             response = await ask(world, service, operation, violation.body)
             code, text = ("OK", "") if response.status == 200 else code_and_text(service, response)

@@ -22,7 +22,7 @@ from pilothouse.errors import (
 )
 from pilothouse.wire.answers import AnswerCompiler
 from pilothouse.wire.shapes import OperationEntry, ServiceFile, ShapeModel
-from pilothouse.wire.validation import IN_WORDS, InputCompiler, Violations, lower_camel
+from pilothouse.wire.validation import BOUNDS_LEFT_TO_OPERATIONS, IN_WORDS, InputCompiler, Violations, lower_camel
 
 PUBLIC = ("ssm", "secretsmanager", "kms", "sts", "iam", "cloudtrail", "logs", "s3", "sns", "resource-groups", "ec2")
 """The services whose public models we answer by."""
@@ -175,6 +175,8 @@ class ServiceModel:
         self.operations: dict[str, OperationModel] = {}
         for file in files:
             self.shapes.update(file.shapes)
+        for shape, bounds in BOUNDS_LEFT_TO_OPERATIONS.get(name, {}).items():
+            self.shapes[shape] = msgspec.structs.replace(self.shapes[shape], **dict.fromkeys(bounds))
         for file in files:
             for operation, entry in file.operations.items():
                 self.operations[operation] = OperationModel(self, operation, entry)

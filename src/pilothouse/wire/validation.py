@@ -26,6 +26,19 @@ LEFT_TO_OPERATIONS = frozenset({"ResourceTypeForTagging", "BucketLocationConstra
 """Enumerations that are not checked here: their operations declare an error of their own (InvalidResourceType,
 InvalidLocationConstraint), or know more values (sizes of machines)."""
 
+BOUNDS_LEFT_TO_OPERATIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "secretsmanager": {
+        "ClientRequestTokenType": ("min", "max"),
+        "RotationLambdaARNType": ("max",),
+        "AutomaticallyRotateAfterDaysType": ("min", "max"),
+        "RegionType": ("pattern",),
+        "FilterValuesStringList": ("min",),
+        "PasswordLengthType": ("min",),
+    }
+}
+"""By service, which constraints of shapes are not checked here: the operations refuse what breaks them with codes and
+texts of their own, as the real service does."""
+
 WITH_FULL_STOP = frozenset(
     {
         ("PutParameter", "value"),

@@ -33,6 +33,7 @@ from pilothouse.storage import Transaction
 
 _WINDOW_DAYS: Final = range(7, 31)
 _USUAL_WINDOW: Final = 30
+_TOO_MANY_TAGS: Final = f"A secret can have at most {TAGS} tags."
 _SUFFIX: Final = string.ascii_letters + string.digits
 
 
@@ -53,6 +54,8 @@ async def create_secret(call: Call, request: Shape) -> Shape:
             return await _created_before(call, tx, store, secret, request)
         now = call.clock.millis()
         tags = _by_key(request.get("Tags") or [])
+        if len(tags) > TAGS:
+            raise LimitExceededException(_TOO_MANY_TAGS)
         secret = Secret(
             account_id=call.account_id,
             region=call.region,
@@ -156,7 +159,7 @@ async def delete_secret(call: Call, request: Shape) -> Shape:
         regions = [each.region for each in await store.replicas(secret.name)]
         if regions:
             raise InvalidParameterException(
-                f"You can't delete secret {secret.arn} that still has replica regions [{', '.join(regions)}]"
+                f"You can't delete secret {secret_id} that still has replica regions [{', '.join(regions)}]"
             )
         if force:
             await store.remove(secret.name)
@@ -200,8 +203,8 @@ async def tag_resource(call: Call, request: Shape) -> Shape:
 
 async def _with(store: SecretStore, secret: Secret, added: Sequence[Mapping[str, str]]) -> dict[str, str]:
     tags = (await store.tags(secret.name)) | _by_key(added)
-    if len(tags) > TAGS:
-        raise LimitExceededException(f"A secret can have at most {TAGS} tags.")
+    if len(tags) > TAGS:  # a limit that TagResource has no error of its own for
+        raise InvalidParameterException(_TOO_MANY_TAGS)
     return tags
 
 
@@ -228,6 +231,4 @@ def _by_key(tags: Sequence[Mapping[str, str]]) -> dict[str, str]:
         if key in found:
             raise InvalidParameterException(f"The tag key {key} is given twice.")
         found[key] = tag.get("Value") or ""
-    if len(found) > TAGS:
-        raise LimitExceededException(f"A secret can have at most {TAGS} tags.")
     return found

@@ -28,7 +28,7 @@ async def get_random_password(call: Call, request: Shape) -> Shape:
         alphabets.insert(0, " ")
     alphabets = [left for letters in alphabets if (left := "".join(each for each in letters if each not in excluded))]
     require = request.get("RequireEachIncludedType")
-    length = request.get("PasswordLength") or _USUAL
+    length = request.get("PasswordLength", _USUAL)
     return {"RandomPassword": password(call.ids, length, alphabets, each=require is not False)}
 
 

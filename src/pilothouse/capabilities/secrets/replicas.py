@@ -22,7 +22,14 @@ from pilothouse.storage import Transaction
 
 IN_SYNC: Final = "InSync"
 FAILED: Final = "Failed"
+_NO_REGION: Final = "Invalid replica region."
 _REGION: Final = re.compile(r"[a-z]{2}(?:-[a-z]+)+-\d")
+
+
+def check_region(region: str) -> None:
+    """Raises InvalidParameterException for what names no region."""
+    if not _REGION.fullmatch(region):
+        raise InvalidParameterException(_NO_REGION)
 
 
 def check_regions(secret_region: str, asked: Sequence[Mapping[str, str]]) -> list[Replica]:
@@ -31,7 +38,7 @@ def check_regions(secret_region: str, asked: Sequence[Mapping[str, str]]) -> lis
     for each in asked:
         region = each.get("Region") or ""
         if not _REGION.fullmatch(region) or region == secret_region or region in found:
-            raise InvalidParameterException("Invalid replica region.")
+            raise InvalidParameterException(_NO_REGION)
         key_ref = each.get("KmsKeyId")
         found[region] = Replica(
             region=region, key_ref=None if key_ref in (None, "", DEFAULT_KEY) else key_ref, status=IN_SYNC

@@ -9,7 +9,7 @@ from pilothouse.capabilities.secrets.conditions import of_request
 from pilothouse.capabilities.secrets.finding import locked
 from pilothouse.capabilities.secrets.model import InvalidParameterException, InvalidRequestException
 from pilothouse.capabilities.secrets.naming import named
-from pilothouse.capabilities.secrets.replicas import check_regions, remove_replica, replicate, told
+from pilothouse.capabilities.secrets.replicas import check_region, check_regions, remove_replica, replicate, told
 from pilothouse.capabilities.secrets.scheduling import reschedule
 from pilothouse.capabilities.secrets.store import SecretStore
 
@@ -36,6 +36,8 @@ async def replicate_secret_to_regions(call: Call, request: Shape) -> Shape:
 @operation("secretsmanager", "RemoveRegionsFromReplication", writes=True, resources=named, conditions=of_request)
 async def remove_regions_from_replication(call: Call, request: Shape) -> Shape:
     """Remove the secret from other regions; one where it is not is no error."""
+    for region in request["RemoveReplicaRegions"]:
+        check_region(region)
     async with call.transaction() as tx:
         store, secret = await locked(call, tx, request["SecretId"], "RemoveRegionsFromReplication", marked_too=True)
         known = {each.region for each in await store.replicas(secret.name)}

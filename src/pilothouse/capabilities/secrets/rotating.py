@@ -24,6 +24,7 @@ from pilothouse.capabilities.secrets.rotation_model import (
     Run,
     State,
     asked_rotation,
+    check_days,
     rotation_of,
     with_rotation,
 )
@@ -33,7 +34,7 @@ from pilothouse.capabilities.secrets.rotators import rotator_of
 from pilothouse.capabilities.secrets.scheduling import reschedule
 from pilothouse.capabilities.secrets.sealing import unseal_for
 from pilothouse.capabilities.secrets.store import SecretStore
-from pilothouse.capabilities.secrets.versions import UNNAMED
+from pilothouse.capabilities.secrets.versions import UNNAMED, check_token
 from pilothouse.errors import AccessDeniedException
 from pilothouse.identity.authorise import ask_each
 from pilothouse.runtime.clock import from_millis
@@ -51,6 +52,7 @@ _NEVER: Final = (
     "didn't include such an ARN as a parameter in this call."
 )
 _PAGE: Final = 20
+_LONGEST_FUNCTION: Final = 2048
 
 
 @operation("secretsmanager", "RotateSecret", writes=True, resources=named, conditions=of_rotation)
@@ -59,7 +61,11 @@ async def rotate_secret(call: Call, request: Shape) -> Shape:
     token = request.get("ClientRequestToken")
     if not token:
         raise InvalidParameterException(UNNAMED)
+    check_token(request)
+    if len(request.get("RotationLambdaARN") or "") > _LONGEST_FUNCTION:
+        raise InvalidParameterException(f"RotationLambdaARN must <= {_LONGEST_FUNCTION} characters long.")
     rules = request.get("RotationRules")
+    check_days((rules or {}).get("AutomaticallyAfterDays"))
     asked = None if rules is None else {
         "days": rules.get("AutomaticallyAfterDays"),
         "schedule": rules.get("ScheduleExpression"),

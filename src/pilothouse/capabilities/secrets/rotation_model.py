@@ -75,8 +75,7 @@ def asked_rotation(kept: Rotation | None, asked: Mapping[str, Any] | None, now: 
     if asked is None:
         return rotation
     days, schedule = asked.get("days"), asked.get("schedule")
-    if days is not None and days not in _DAYS:
-        raise InvalidParameterException("RotationRules.AutomaticallyAfterDays must be within 1-1000.")
+    check_days(days)
     if days is not None and schedule is not None:
         raise InvalidParameterException(
             "You can't specify both AutomaticallyAfterDays and ScheduleExpression in RotationRules."
@@ -87,6 +86,12 @@ def asked_rotation(kept: Rotation | None, asked: Mapping[str, Any] | None, now: 
     if rotation.duration is not None:
         _check_duration(rotation)
     return rotation
+
+
+def check_days(days: int | None) -> None:
+    """Raises InvalidParameterException."""
+    if days is not None and days not in _DAYS:
+        raise InvalidParameterException("RotationRules.AutomaticallyAfterDays must be within 1-1000.")
 
 
 def _check_schedule(text: str) -> None:

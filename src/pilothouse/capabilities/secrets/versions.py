@@ -35,6 +35,7 @@ from pilothouse.storage import Transaction
 from pilothouse.storage.pages import InvalidPageToken
 
 _PAGE: Final = 100
+_TOKEN_LENGTHS: Final = range(32, 65)
 UNNAMED: Final = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
 
 
@@ -48,8 +49,16 @@ class GivenValue(NamedTuple):
         return f"GivenValue({len(self.data)} bytes)"
 
 
+def check_token(request: Shape) -> None:
+    """Raises InvalidParameterException for a ClientRequestToken that is too short or too long."""
+    token = request.get("ClientRequestToken")
+    if token and len(token) not in _TOKEN_LENGTHS:
+        raise InvalidParameterException("ClientRequestToken must be 32-64 characters long.")
+
+
 def given_value(request: Shape) -> GivenValue | None:
     """The value that a request brings, if any. Raises InvalidParameterException, InvalidRequestException."""
+    check_token(request)
     text, data = request.get("SecretString"), request.get("SecretBinary")
     if text is not None and data is not None:
         raise InvalidParameterException(
