@@ -53,9 +53,7 @@ def test_a_replica_follows_its_primary(here: Any, there: Any) -> None:
     ):
         with refused("InvalidParameterException", ON_REPLICA):
             refuse()
-    with refused(
-        "InvalidParameterException", f"You can't delete secret {made['ARN']} that still has replica regions [us-east-2]"
-    ):
+    with refused("InvalidParameterException", "You can't delete secret x that still has replica regions [us-east-2]"):
         here.delete_secret(SecretId="x")
 
 
@@ -99,7 +97,7 @@ def test_a_name_that_is_taken_there_stays_whose_it_is(here: Any, there: Any) -> 
     there.create_secret(Name="x", SecretString="theirs")
     here.create_secret(Name="x", SecretString="S")
     for region in ("eu-west-1", "nowhere-1", "EU"):
-        with refused("ValidationException" if region == "EU" else "InvalidParameterException"):
+        with refused("InvalidParameterException", "Invalid replica region."):
             here.replicate_secret_to_regions(SecretId="x", AddReplicaRegions=[{"Region": region}])
     failed = here.replicate_secret_to_regions(SecretId="x", AddReplicaRegions=[{"Region": "us-east-2"}])
     assert failed["ReplicationStatus"][0]["Status"] == "Failed"
