@@ -108,7 +108,7 @@ async def _copy(house: House, tx: Transaction, secret: Secret, replica: Secret) 
             sealed = await seal_for(house, tx, replica, version_id, value)
         copied = replace(version, sealed=sealed, key_ref=replica.key_ref, accessed_on=None)
         await (there.add_version if known is None else there.give_value)(replica.name, copied)
-    await there.set_stages(replica.name, stages)
+    await there.set_stages(replica.name, stages, await there.stages(replica.name))
     upto = secret.versions_made - house.settings.secrets.unlabelled_versions
     await there.forget_unlabelled(replica.name, upto=upto, before=house.clock.millis() - DAY_MS)
     await there.set_tags(replica.name, await here.tags(secret.name))

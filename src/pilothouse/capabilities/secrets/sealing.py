@@ -35,13 +35,17 @@ UNREADABLE: Final = (*_KEY_UNUSABLE, keys.InvalidCiphertextException)
 _NOT_ALLOWED: Final = "Access to KMS is not allowed"
 
 
-async def seal(call: Call, tx: Transaction, secret: Secret, version_id: str, value: bytes) -> bytes:
+async def seal(
+    call: Call, tx: Transaction, secret: Secret, version_id: str, value: bytes, sealer: keys.Sealer | None = None
+) -> bytes:
     """A value under the secret's key, for the caller, whom the key's policy must let.
 
-    Policies are asked for kms:GenerateDataKey, as the cloud service needs it. Raises EncryptionFailure,
-    AccessDeniedException.
+    Policies are asked for kms:GenerateDataKey, as the cloud service needs it. `sealer` is that key where it is known
+    already. Raises EncryptionFailure, AccessDeniedException.
     """
-    return await seal_for(call.house, tx, secret, version_id, value, by=call.principal, request_id=call.request_id)
+    return await seal_for(
+        call.house, tx, secret, version_id, value, by=call.principal, request_id=call.request_id, sealer=sealer
+    )
 
 
 async def seal_for(
@@ -53,6 +57,7 @@ async def seal_for(
     *,
     by: Principal | None = None,
     request_id: str = "",
+    sealer: keys.Sealer | None = None,
 ) -> bytes:
     """As `seal`; without `by` for the service itself, which is asked nothing: rotation and replication."""
     try:
@@ -68,6 +73,7 @@ async def seal_for(
             by=by,
             via=_via(secret),
             action="GenerateDataKey",
+            sealer=sealer,
             request_id=request_id,
         )
     except AccessDeniedException as error:

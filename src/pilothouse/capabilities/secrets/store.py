@@ -1,6 +1,7 @@
 """SQL of secret, secret_version, secret_stage and secret_tag."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from pilothouse.capabilities import tags
@@ -51,6 +52,15 @@ _READING_OF_STAGE: Final = _reading(
        left join secret_version v on {_own("v")} and v.version_id = o.version_id"""
 )
 _READING_OF_VERSION: Final = _reading(f"left join secret_version v on {_own('v')} and v.version_id = :version_id")
+
+
+@lru_cache(maxsize=64)
+def _put_stages(count: int) -> str:
+    """The statement that puts so many labels where they belong."""
+    rows = ", ".join(f"(:account_id, :region, :name, :stage_{n}, :version_{n}, :at_{n})" for n in range(count))
+    return f"""insert into secret_stage (account_id, region, name, stage, version_id, position) values {rows}
+       on conflict (account_id, region, name, stage) do update
+       set version_id = excluded.version_id, position = excluded.position"""  # noqa: S608
 
 
 class SecretStore:
@@ -109,7 +119,7 @@ class SecretStore:
 
     async def save(self, secret: Secret) -> None:
         """Keep what changed of a secret."""
-        await self._tx.execute(
+        self._tx.later(
             f"update secret set {_CHANGED} where {_OWN}",  # noqa: S608
             **self._scope,
             **{
@@ -166,7 +176,7 @@ class SecretStore:
 
     async def add_version(self, name: str, version: Version) -> None:
         """A new version."""
-        await self._tx.execute(
+        self._tx.later(
             f"""insert into secret_version (account_id, region, name, {_VERSION})
                values (:account_id, :region, :name, :version_id, :number, :is_binary, :sealed, :key_ref, :created_at,
                        :accessed_on)""",  # noqa: S608
@@ -245,17 +255,18 @@ class SecretStore:
                 found[row["name"]][row["stage"]] = row["version_id"]
         return found
 
-    async def set_stages(self, name: str, stages: Mapping[str, str]) -> None:
-        """Put the labels where they belong now."""
-        await self._tx.execute(f"delete from secret_stage where {_OWN}", **self._scope, name=name)  # noqa: S608
-        await self._tx.many(
-            """insert into secret_stage (account_id, region, name, stage, version_id, position)
-               values (:account_id, :region, :name, :stage, :version_id, :position)""",
-            [
-                {**self._scope, "name": name, "stage": stage, "version_id": version_id, "position": position}
-                for position, (stage, version_id) in enumerate(stages.items())
-            ],
-        )
+    async def set_stages(self, name: str, stages: Mapping[str, str], before: Mapping[str, str]) -> None:
+        """Put the labels where they belong now; `before`: where they are."""
+        if gone := [stage for stage in before if stage not in stages]:
+            self._tx.later(
+                f"delete from secret_stage where {_OWN} and stage in (:gone)",  # noqa: S608
+                **self._scope, name=name, gone=gone,
+            )  # fmt: skip
+        if stages:
+            given: dict[str, Any] = {}
+            for position, (stage, version_id) in enumerate(stages.items()):
+                given |= {f"stage_{position}": stage, f"version_{position}": version_id, f"at_{position}": position}
+            self._tx.later(_put_stages(len(stages)), **self._scope, name=name, **given)
 
     async def mark_read(self, name: str, version_id: str, day: int) -> None:
         """Remember that the version was read on a day (its first moment)."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pilothouse.call import Call, House, Shape, operation
+from pilothouse.capabilities.secrets.ahead import look_ahead, sealer_for
 from pilothouse.capabilities.secrets.changes import changed, happened
 from pilothouse.capabilities.secrets.conditions import of_request, of_value
 from pilothouse.capabilities.secrets.finding import check_key, found, locked
@@ -104,6 +105,7 @@ async def put_version(
     moved = after_put(before, version_id, stages)
     check_stages(moved)
     now = call.clock.millis()
+    sealer = sealer_for(call, secret.key_ref)
     secret = replace(secret, versions_made=secret.versions_made + (there is None), changed_at=now)
     if moved[CURRENT] != before.get(CURRENT):
         secret = rotated(secret, now)
@@ -111,7 +113,7 @@ async def put_version(
         version_id=version_id,
         number=secret.versions_made if there is None else there.number,
         is_binary=value.is_binary,
-        sealed=await seal(call, tx, secret, version_id, value.data),
+        sealed=await seal(call, tx, secret, version_id, value.data, sealer),
         key_ref=secret.key_ref,
         created_at=now,
         accessed_on=None,
@@ -127,7 +129,7 @@ async def keep_version(
     """The labels and the secret after a version came or labels moved; versions that nobody needs any more go."""
     store = SecretStore(tx, secret.account_id, secret.region)
     if moved != before:
-        await store.set_stages(secret.name, moved)
+        await store.set_stages(secret.name, moved, before)
     await store.save(secret)
     await reschedule(house, tx, secret)
     upto = secret.versions_made - house.settings.secrets.unlabelled_versions - len(set(moved.values()))
@@ -136,7 +138,7 @@ async def keep_version(
         await happened(house, tx, secret, "SecretVersionDeletion", SecretVersionId=version_id)
 
 
-@operation("secretsmanager", "PutSecretValue", writes=True, resources=named, conditions=of_request)
+@operation("secretsmanager", "PutSecretValue", writes=True, resources=named, conditions=of_request, prepare=look_ahead)
 async def put_secret_value(call: Call, request: Shape) -> Shape:
     """A new version; it becomes AWSCURRENT unless other labels are asked for."""
     value = given_value(request)
