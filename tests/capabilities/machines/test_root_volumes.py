@@ -22,6 +22,7 @@ class Watched(LibvirtDriver):
 
     asked: ClassVar[list[str]] = []
     broken = 0
+    unheard = 0
 
     def start(self, native: str) -> None:
         self.asked.append("start")
@@ -33,6 +34,9 @@ class Watched(LibvirtDriver):
             type(self).broken -= 1
             raise DriverFailed("the disk is in use")
         super().exchange(native, device, volume)
+        if type(self).unheard:
+            type(self).unheard -= 1
+            raise DriverFailed("the line was cut")  # it was done, and nobody heard of it
 
     def delete(self, volume: str) -> None:
         self.asked.append(f"delete {volume}")
@@ -43,6 +47,7 @@ class Watched(LibvirtDriver):
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     monkeypatch.setattr(Watched, "asked", [])
     monkeypatch.setattr(Watched, "broken", 0)
+    monkeypatch.setattr(Watched, "unheard", 0)
     monkeypatch.setitem(places.DRIVERS, "test", Watched)
     return Watched
 
@@ -129,6 +134,27 @@ def test_a_machine_whose_disk_cannot_be_exchanged_runs_on_with_its_own(
     assert eventually(over)["ReplaceRootVolumeTaskId"] == task["ReplaceRootVolumeTaskId"]
     assert watched.asked.count("exchange vda") == 5
     assert watched.asked[-1] == "start"
+    assert until(ec2, web, "running")
+
+
+def test_what_was_done_and_not_heard_of_is_not_done_otherwise(
+    ec2: Any, machine: Named, snapshot: Callable[[str], str], watched: type[Watched], server: Any
+) -> None:
+    snapshot_id = snapshot("web-1")
+    web = machine("web-1")["InstanceId"]
+    watched.asked.clear()
+    watched.unheard = 1
+    task = ec2.create_replace_root_volume_task(
+        InstanceId=web, SnapshotId=snapshot_id, DeleteReplacedRootVolume=True
+    )["ReplaceRootVolumeTask"]  # fmt: skip
+
+    def over() -> Any:
+        server.advance(seconds=2)
+        found = ec2.describe_replace_root_volume_tasks(ReplaceRootVolumeTaskIds=[task["ReplaceRootVolumeTaskId"]])
+        return found["ReplaceRootVolumeTasks"][0]["TaskState"] == "succeeded"
+
+    eventually(over)
+    assert watched.asked == ["exchange vda", "exchange vda", "start", "delete /pool/web-1.img"]
     assert until(ec2, web, "running")
 
 
