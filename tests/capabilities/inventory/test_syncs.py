@@ -208,7 +208,23 @@ def test_another_s3_gets_them_once_it_takes_them(tmp_path: Path, store: Any, unt
     try:
         ssm = clients_of(server)("ssm")
         node = Fleet(server, clients_of(server)).node(online=False)
-        ssm.create_resource_data_sync(SyncName="out", S3Destination=destination("far"))
+        iam = clients_of(server)("iam")
+        iam.create_user(UserName="syncer")
+        key = iam.create_access_key(UserName="syncer")["AccessKey"]
+        theirs = clients_of(server)("ssm", access_key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+        out = {"SyncName": "out", "S3Destination": destination("far")}
+
+        def may_fill(bucket: str) -> None:
+            grants = [("ssm:CreateResourceDataSync", "*"), ("s3:PutObject", f"arn:aws:s3:::{bucket}/*")]
+            said = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in grants]
+            document = json.dumps({"Version": "2012-10-17", "Statement": said})
+            iam.put_user_policy(UserName="syncer", PolicyName="p", PolicyDocument=document)
+
+        may_fill("near")
+        wrong = "ResourceDataSyncInvalidConfigurationException"
+        assert refused(lambda: theirs.create_resource_data_sync(**out)) == wrong
+        may_fill("far")
+        theirs.create_resource_data_sync(**out)
         sent = item("AWS:Application", application("bash", "5"))
         as_node(server, node, "PutInventory", InstanceId=node.id, Items=[sent])
         server.advance(seconds=6)
