@@ -72,6 +72,7 @@ TASKS_APART_FROM_GROUPS = {
     "src/pilothouse/wire/direct.py": "uvicorn's server waits for them at its end, as for those it starts itself",
     "src/pilothouse/gateway/ec2messages.py": "the watch of a poll is cancelled and awaited before the poll returns",
     "src/pilothouse/runtime/waiting.py": "both are awaited or cancelled before the function returns",
+    "src/pilothouse_agent/endings.py": "the work is awaited at once, and ended with whoever waits",
 }
 FACES_OF_THE_GATEWAY = {
     "outbox": "messages to nodes are rows in it",

@@ -45,3 +45,36 @@ async def test_a_break_in_the_turn_of_the_end_does_not_hide_it(kind: Any) -> Non
         await asyncio.wait_for(asyncio.shield(holding), 10)
     assert holding.cancelled()
     assert held.tries == 1
+
+
+class _Answers(_Held):
+    """A connection whose task fails while nothing but the end of its tasks is waited for."""
+
+    async def serve_once(self) -> None:
+        self.tries += 1
+        if self.tries > 3:
+            await asyncio.sleep(3600)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._break())
+            group.create_task(asyncio.sleep(3600))
+            self.broken.set()
+
+
+@pytest.mark.parametrize("kind", [ControlChannel, DataChannel])
+async def test_a_connection_is_opened_again_after_its_tasks_failed(kind: Any) -> None:
+    held = _Answers()
+    channel = object.__new__(kind)
+    channel._serve_once = held.serve_once
+    settings = {"reconnect_first": 0.0, "reconnect_cap": 0.0, "session_patience": 60.0}
+    channel._settings = type("Settings", (), settings)
+    channel._polling = type("Polling", (), {"start": lambda self: None})()
+    channel._session_id = "s"
+    channel.numbers = type("Numbers", (), {"connections": 0})
+    holding = asyncio.create_task(channel.hold())
+    async with asyncio.timeout(20):
+        while held.tries <= 3:
+            await asyncio.sleep(0.01)
+            assert not holding.done()
+    holding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holding

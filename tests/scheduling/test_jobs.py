@@ -38,6 +38,55 @@ async def test_a_job_runs_by_the_clock_and_survives_its_failures() -> None:
     assert runs[2] - runs[0] >= 7_200_000 - 1000
 
 
+async def test_work_goes_on_after_tasks_of_it_failed() -> None:
+    """A group that waits for its tasks when one fails leaves a mark on the task that it is in (Python 3.11, 3.12)."""
+    clock, runs = TestClock(), 0
+
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise StorageUnavailable("away")
+
+    async def run(house: Any) -> None:
+        nonlocal runs
+        runs += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            group.create_task(asyncio.sleep(3600))
+
+    house: Any = SimpleNamespace(clock=clock, roles=ROLES)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        running = group.create_task(run_jobs(house, [], [Lasting(name="test.lasting", run=run)]))
+        while runs < 4:
+            await asyncio.sleep(0.01)
+            clock.advance(seconds=2)
+            assert not running.done()
+        running.cancel()
+    assert running.cancelled()
+
+
+async def test_work_ends_when_it_is_told_to_though_it_fails_in_that_turn() -> None:
+    clock, begun, broken = TestClock(), asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        await broken.wait()
+        raise StorageUnavailable("away")
+
+    async def run(house: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            begun.set()
+
+    house: Any = SimpleNamespace(clock=clock, roles=ROLES)
+    running = asyncio.create_task(run_jobs(house, [], [Lasting(name="test.lasting", run=run)]))
+    await begun.wait()
+    await asyncio.sleep(0)
+    broken.set()
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(running), 10)
+
+
 @pytest.mark.parametrize(
     ("roles", "expected"),
     [(ROLES, {"job", "local job", "work", "local work"}), (("api", "gateway"), {"local job", "local work"})],

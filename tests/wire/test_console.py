@@ -106,6 +106,8 @@ def test_the_page_that_is_built_holds_no_script_of_its_own() -> None:
         ({}, False),
         ({"sec-fetch-site": "same-origin", "origin": "https://a.example"}, False),
         ({"sec-fetch-site": "none"}, False),
+        ({"origin": "https://[::1"}, True),
+        ({"origin": "https://[127.0.0.1]"}, True),
         ({"sec-fetch-site": "cross-site"}, True),
         ({"sec-fetch-site": "same-site"}, True),
         ({"origin": "http://here.example:7700"}, False),

@@ -6,7 +6,6 @@ Whose page it is the first message says, by a token. Browsers say from which sit
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -20,6 +19,7 @@ from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
 from pilothouse.wire.asgi import CONNECTION
 from pilothouse.wire.http import Request
+from pilothouse.wire.origins import is_of_host
 
 log = structlog.get_logger()
 
@@ -128,7 +128,7 @@ class TerminalPages:
         origin = request.headers.get("origin")
         if origin is None or origin in self._house.settings.sessions.origins:
             return True
-        return urlsplit(origin).netloc == request.headers.get("host")
+        return is_of_host(origin, request.headers)
 
     async def _serve(self, opened: Opened, terms: Terms, talk: Talk) -> Outcome:
         """Serve a page whose session is at home here."""

@@ -108,6 +108,10 @@ def check_url(url: str, allowed: Iterable[Network] = ()) -> None:
     try:
         address = ipaddress.ip_address(split.hostname.partition("%")[0])
     except ValueError:
+        address = None
+    if "[" in split.netloc and not isinstance(address, ipaddress.IPv6Address):
+        raise InvalidUrl("the URL is malformed")
+    if address is None:
         return
     if not may_call(address, allowed):
         raise AddressRefused(_refusal(split.hostname))

@@ -12,7 +12,7 @@ import structlog
 from pilothouse.call import House, Job, Lasting
 from pilothouse.runtime.metrics import JOB_FAILURES
 from pilothouse.runtime.settings import SCHEDULER
-from pilothouse.runtime.waiting import end_if_cancelled
+from pilothouse.runtime.waiting import apart, end_if_cancelled
 from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
@@ -50,7 +50,7 @@ async def _last(house: House, work: Lasting) -> None:
 
 async def _survived(house: House, work: Job | Lasting) -> None:
     try:
-        await work.run(house)
+        await apart(work.run(house))
     except Exception as error:
         JOB_FAILURES.labels(work.name).inc()
         if _is_storage(error):

@@ -19,4 +19,12 @@ def from_elsewhere(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site not in _OURS
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    return origin is not None and not is_of_host(origin, headers)
+
+
+def is_of_host(origin: str, headers: Mapping[str, str]) -> bool:
+    """Whether an Origin is the host that was asked; whatever is malformed is not."""
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
+    except ValueError:
+        return False

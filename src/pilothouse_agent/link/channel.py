@@ -11,7 +11,7 @@ from typing import Any
 
 from pilothouse_agent import AGENT_VERSION, log, replies
 from pilothouse_agent.commands import CANCEL_TOPIC, SEND_TOPIC, Answer, CommandRunner
-from pilothouse_agent.endings import end_if_cancelled
+from pilothouse_agent.endings import Strayed, apart, end_if_cancelled
 from pilothouse_agent.link.api import ApiError, NodeApi
 from pilothouse_agent.link.backoff import Backoff
 from pilothouse_agent.link.frames import Frame, MalformedFrame, decode, encode
@@ -64,8 +64,8 @@ class ControlChannel:
             opened = time.monotonic()
             reason: BaseException | None = None
             try:
-                await self._serve_once()
-            except* (Unreachable, ApiError) as errors:
+                await apart(self._serve_once())
+            except* (Unreachable, ApiError, Strayed) as errors:
                 reason = errors.exceptions[0]
             end_if_cancelled()
             if time.monotonic() - opened > _STABLE:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pilothouse_agent import log
-from pilothouse_agent.endings import end_if_cancelled
+from pilothouse_agent.endings import Strayed, apart, end_if_cancelled
 from pilothouse_agent.link.api import EXPIRED, ApiError, NodeApi
 from pilothouse_agent.link.frames import Frame, MalformedFrame, decode, payload_if
 from pilothouse_agent.link.https import Unreachable
@@ -168,8 +168,8 @@ class DataChannel:
         failures, last_good = 0, time.monotonic()
         while True:
             try:
-                await self._serve_once()
-            except* Unreachable as errors:
+                await apart(self._serve_once())
+            except* (Unreachable, Strayed) as errors:
                 reason: BaseException = errors.exceptions[0]
             except* ApiError as errors:
                 reason = errors.exceptions[0]

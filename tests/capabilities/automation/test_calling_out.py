@@ -9,6 +9,7 @@ import pytest
 from tests.capabilities.automation.conftest import FINAL, Runbooks, statuses, step
 from tests.capabilities.events.conftest import Receiver
 from tests.conftest import Server
+from tests.hostile_urls import hostile_urls
 
 from pilothouse.capabilities.automation.scripts.filter import FilterUnavailable, instructions
 from pilothouse.runtime.clock import TestClock
@@ -49,16 +50,6 @@ def webhook(name: str = "hook", **inputs: Any) -> dict[str, Any]:
     return {"name": "call", "action": "aws:invokeWebhook", "inputs": {"IntegrationName": name, **inputs}}
 
 
-HOSTILE = [
-    "http://127.0.0.1:{port}/", "http://localhost:{port}/", "http://[::1]:{port}/", "http://0.0.0.0:{port}/",
-    "http://2130706433:{port}/", "http://0x7f000001:{port}/", "http://0177.0.0.1:{port}/", "http://127.1:{port}/",
-    "http://[::ffff:127.0.0.1]:{port}/", "http://[::127.0.0.1]:{port}/", "http://[64:ff9b::7f00:1]:{port}/",
-    "http://169.254.169.254/latest/meta-data/", "http://[fd00:ec2::254]/", "http://user:pass@127.0.0.9:{port}/",
-    "http://127.0.0.9:{port}@127.0.0.1:{port}/", "ftp://127.0.0.9/", "file:///etc/passwd", "gopher://127.0.0.1:{port}/",
-    "http://127.0.0.1:{port}\\@127.0.0.9/", "//127.0.0.1:{port}/", "http:///", "unix:///run/docker.sock",
-]  # fmt: skip
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     """One that may be called."""
@@ -89,10 +80,12 @@ def test_an_integration_is_called_with_what_it_says(runbooks: Runbooks, ssm: Any
 
 
 def test_hostile_urls_reach_nothing(runbooks: Runbooks, ssm: Any, receiver: Receiver, lurker: Receiver) -> None:
-    port = lurker.url.rsplit(":", 1)[1].partition("/")[0]
+    port = int(lurker.url.rsplit(":", 1)[1].partition("/")[0])
     steps = []
-    for number, url in enumerate(HOSTILE):
-        integrate(ssm, f"hostile-{number}", url=url.format(port=port))
+    urls = hostile_urls(port)
+    assert len(urls) >= 120
+    for number, url in enumerate(urls):
+        integrate(ssm, f"hostile-{number}", url=url)
         steps.append(webhook(f"hostile-{number}") | {"name": f"n{number}", "onFailure": "Continue"})
 
     receiver.status = 302  # to an address that may not be called

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from pilothouse.call import Call, House, Shape
 from pilothouse.capabilities import objects
@@ -59,7 +59,7 @@ async def fetched(call: Call, content: Any, sources: Sequence[Shape]) -> list[Fi
             for name in _names(content, source.get("Name")):
                 found.append(File(_good(name), await _fetched(call, f"{values[0].rstrip('/')}/{quote(name)}")))
         else:
-            name = source.get("Name") or urlsplit(values[0]).path.rpartition("/")[2]
+            name = source.get("Name") or _split(values[0]).path.rpartition("/")[2]
             found.append(File(_good(name), await _fetched(call, values[0])))
         if sum(len(each.content) for each in found) > MOST_BYTES_TOGETHER:
             raise ValidationException(f"The attachments together may have at most {MOST_BYTES_TOGETHER >> 20} MB.")
@@ -90,7 +90,7 @@ async def _fetched(call: Call, url: str) -> bytes:
         return await _of_bucket(call, url)
     if not url.startswith(("https://", "http://")):
         raise ValidationException("The source of an attachment must be an s3://, https:// or http:// URL.")
-    host = urlsplit(url).hostname
+    host = _split(url).hostname
     try:
         answer = await call.house.outbound.send("GET", url, seconds=_SECONDS, most=MOST_BYTES)
     except OutboundFailed as error:
@@ -98,6 +98,13 @@ async def _fetched(call: Call, url: str) -> bytes:
     if answer.status != 200:
         raise ValidationException(f"The attachment cannot be fetched: {host} answered {answer.status}.")
     return answer.body
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ValidationException("The source of an attachment is no URL.") from error
 
 
 async def _of_bucket(call: Call, url: str) -> bytes:
