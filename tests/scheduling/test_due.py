@@ -18,7 +18,7 @@ from pilothouse.runtime.clock import TestClock
 from pilothouse.scheduling import due
 from pilothouse.scheduling.due import Scheduler
 from pilothouse.scheduling.firing import Due, Fire
-from pilothouse.storage import Database
+from pilothouse.storage import Database, StorageUnavailable
 from pilothouse.storage.engines import open_database
 from tests.scheduling.firing_process import PERIOD
 
@@ -118,6 +118,37 @@ async def test_two_schedulers_and_a_clock_set_back_fire_each_time_once(database:
                 done.clear()
                 await done.wait()
     assert sorted(seen) == sorted((key, start + n * HOUR) for key in keys for n in range(1, 5))
+
+
+async def test_what_storage_failed_at_stays_due_and_the_others_go_on(database: Database) -> None:
+    """As the one of two transactions that waited for each other, which the database ended."""
+    world = World(database)
+    start = world.clock.millis()
+    tries: list[int] = []
+    others = asyncio.Event()
+
+    async def waits_in_a_circle(house: Any, tx: Any, fired: Due) -> int | None:
+        tries.append(world.clock.millis())
+        if len(tries) == 1:
+            raise StorageUnavailable("DeadlockDetectedError")
+        return await world.note(house, tx, fired)
+
+    async def takes_long(house: Any, tx: Any, fired: Due) -> int | None:
+        if database.engine != "sqlite":  # there one goes after the other
+            async with asyncio.timeout(20):
+                while not tries:
+                    await asyncio.sleep(0.01)
+        others.set()
+        return await world.note(house, tx, fired)
+
+    for key in "abcd":
+        await world.put("takes_long", key, start)
+    await world.put("circle", "x", start)
+    async with Running(world, {"circle": waits_in_a_circle, "takes_long": takes_long}):
+        fired = {(await world.next_one()).key for _ in range(5)}
+    assert fired == set("abcdx")
+    assert others.is_set()
+    assert len(tries) == 2
 
 
 async def test_what_fails_is_tried_again_and_does_not_stop_the_others(database: Database) -> None:

@@ -81,23 +81,35 @@ class Scheduler:
                     return await store.next_look()
             mine = iter(sorted(rows, key=lambda row: hash((house.process_id, row["kind"], row["key"]))))
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(rows))):
-                    group.create_task(self._work(house, mine))
+                works = [group.create_task(self._work(house, mine)) for _ in range(min(AT_ONCE, len(rows)))]
+            ended = [each.result() for each in works]
+            failures = [failure for failure, _ in ended if failure is not None]
+            if failures and not any(fired for _, fired in ended):
+                raise failures[0]
+            for failure in failures:
+                log.warning("due.storage_unavailable", error=str(failure))
 
-    async def _work(self, house: House, rows: Iterator[Row]) -> None:
+    async def _work(self, house: House, rows: Iterator[Row]) -> tuple[StorageUnavailable | None, int]:
+        """Fire some; why it ended before they did, and how many there were until then.
+
+        What storage failed at stays due. The others go on: it may have been one that waited in a circle with them.
+        """
+        fired = 0
         for row in rows:
             try:
                 async with house.database.transaction() as tx:
                     if await ScheduledStore(tx).claim(row):
                         await self._fire(house, tx, row)
-            except StorageUnavailable:
-                raise
+                fired += 1
+            except StorageUnavailable as error:
+                return error, fired
             except Exception:
                 JOB_FAILURES.labels(row["kind"]).inc()
                 log.exception("due.failed", kind=row["kind"], key=row["key"], due_at=row["due_at"])
                 pause = min(_FIRST_PAUSE_MS << min(row["failures"], 16), _LONGEST_PAUSE_MS)
                 async with house.database.transaction() as tx:
                     await ScheduledStore(tx).postpone(row, house.clock.millis() + pause)
+        return None, fired
 
     async def _fire(self, house: House, tx: Transaction, row: Row) -> None:
         due = Due(
