@@ -50,6 +50,8 @@ CALLS: Final = "automation.calls"
 """Bus topic: a step is to be performed."""
 TURNS: Final = 60
 """In one transaction, so that others get at the database."""
+TURNS_WITH_LOCKS: Final = 20
+"""In one that keeps locks while others go on: the more there are, the likelier they wait in a circle."""
 _LONGEST_PAUSE_MS: Final = 30_000
 _TEXT: Final = (
     "Step fails when it is Execute/Cancelling action. {} "
@@ -76,14 +78,14 @@ class Drive:
 
     async def run(self) -> int | None:
         """Do all that can be done now; when there is something to do next, None for never."""
-        turns = 0
-        while turns < TURNS and not self.execution.status.final and await self._turn():
+        turns, most = 0, TURNS if self.tx.serial else TURNS_WITH_LOCKS
+        while turns < most and not self.execution.status.final and await self._turn():
             turns += 1
         await self._store.save_steps(list(self._changed.values()))
         await self._store.save(self.execution)
         if self.execution.status.final:
             return None
-        return self.now + 1 if turns == TURNS else self.next_look()
+        return self.now + 1 if turns == most else self.next_look()
 
     def next_look(self) -> int | None:
         """The earliest moment at which there is something to do."""
