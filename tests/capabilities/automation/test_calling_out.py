@@ -80,21 +80,18 @@ def test_an_integration_is_called_with_what_it_says(runbooks: Runbooks, ssm: Any
 
 
 def test_hostile_urls_reach_nothing(runbooks: Runbooks, ssm: Any, receiver: Receiver, lurker: Receiver) -> None:
-    port = int(lurker.url.rsplit(":", 1)[1].partition("/")[0])
-    steps = []
-    urls = hostile_urls(port)
+    urls = hostile_urls(int(lurker.url.rsplit(":", 1)[1].partition("/")[0]))
     assert len(urls) >= 120
-    for number, url in enumerate(urls):
-        integrate(ssm, f"hostile-{number}", url=url)
-        steps.append(webhook(f"hostile-{number}") | {"name": f"n{number}", "onFailure": "Continue"})
+    for first in range(0, len(urls), 30):  # what takes long is cut in pieces, for each has its time
+        steps = []
+        for number, url in enumerate(urls[first : first + 30]):
+            integrate(ssm, f"hostile-{number}", url=url)
+            steps.append(webhook(f"hostile-{number}") | {"name": f"n{number}", "onFailure": "Continue"})
+        assert set(statuses(came_to_its_end(runbooks, runbooks.make(*steps))).values()) == {"Failed"}
 
     receiver.status = 302  # to an address that may not be called
     integrate(ssm, "redirected", url=receiver.url)
-    steps.append(webhook("redirected") | {"name": "redirected", "onFailure": "Continue"})
-
-    got = came_to_its_end(runbooks, runbooks.make(*steps))
-
-    assert set(statuses(got).values()) == {"Failed"}
+    assert statuses(came_to_its_end(runbooks, runbooks.make(webhook("redirected")))) == {"call": "Failed"}
     assert lurker.taken == receiver.taken == []
 
 
