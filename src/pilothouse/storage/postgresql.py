@@ -14,7 +14,7 @@ import structlog
 from pilothouse.storage import Conflict, LockHeld, Migrations, Row, StorageUnavailable, Transaction
 from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
 from pilothouse.storage.postgresql_looks import Looks, Run
-from pilothouse.storage.sql import arguments, expand, joined, numbered, postgresql_ddl
+from pilothouse.storage.sql import arguments, expand, joined, numbered, placed, postgresql_ddl
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class PostgresqlTransaction:
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
         if self._waiting:
             await self.send_waiting()
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         try:
             found: list[Row] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
@@ -82,7 +82,7 @@ class PostgresqlTransaction:
     async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
         if self._waiting:
             await self.send_waiting()
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         try:
             found: list[tuple[Any, ...]] = await self._connection.fetch(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
@@ -92,7 +92,7 @@ class PostgresqlTransaction:
     async def row(self, sql: str, /, **values: Any) -> Row | None:
         if self._waiting:
             await self.send_waiting()
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         try:
             found: Row | None = await self._connection.fetchrow(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
@@ -102,7 +102,7 @@ class PostgresqlTransaction:
     async def value(self, sql: str, /, **values: Any) -> Any:
         if self._waiting:
             await self.send_waiting()
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         try:
             return await self._connection.fetchval(text, *bound, timeout=_STATEMENT_SECONDS)
         except _KNOWN as error:
@@ -111,7 +111,7 @@ class PostgresqlTransaction:
     async def execute(self, sql: str, /, **values: Any) -> int:
         if self._waiting:
             await self.send_waiting()
-        return await self._run(*_prepared(sql, values))
+        return await self._run(*placed(sql, values))
 
     def later(self, sql: str, /, **values: Any) -> None:
         self._waiting.append((sql, values))
@@ -159,7 +159,7 @@ class PostgresqlTransaction:
     async def lock(self, *key: str) -> None:
         if self._waiting:
             await self.send_waiting()
-        text, bound = _prepared(_LOCK, {"key": "\x1f".join(key)})
+        text, bound = placed(_LOCK, {"key": "\x1f".join(key)})
         try:
             await self._connection.execute(text, *bound, timeout=_LOCK_SECONDS)
         except TimeoutError as error:
@@ -277,11 +277,11 @@ class _Reading(PostgresqlTransaction):
         """Nothing to give back."""
 
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         return await self._fetch(text, bound)
 
     async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
-        text, bound = _prepared(sql, values)
+        text, bound = placed(sql, values)
         return await self._fetch(text, bound)
 
     async def row(self, sql: str, /, **values: Any) -> Row | None:
@@ -335,12 +335,6 @@ async def _apply(connection: Any, capability: str, number: int, name: str, scrip
         capability, number, name,
     )  # fmt: skip
     log.info("storage.migrated", capability=capability, number=number, name=name)
-
-
-def _prepared(sql: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
-    sql, flat = expand(sql, values)
-    text, order = numbered(sql)
-    return text, arguments(order, flat)
 
 
 def _joined(bundle: Mapping[str, dict[str, Any]]) -> tuple[str, list[Any]]:

@@ -9,7 +9,8 @@ _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 _DDL = re.compile(r"^\s*(create\s+table|alter\s+table)", re.IGNORECASE)
 _TEXT = re.compile(r"\btext\b", re.IGNORECASE)
 _COUNTED = re.compile(r"\binteger\s+primary\s+key\s+autoincrement\b", re.IGNORECASE)
-_SCALARS = frozenset({str, int, bytes, type(None), float, bool})
+SCALARS = frozenset({str, int, bytes, type(None), float, bool})
+"""Types of values that are no lists."""
 _BLOB = re.compile(r"\bblob\b", re.IGNORECASE)
 
 
@@ -18,7 +19,7 @@ def expand(sql: str, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
     An empty list becomes `null`, which no row equals.
     """
-    if _SCALARS.issuperset(map(type, values.values())):
+    if SCALARS.issuperset(map(type, values.values())):
         return sql, values
     lists = {name: value for name, value in values.items() if isinstance(value, list | tuple)}
     flat = {name: value for name, value in values.items() if name not in lists}
@@ -38,6 +39,39 @@ def _spread(sql: str, counts: tuple[tuple[str, int], ...]) -> str:
         return ", ".join(f":{name}_{index}" for index in range(sizes[name])) or "null"
 
     return _PARAMETER.sub(put, sql)
+
+
+def placed(sql: str, values: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """As `expand`, with `$n` and the values in the order of their numbers: engines take them without a look at names,
+    which with a thousand ids costs more than the statement."""
+    lists = [(name, len(value)) for name, value in values.items() if isinstance(value, list | tuple)]
+    text, order = _numbered_lists(sql, tuple(lists))
+    bound: list[Any] = []
+    for name, is_list in order:
+        if is_list:
+            bound += values[name]
+        else:
+            bound.append(values[name])
+    return text, bound
+
+
+@lru_cache(maxsize=1024)
+def _numbered_lists(sql: str, counts: tuple[tuple[str, int], ...]) -> tuple[str, tuple[tuple[str, bool], ...]]:
+    """The text with `$n`, and in the order of the numbers each name with whether it is a list."""
+    sizes = dict(counts)
+    first: dict[str, int] = {}
+    given = 0
+
+    def put(match: re.Match[str]) -> str:
+        nonlocal given
+        name = match[1]
+        if name not in first:
+            first[name] = given + 1
+            given += sizes.get(name, 1)
+        start = first[name]
+        return ", ".join(f"${number}" for number in range(start, start + sizes.get(name, 1))) or "null"
+
+    return _PARAMETER.sub(put, sql), tuple((name, name in sizes) for name in first)
 
 
 @lru_cache(maxsize=2048)

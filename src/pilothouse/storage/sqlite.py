@@ -23,7 +23,7 @@ import structlog
 
 from pilothouse.storage import Conflict, Migrations, Row, StorageUnavailable, Transaction
 from pilothouse.storage.migrations import LAST_MIGRATION, MIGRATION_TABLE
-from pilothouse.storage.sql import expand, filling, split_statements
+from pilothouse.storage.sql import SCALARS, arguments, filling, numbered, placed, split_statements
 from pilothouse.storage.sqlite_turns import WriterTurns
 
 log = structlog.get_logger()
@@ -58,7 +58,7 @@ class SqliteTransaction:
     async def rows(self, sql: str, /, **values: Any) -> list[Row]:
         if not self._begun:
             self._begin()
-        sql, bound = expand(sql, values)
+        sql, bound = _bound(sql, values)
         try:
             cursor = self._connection.execute(sql, bound)
             names = self._names(sql, cursor)
@@ -69,7 +69,7 @@ class SqliteTransaction:
     async def tuples(self, sql: str, /, **values: Any) -> list[tuple[Any, ...]]:
         if not self._begun:
             self._begin()
-        sql, bound = expand(sql, values)
+        sql, bound = _bound(sql, values)
         try:
             return self._connection.execute(sql, bound).fetchall()
         except apsw.Error as error:
@@ -78,7 +78,7 @@ class SqliteTransaction:
     async def row(self, sql: str, /, **values: Any) -> Row | None:
         if not self._begun:
             self._begin()
-        sql, bound = expand(sql, values)
+        sql, bound = _bound(sql, values)
         try:
             cursor = self._connection.execute(sql, bound)
             names = self._columns.get(sql) or self._names(sql, cursor)
@@ -91,7 +91,7 @@ class SqliteTransaction:
     async def value(self, sql: str, /, **values: Any) -> Any:
         if not self._begun:
             self._begin()
-        sql, bound = expand(sql, values)
+        sql, bound = _bound(sql, values)
         try:
             return self._connection.execute(sql, bound).get
         except apsw.Error as error:
@@ -103,7 +103,7 @@ class SqliteTransaction:
         return self._connection.total_changes() - before
 
     def later(self, sql: str, /, **values: Any) -> None:
-        sql, bound = expand(sql, values)
+        sql, bound = _bound(sql, values)
         try:
             self._connection.execute(sql, bound)
         except apsw.Error as error:
@@ -135,8 +135,9 @@ class SqliteTransaction:
         self._connection.executemany(filling(table, columns, 1), rows[whole:])
 
     async def many(self, sql: str, values: Sequence[Mapping[str, Any]], /) -> None:
+        text, order = numbered(sql)
         try:
-            self._connection.executemany(sql, values)
+            self._connection.executemany(text, [arguments(order, one) for one in values])
         except apsw.Error as error:
             raise _translated(error) from error
 
@@ -424,6 +425,11 @@ def _connect(path: Path) -> apsw.Connection:
     except apsw.Error as error:
         raise StorageUnavailable(f"cannot open the database {path}: {error}") from error
     return connection
+
+
+def _bound(sql: str, values: dict[str, Any]) -> tuple[str, Mapping[str, Any] | Sequence[Any]]:
+    """A statement with lists of values gets its values by their places; one without them by name, as it is written."""
+    return (sql, values) if SCALARS.issuperset(map(type, values.values())) else placed(sql, values)
 
 
 def _translated(error: apsw.Error) -> Exception:
