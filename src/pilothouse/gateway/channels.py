@@ -8,7 +8,7 @@ import structlog
 
 from pilothouse.call import Extension, House
 from pilothouse.gateway.delivery import Outgoing
-from pilothouse.gateway.frames import MAX_FRAME, Frame, encode
+from pilothouse.gateway.frames import MAX_FRAME, encode_plain, uuid_of
 from pilothouse.gateway.payloads import AGENT_JOB, job
 from pilothouse.runtime.metrics import CHANNELS
 
@@ -18,6 +18,8 @@ BACKLOG = 8 * 1024 * 1024
 """Bytes that may wait for a node that reads too slowly; beyond, its channel is closed."""
 
 _IDS = 256
+_RANDOM_VERSION = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
 
 
 class MessageIds:
@@ -25,16 +27,20 @@ class MessageIds:
 
     def __init__(self, house: House) -> None:
         self._house = house
-        self._drawn: list[str] = []
+        self._drawn: list[bytes] = []
+
+    def raw(self) -> bytes:
+        """A random UUID as a frame's header has it, its halves in each other's place."""
+        if not self._drawn:
+            drawn = bytearray(self._house.ids.random_bytes(16 * _IDS))
+            drawn[0::16] = drawn[0::16].translate(_VARIANT)
+            drawn[14::16] = drawn[14::16].translate(_RANDOM_VERSION)
+            self._drawn = [bytes(drawn[start : start + 16]) for start in range(0, len(drawn), 16)]
+        return self._drawn.pop()
 
     def next(self) -> str:
         """A random UUID."""
-        if not self._drawn:
-            drawn = self._house.ids.random_bytes(16 * _IDS).hex()
-            self._drawn = [drawn[start : start + 32] for start in range(0, len(drawn), 32)]
-        digits = self._drawn.pop()
-        variant = "89ab"[int(digits[16], 16) & 3]
-        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+        return uuid_of(self.raw())
 
 
 class Connection(Protocol):
@@ -88,7 +94,7 @@ class Channel:
         if self.connection.unsent > BACKLOG:
             self.close("the node does not read")
             return
-        self.connection.write(encode(Frame(message_type, self._ids.next(), house.clock.millis(), payload)))
+        self.connection.write(encode_plain(message_type, self._ids.raw(), house.clock.millis(), payload))
 
     def close(self, why: str) -> None:
         """Ask the connection's own task to close it."""

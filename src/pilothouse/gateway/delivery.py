@@ -95,6 +95,8 @@ where message_id in (:ids)"""
 _MARK_REFUSED = """update outbox_message set state = 'queued', first_sent_at = null, give_up_at = null,
   refusals = :refusals, faults = :faults, next_at = :next_at where message_id = :message_id"""
 
+_STATE = Message._fields.index("state")
+
 Which = Literal["due", "all", "poll"]
 """`due`: what is due on an open channel. `all`: everything that waits, on a channel that has just opened.
 `poll`: what is due or parked, for a node that asks."""
@@ -271,7 +273,8 @@ async def _replied(
 async def _mark_done(tx: Transaction, messages: Sequence[Message], known: dict[str, Message]) -> None:
     open_ = {message.message_id: message for message in messages if message.state != DONE and not message.renewed}
     await outbox.for_each(tx, _MARK_DONE, open_)
-    known.update({each: message._replace(state=DONE) for each, message in open_.items()})
+    for each, message in open_.items():
+        known[each] = Message._make((*message[:_STATE], DONE, *message[_STATE + 1 :]))
 
 
 async def _refused(

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _HEADER = struct.Struct(">I32sIQqQ16s32sI")
+_HEADER_AND_LENGTH = struct.Struct(">I32sIQqQ16s32sII")
 _LENGTH = struct.Struct(">I")
 _DIGITS = frozenset(b"0123456789abcdef")
 HEADER_LENGTH = _HEADER.size
@@ -41,21 +42,27 @@ class Frame(NamedTuple):
 def encode(frame: Frame, *, padding: bytes = b" ") -> bytes:
     """The bytes of a frame. Peers accept spaces and NULs as padding of the message type."""
     raw = bytes.fromhex(frame.message_id.replace("-", ""))
-    return b"".join((
-        _HEADER.pack(
-            HEADER_LENGTH,
-            _padded(frame.message_type, padding),
-            frame.schema,
-            frame.created_ms,
-            frame.sequence,
-            frame.flags,
-            raw[8:] + raw[:8],
-            hashlib.sha256(frame.payload).digest(),
-            frame.payload_type,
-        ),
-        _LENGTH.pack(len(frame.payload)),
-        frame.payload,
-    ))  # fmt: skip
+    head = _HEADER_AND_LENGTH.pack(
+        HEADER_LENGTH,
+        _padded(frame.message_type, padding),
+        frame.schema,
+        frame.created_ms,
+        frame.sequence,
+        frame.flags,
+        raw[8:] + raw[:8],
+        hashlib.sha256(frame.payload).digest(),
+        frame.payload_type,
+        len(frame.payload),
+    )
+    return head + frame.payload
+
+
+def encode_plain(message_type: str, raw_id: bytes, created_ms: int, payload: bytes) -> bytes:
+    """As `encode`, for a frame of the first schema with neither sequence nor flags, as those of the control channel
+    are. `raw_id`: the message's id as the header has it."""
+    digest = hashlib.sha256(payload).digest()
+    kind = _padded(message_type, b" ")
+    return _HEADER_AND_LENGTH.pack(HEADER_LENGTH, kind, 1, created_ms, 0, 0, raw_id, digest, 0, len(payload)) + payload
 
 
 def decode(message: bytes, *, digested: bool = False) -> Frame:
@@ -76,7 +83,9 @@ def decode(message: bytes, *, digested: bool = False) -> Frame:
     message_type, payload = _message_type(kind), message[header + 4 :]
     if digested and not _is_digest(digest, payload):
         raise FrameInvalid("PayloadDigest is not that of the payload")
-    return Frame(message_type, _uuid(swapped), created, payload, sequence, flags, payload_type, schema)
+    return tuple.__new__(  # a third of the time of the class's own way
+        Frame, (message_type, uuid_of(swapped), created, payload, sequence, flags, payload_type, schema)
+    )
 
 
 def _is_digest(digest: bytes, payload: bytes) -> bool:
@@ -101,6 +110,7 @@ def _message_type(padded: bytes) -> str:
     return message_type
 
 
-def _uuid(swapped: bytes) -> str:
+def uuid_of(swapped: bytes) -> str:
+    """The text of an id that stands in a header: there its halves have changed places."""
     digits = swapped.hex()
     return f"{digits[16:24]}-{digits[24:28]}-{digits[28:]}-{digits[:4]}-{digits[4:16]}"

@@ -53,6 +53,10 @@ class GatheredTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def is_closing(self) -> bool:
+        """As the transport's."""
+        return self._transport.is_closing()
+
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         """As the transport's; see `reading`."""
         is_tls = self._transport.get_extra_info("ssl_object") is not None

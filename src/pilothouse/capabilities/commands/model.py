@@ -7,7 +7,7 @@ never leaves a final status.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pilothouse.errors import ApiError
 
@@ -305,13 +305,11 @@ class Invocation(NamedTuple):
             return self
         final = to in FINAL
         stays = self.on_node if on_node is None else on_node
-        after = self._replace(
-            details=to,
-            on_node=stays and not final,
-            slot=(self.slot or stays) and not final,
-            trace=trace or self.trace,
-            finished_at=at if final else None,
-        )
+        on_node = stays and not final
+        slot = (self.slot or stays) and not final
+        after = Invocation._make((  # `_replace` takes three times as long
+            *self[:_DETAILS_AT], to, on_node, slot, trace or self.trace, at if final else None,
+        ))  # fmt: skip
         counts.waiting += after.waits - self.waits
         counts.slots += after.slot - self.slot
         if after.on_node:
@@ -319,6 +317,9 @@ class Invocation(NamedTuple):
         if final:
             counts.end(to)
         return after
+
+
+_DETAILS_AT: Final = Invocation._fields.index("details")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
+
 from pilothouse.errors import ApiError, ValidationException
 from pilothouse.gateway.node_signature import NotAnRsaKey, read_public_key
 from pilothouse.identity.principals import Principal
@@ -144,8 +146,7 @@ class Activation:
         return now_ms >= self.expires_at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """A managed machine. `name` is its Name tag if it has one, else the name that its activation gave."""
 
     node_id: str
@@ -171,7 +172,7 @@ class Node:
     agent_status: str | None
     association_status: str | None = None
     """How its associations stand on it, taken together; None if it has none."""
-    association_counts: Mapping[str, int] = field(default_factory=dict)
+    association_counts: Mapping[str, int] = msgspec.field(default_factory=dict)
     associations_ran_at: int | None = None
     associations_succeeded_at: int | None = None
     resource_type: str = RESOURCE_TYPE

@@ -1,8 +1,9 @@
 """Who is registered: finding nodes with their names, refusing the agents of gone ones, checking a node's signature."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pilothouse.call import House
 from pilothouse.capabilities import tags

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pilothouse.capabilities.nodes.model import Activation, Node
 from pilothouse.storage import Row, Transaction
@@ -16,6 +17,8 @@ NODE_COLUMNS = (
     " computer_name, availability_zone, availability_zone_id, connection_channel, agent_status, association_status,"
     " association_counts, associations_ran_at, associations_succeeded_at from node"
 )
+_NAME, _COUNTS = 5, 21
+"""The places of default_instance_name and association_counts among them."""
 INFORMATION = (
     "agent_name",
     "agent_version",
@@ -339,7 +342,7 @@ class NodeStore:
             chunk = ids[start : start + _CHUNK]
             if len(ids) > _CHUNK:
                 chunk += [chunk[-1]] * (_CHUNK - len(chunk))
-            rows = await self._tx.rows(
+            rows = await self._tx.tuples(
                 f"{NODE_COLUMNS} where account_id = :account_id and region = :region"
                 " and node_id >= :first and node_id <= :last and node_id in (:node_ids) order by node_id",
                 node_ids=chunk,
@@ -348,7 +351,7 @@ class NodeStore:
                 account_id=account_id,
                 region=region,
             )
-            found += [node_of(row) for row in rows]
+            found += map(_node, rows)
         return found
 
 
@@ -374,6 +377,13 @@ def _activation(row: Row) -> Activation:
         tags=json.loads(row["tags"]),
         registration_metadata=json.loads(row["registration_metadata"]),
     )
+
+
+def _node(row: Sequence[Any]) -> Node:
+    """As `node_of`, by the places of the columns, which are those of the fields."""
+    counts = json.loads(row[_COUNTS]) if row[_COUNTS] else {}
+    values = *row[:_NAME], row[_NAME] or None, *row[_NAME + 1 : _COUNTS], counts, *row[_COUNTS + 1 :]
+    return Node(*values)
 
 
 def node_of(row: Row) -> Node:
