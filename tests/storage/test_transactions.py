@@ -83,6 +83,29 @@ async def test_lists_expand_and_an_empty_one_matches_nothing(notes: Database) ->
     assert none == []
 
 
+async def test_lists_and_single_values_in_any_order_and_more_than_once(notes: Database) -> None:
+    for n, name in enumerate("abcd"):
+        await _put(notes, name, n)
+    async with notes.transaction() as tx:
+        changed = await tx.execute(
+            "update note set n = n + :more where name in (:names) and n in (:numbers) and name not in (:none_a)"
+            " and name in (:names) and :more > 0",
+            numbers=[0, 1, 2], more=10, names=["d", "c", "a"], none_a=["b"],
+        )  # fmt: skip
+        found = await tx.tuples(
+            "select name, n from note where n in (:n) or name in (:names) or n = :least order by name",
+            names=["b", "nobody"], n=[10, 12], least=3,
+        )  # fmt: skip
+    assert changed == 2
+    assert [tuple(each) for each in found] == [("a", 10), ("b", 1), ("c", 12), ("d", 3)]
+
+
+async def test_a_statement_with_a_list_misses_no_value(notes: Database) -> None:
+    async with notes.transaction() as tx:
+        with pytest.raises(KeyError):
+            await tx.tuples("select name from note where name in (:names) and n = :n", names=["a"])
+
+
 async def test_text_orders_bytewise_on_every_engine(notes: Database) -> None:
     for name in ("b", "B", "a-", "a", "_", "é", "a/"):
         await _put(notes, name, 0)

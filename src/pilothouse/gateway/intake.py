@@ -18,7 +18,8 @@ from pilothouse.storage import StorageUnavailable
 
 log = structlog.get_logger()
 
-BATCH = 1000
+BATCH = 512
+"""Answers to one commit: what the nodes of one transaction of the dispatcher say."""
 QUEUE = 20_000
 """Answers that may wait; beyond, the channels that bring more are not read on."""
 _TRIES = 40
