@@ -1,6 +1,7 @@
 """Waiting by the house's clock for something that may happen sooner."""
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ async def wait(clock: Clock, event: asyncio.Event, seconds: float, *others: asyn
     if event.is_set() or seconds <= 0 or any(other.is_set() for other in others):
         return event.is_set()
     first: set[asyncio.Future[Any]] = {asyncio.ensure_future(each.wait()) for each in (event, *others)}
-    first.add(asyncio.ensure_future(clock.sleep(seconds)))
+    first.add(asyncio.ensure_future(_until(clock, clock.millis() + math.ceil(seconds * 1000))))
     try:
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -22,6 +23,11 @@ async def wait(clock: Clock, event: asyncio.Event, seconds: float, *others: asyn
             each.cancel()
         await asyncio.gather(*first, return_exceptions=True)
     return event.is_set()
+
+
+async def _until(clock: Clock, moment: int) -> None:
+    """Also if the clock was moved before this began."""
+    await clock.sleep((moment - clock.millis()) / 1000)
 
 
 async def first_of(*events: asyncio.Event) -> None:

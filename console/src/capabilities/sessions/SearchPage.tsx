@@ -9,6 +9,9 @@ import { Time } from "../../ui/Time";
 import { type Match, search } from "./recordings";
 import "./search.css";
 
+/** A line is found by the second at which it began; so many later it can be read. */
+const READABLE = 1;
+
 /** Where a text was written, in all the sessions that one may read. */
 export function SearchPage() {
   const [asked, setAsked] = useSearchParams();
@@ -50,7 +53,7 @@ export function SearchPage() {
             header: "Session",
             width: 260,
             cell: (each) => (
-              <Link to={`/sessions/${each.SessionId}?at=${each.Seconds}`}>
+              <Link to={`/sessions/${each.SessionId}?at=${each.Seconds + READABLE}`}>
                 <span className="mono">{each.SessionId}</span>
               </Link>
             ),
