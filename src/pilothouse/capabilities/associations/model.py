@@ -187,6 +187,10 @@ class Terms:
         return bool(self.calendars or self.max_errors is not None or (self.max_concurrency or "100%") != "100%")
 
 
+def _not_a_schedule(why: str) -> InvalidSchedule:
+    return InvalidSchedule(f"ScheduleExpression: {why}")
+
+
 def check_schedule(terms: Terms) -> None:
     """Raises InvalidSchedule with a text that names what is wrong."""
     if terms.schedule is None:
@@ -196,20 +200,20 @@ def check_schedule(terms: Terms) -> None:
     try:
         expression = parse(terms.schedule)
     except ScheduleInvalid as error:
-        raise InvalidSchedule(str(error)) from error
+        raise _not_a_schedule(str(error)) from error
     gap = shortest_gap(expression)
     if gap is not None and gap < SHORTEST_SECONDS:
-        raise InvalidSchedule("An association runs at most every 30 minutes.")
+        raise _not_a_schedule("An association runs at most every 30 minutes.")
     if isinstance(expression, Rate):
         if expression.seconds >= LONGEST_SECONDS:
-            raise InvalidSchedule("The rate of an association is less than 31 days.")
+            raise _not_a_schedule("The rate of an association is less than 31 days.")
         if terms.only_at_interval:
             raise InvalidSchedule("ApplyOnlyAtCronInterval is not supported with a rate expression.")
     if isinstance(expression, Cron):
         if expression.seconds != 1:
-            raise InvalidSchedule("The field Seconds of an association's cron expression can only be 0.")
+            raise _not_a_schedule("The field Seconds of an association's cron expression can only be 0.")
         if expression.months != _EVERY_MONTH:
-            raise InvalidSchedule("The field Month of an association's cron expression can only be '*'.")
+            raise _not_a_schedule("The field Month of an association's cron expression can only be '*'.")
     if terms.schedule_offset and not (isinstance(expression, Cron) and terms.only_at_interval):
         raise InvalidSchedule("ScheduleOffset needs a cron expression and ApplyOnlyAtCronInterval.")
 
