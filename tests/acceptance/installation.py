@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -271,15 +271,21 @@ class Installation:
 class DrivenInstallation(Installation):
     """A server whose clock a test puts forward; clients and agents keep to the machine's, and may be so far behind."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, days: int = 1) -> None:
+        """`days`: so far may the server's clock go ahead."""
         super().__init__(folder, *options)
         self._ahead = folder / "ahead"
         self._ahead.write_text("0")
         self.data.mkdir(mode=0o700)
-        (self.data / "pilothouse.toml").write_text("skew_seconds = 86400\nnode_skew_seconds = 86400\n")
+        skew = days * 86_400
+        (self.data / "pilothouse.toml").write_text(f"skew_seconds = {skew}\nnode_skew_seconds = {skew}\n")
 
     def program(self) -> list[Path | str]:
         return [sys.executable, "-m", "tests.acceptance.driven_server", self._ahead]
+
+    def now(self) -> datetime:
+        """What the server's clock shows."""
+        return datetime.now(UTC) + timedelta(milliseconds=int(self._ahead.read_text()))
 
     def advance(self, **by: float) -> None:
         """Let the server's clock pass."""
