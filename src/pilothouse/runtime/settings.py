@@ -111,8 +111,12 @@ class AutomationSettings:
     url: str = ""
     """Where approvers reach the server, such as `https://pilothouse.example:7743`; empty: where subscribers of topics
     do, else by the first of `names`."""
+    powershell: str = ""
+    """The program that runs scripts of PowerShell, as an absolute path; empty: `pwsh`, where PATH leads to one."""
 
     def __post_init__(self) -> None:
+        if self.powershell and not self.powershell.startswith("/"):
+            raise SettingsInvalid("[automation] powershell must be the absolute path of a program, such as /opt/…/pwsh")
         if self.url and not _SERVER_URL.fullmatch(self.url):
             raise SettingsInvalid("[automation] url must be http:// or https:// with a host, and no path")
         if self.concurrent < 1 or self.queued < 0:

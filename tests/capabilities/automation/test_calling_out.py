@@ -173,7 +173,9 @@ def test_where_no_endpoint_is_configured_the_step_says_so_at_once(
     assert f"add [{service}] to the file that [automation] endpoints names" in step(got, "only")["FailureMessage"]
 
 
-def test_powershell_is_refused_with_a_way_out(runbooks: Runbooks) -> None:
+def test_without_powershell_a_script_says_what_to_do(runbooks: Runbooks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
     got = came_to_its_end(runbooks, runbooks.make(script("Get-Date", Runtime="PowerShell 7.4")))
 
-    assert "AWS-RunPowerShellScript" in step(got, "script")["FailureMessage"]
+    assert "No PowerShell was found on this server" in step(got, "script")["FailureMessage"]
+    assert "[automation] powershell" in step(got, "script")["FailureMessage"]

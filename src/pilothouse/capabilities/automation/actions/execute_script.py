@@ -1,7 +1,7 @@
 """`aws:executeScript`: a script of the runbook, in a program that can reach nothing (`scripts`).
 
-The script has no network. What it asks of services by `boto3.client(…)` is asked by the server, as the role of the
-execution, and answered as `aws:executeAwsApi` is.
+The script has no network. What one of Python asks of services by `boto3.client(…)` is asked by the server, as the role
+of the execution, and answered as `aws:executeAwsApi` is. One of PowerShell asks for nothing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from pilothouse.call import House
 from pilothouse.capabilities import logs, service_settings
 from pilothouse.capabilities.automation import attached, elsewhere
 from pilothouse.capabilities.automation.actions import on_ec2
@@ -29,6 +30,7 @@ from pilothouse.capabilities.automation.actions.interface import (
     Values,
     literal,
 )
+from pilothouse.capabilities.automation.scripts import powershell
 from pilothouse.capabilities.automation.scripts.jail import CannotShutIn, Script, ScriptFailed, run
 from pilothouse.errors import ApiError
 
@@ -46,9 +48,11 @@ _GROUP: Final = "/ssm/automation/customer-script-log-group-name"
 _DEFAULT_GROUP: Final = "/aws/ssm/automation/executeScript"
 _ARCHIVE: Final = ".zip"
 _NO_POWERSHELL: Final = (
-    "This server runs scripts of Python only: PowerShell cannot be shut in as they are. Write the step in Python, or "
-    "run the script on a node by aws:runCommand with AWS-RunPowerShellScript."
+    "No PowerShell was found on this server. Install it (7.0 or newer, with its own runtime) so that PATH leads to "
+    "pwsh, or name the program in the settings ([automation] powershell). Or write the step in Python, or run the "
+    "script on a node by aws:runCommand with AWS-RunPowerShellScript."
 )
+_ARCHIVES_ONLY: Final = "scripts of PowerShell are attached as a .zip"
 
 
 class ExecuteScript(Action):
@@ -69,20 +73,31 @@ class ExecuteScript(Action):
         runtime = inputs.get("Runtime")
         if not inputs.get("Script") and not inputs.get("Attachment"):
             yield "Script", "it needs a script, or an Attachment"
-        if inputs.get("Script") and inputs.get("Attachment"):
+        if isinstance(runtime, str) and literal(runtime) and runtime in _POWERSHELL:
+            file = inputs.get("Attachment")
+            if isinstance(file, str) and literal(file) and not file.endswith(_ARCHIVE):
+                yield "Attachment", _ARCHIVES_ONLY
+        elif inputs.get("Script") and inputs.get("Attachment"):
             yield "Attachment", "it must not stand beside Script"
         if isinstance(runtime, str) and literal(runtime) and runtime in _PYTHON and not inputs.get("Handler"):
             yield "Handler", "a script of Python needs the name of its function"
 
     async def begin(self, step: Step) -> Outcome:
+        script, file = step.inputs.get("Script"), step.inputs.get("Attachment")
         if step.inputs["Runtime"] in _POWERSHELL:
-            raise StepFailed(_NO_POWERSHELL)
-        if bool(step.inputs.get("Script")) == bool(step.inputs.get("Attachment")):
-            raise StepFailed("A step needs either Script or Attachment.", stage="InputValidation")
-        if not step.inputs.get("Handler"):
-            raise StepFailed("A script of Python needs a Handler.", stage="InputValidation")
-        if file := step.inputs.get("Attachment"):
-            _handler_in(str(file), str(step.inputs["Handler"]))
+            _powershell(step.house)
+            if not script and not file:
+                raise StepFailed("A step needs Script or Attachment.", stage="InputValidation")
+            if file and not str(file).endswith(_ARCHIVE):
+                raise StepFailed(f"{file}: {_ARCHIVES_ONLY}.", stage="InputValidation")
+        else:
+            if bool(script) == bool(file):
+                raise StepFailed("A step needs either Script or Attachment.", stage="InputValidation")
+            if not step.inputs.get("Handler"):
+                raise StepFailed("A script of Python needs a Handler.", stage="InputValidation")
+            if file:
+                _handler_in(str(file), str(step.inputs["Handler"]))
+        if file:
             await attached.content_of(step.house, step.tx, step.execution_id, str(file))
         return Perform(state={}, repeatable=False)
 
@@ -116,13 +131,29 @@ class ExecuteScript(Action):
         )  # fmt: skip
 
 
+def _powershell(house: House) -> str:
+    """The program that runs PowerShell. Raises StepFailed."""
+    program = powershell.found(house.settings.automation.powershell)
+    if program is None:
+        raise StepFailed(_NO_POWERSHELL)
+    return program
+
+
 async def _source(errand: Errand) -> dict[str, Any]:
     """What is run, and which function of it. Raises StepFailed."""
-    file, handler = errand.inputs.get("Attachment"), str(errand.inputs["Handler"])
+    file, content = errand.inputs.get("Attachment"), b""
+    if file:
+        async with errand.house.database.reading() as tx:
+            content = await attached.content_of(errand.house, tx, errand.execution_id, str(file))
+    if errand.inputs["Runtime"] in _POWERSHELL:
+        given, most = len(msgspec.json.encode(errand.inputs.get("InputPayload") or {})), powershell.LONGEST_INPUT
+        if given > most:
+            raise StepFailed(f"InputPayload has {given} bytes; a script of PowerShell takes {most}.")
+        text = str(errand.inputs.get("Script") or "")
+        return {"text": text, "archive": content, "powershell": _powershell(errand.house)}
+    handler = str(errand.inputs["Handler"])
     if not file:
         return {"text": str(errand.inputs["Script"]), "handler": handler}
-    async with errand.house.database.reading() as tx:
-        content = await attached.content_of(errand.house, tx, errand.execution_id, str(file))
     module, function = _handler_in(str(file), handler)
     if str(file).endswith(_ARCHIVE):
         return {"text": "", "archive": content, "module": module, "handler": function}

@@ -1,7 +1,8 @@
 """Runs a script of a runbook in a program that shut itself in, and hears what it says.
 
-The program is this Python with `launcher`: no shell, no environment, no open files but its pipes. Whatever it says is
-bounded and taken as text or JSON. It is ended when its time is over, or when whoever waits for it goes away.
+The program is this Python with `launcher`: no shell, no environment, no open files but its pipes. For a script of
+PowerShell it becomes that once it is shut in. Whatever it says is bounded and taken as text or JSON. It is ended when
+its time is over, or when whoever waits for it goes away.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from pilothouse.capabilities.automation.scripts import powershell
 from pilothouse.capabilities.automation.scripts.filter import FilterUnavailable, instructions
 
 MEMORY_MIB: Final = 512
@@ -26,6 +28,9 @@ MOST_OUTPUT: Final = 256 << 10
 MOST_LINE: Final = 1 << 20
 """Bytes of one thing that it says: its result, or a call."""
 MOST_CALLS: Final = 1000
+_MOST_REASON: Final = 2000
+_THREADS: Final = 512
+"""Of all scripts together, where they run as the same user: more than one needs."""
 _NOT_HERE: Final = (
     "scripts cannot be run on this server: the kernel does not let it shut them in ({}). It must run as root with "
     "CAP_SYS_ADMIN, or be allowed to make user namespaces (the settings kernel.unprivileged_userns_clone, "
@@ -54,7 +59,7 @@ class Script:
     """What is to be run."""
 
     text: str = field(repr=False)
-    handler: str
+    handler: str = ""
     module: str = "script"
     """How the file is called, without its ending; of an archive the module with the handler."""
     archive: bytes = field(default=b"", repr=False)
@@ -62,6 +67,8 @@ class Script:
     events: Any = field(repr=False)
     context: Mapping[str, Any] = field(default_factory=dict)
     seconds: int = 600
+    powershell: str = ""
+    """The program of PowerShell that runs it, in place of this Python; there is no handler then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +81,14 @@ class Ran:
 
 def _job(script: Script) -> bytes:
     try:
-        seccomp = instructions()
+        seccomp = instructions(powershell=bool(script.powershell))
     except FilterUnavailable as error:
         raise CannotShutIn(f"scripts cannot be run on this server: {error}") from error
-    own = [get_path("stdlib"), f"{sys.base_prefix}/lib"]
+    special: dict[str, Any] = {"program": None, "folder": None, "bounds": {"AS": MEMORY_MIB << 20, "NOFILE": 64}}
+    if script.powershell:
+        events = msgspec.json.encode(script.events).decode()
+        special = powershell.job(script.powershell, script.text, events)
+    own = [get_path("stdlib"), f"{sys.base_prefix}/lib", *([special["folder"]] if special["folder"] else [])]
     return msgspec.json.encode(
         {
             "script": script.text,
@@ -86,8 +97,16 @@ def _job(script: Script) -> bytes:
             "archive": b64encode(script.archive).decode(),
             "events": script.events,
             "context": script.context,
-            "seconds": script.seconds,
-            "memory_mib": MEMORY_MIB,
+            "program": special["program"],
+            "bounds": {
+                "CPU": script.seconds + 1,
+                "FSIZE": TEMPORARY_MIB << 20,
+                "NPROC": _THREADS,
+                "CORE": 0,
+                "MEMLOCK": 0,
+                "MSGQUEUE": 0,
+                **special["bounds"],
+            },
             "temporary_mib": TEMPORARY_MIB,
             "filter": b64encode(seccomp).decode(),
             "libraries": _outermost([*_LIBRARIES, *own]),
@@ -177,7 +196,7 @@ class _Talk:
         if "refused" in said:
             raise CannotShutIn(_NOT_HERE.format(said["refused"]))
         if "failed" in said:
-            raise ScriptFailed(str(said["failed"]), output)
+            raise ScriptFailed(str(said["failed"])[:_MOST_REASON], output)
         return Ran(said.get("result"), output)
 
     async def _said(self, reader: asyncio.StreamReader) -> Mapping[str, Any] | None:

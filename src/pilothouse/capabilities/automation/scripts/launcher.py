@@ -5,6 +5,8 @@ the script and its bounds, and then answers. All of it is lines of JSON. When th
 namespaces of its own (no network, no other process, a file system of Python's library, read-only, and an empty /tmp),
 no privileges, no way to get any, bounds on memory, processor, files and threads, and a list of system calls beyond
 which it fails. Where any of that cannot be had, no script runs.
+
+For a script of PowerShell it becomes that program at last, which takes over the pipe to the server.
 """
 
 import ctypes
@@ -44,6 +46,8 @@ _ROOT = "/proc"
 
 OWN = "/tmp/"  # noqa: S108 - of the shut-in file system
 SCRIPT, ARCHIVE = f"{OWN}script.py", f"{OWN}attachment"
+_POWERSHELL_SCRIPT, _RUNNER = f"{OWN}script.ps1", f"{OWN}run.ps1"
+_DEVICES = ("/dev/null", "/dev/urandom")
 
 
 class Refused(Exception):
@@ -109,8 +113,8 @@ def shut_in(job: dict[str, Any]) -> None:
         _own_user(libc, spaces)
     _follow(os.fork(), libc)  # who is in the new space for processes is a child
     _follow(os.fork(), libc)  # the first one there cannot be ended by signals, so it only waits
-    _own_root(libc, job["libraries"], job["temporary_mib"])
-    _bound(job)
+    _own_root(libc, job)
+    _bound(job["bounds"])
     for each in range(_CAPABILITIES):
         libc.prctl(_PR_CAPBSET_DROP, each)
     if is_root:
@@ -149,22 +153,28 @@ def _follow(child: int, libc: _Libc) -> None:
             os._exit(os.waitstatus_to_exitcode(status) & 0x7F or (1 if status else 0))
 
 
-def _own_root(libc: _Libc, libraries: list[str], temporary_mib: int) -> None:
-    """A file system of the libraries, which cannot be changed, and an empty /tmp."""
+def _own_root(libc: _Libc, job: dict[str, Any]) -> None:
+    """A file system of the libraries, which cannot be changed, and an empty /tmp.
+
+    Another program than this one sees itself in /proc.
+    """
     libc.mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     safe = _MS_NOSUID | _MS_NODEV
     libc.mount("tmpfs", _ROOT, "tmpfs", safe, "size=1m,mode=755")
-    for each in libraries:
+    _directory("/tmp")  # noqa: S108 - that of the new root
+    options = f"size={job['temporary_mib']}m,nr_inodes=4096,mode=1777"
+    libc.mount("tmpfs", f"{_ROOT}/tmp", "tmpfs", safe | _MS_NOEXEC, options)  # noqa: S108 - the same
+    for each in job["libraries"]:
         if os.path.islink(each):
             _directory(os.path.dirname(each))
             os.symlink(os.readlink(each), _ROOT + each)
-        elif os.path.isdir(each):
-            _directory(each)
-            libc.mount(each, _ROOT + each, None, _MS_BIND | _MS_REC)
-            libc.restrict(_ROOT + each, _READ_ONLY | _NO_SUID | _NO_DEV, deep=True)
-    _directory("/tmp")  # noqa: S108 - that of the new root
-    options = f"size={temporary_mib}m,nr_inodes=4096,mode=1777"
-    libc.mount("tmpfs", f"{_ROOT}/tmp", "tmpfs", safe | _MS_NOEXEC, options)  # noqa: S108 - the same
+        elif os.path.exists(each):
+            _bind(libc, each, _READ_ONLY | _NO_SUID | _NO_DEV)
+    if job["program"]:
+        for each in _DEVICES:
+            _bind(libc, each, _NO_SUID | _NO_EXEC)
+        _directory("/proc")
+        libc.mount("proc", f"{_ROOT}/proc", "proc", safe | _MS_NOEXEC, "hidepid=invisible,subset=pid")
     os.chdir(_ROOT)
     libc.pivot()
     os.chdir("/")
@@ -172,24 +182,25 @@ def _own_root(libc: _Libc, libraries: list[str], temporary_mib: int) -> None:
     os.chdir("/tmp")  # noqa: S108 - the same
 
 
+def _bind(libc: _Libc, path: str, attributes: int) -> None:
+    """A directory or a file, at the same place in the new root."""
+    if os.path.isdir(path):
+        _directory(path)
+    else:
+        _directory(os.path.dirname(path))
+        os.close(os.open(_ROOT + path, os.O_CREAT | os.O_WRONLY, 0o444))
+    libc.mount(path, _ROOT + path, None, _MS_BIND | _MS_REC)
+    libc.restrict(_ROOT + path, attributes, deep=True)
+
+
 def _directory(path: str) -> None:
     os.makedirs(_ROOT + path, mode=0o755, exist_ok=True)
 
 
-def _bound(job: dict[str, Any]) -> None:
+def _bound(bounds: dict[str, int]) -> None:
     """Bounds of the process, which it cannot lift."""
-    size, file = job["memory_mib"] << 20, job["temporary_mib"] << 20
-    bounds = {
-        resource.RLIMIT_AS: size,
-        resource.RLIMIT_CPU: job["seconds"] + 1,
-        resource.RLIMIT_FSIZE: file,
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_NPROC: 64,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-    }
-    for which, most in bounds.items():
+    for name, most in bounds.items():
+        which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (most, most))
@@ -211,6 +222,11 @@ class _Server:
     def job(self) -> dict[str, Any]:
         """The first thing that the server says."""
         return cast(dict[str, Any], json.loads(self._hear.readline()))
+
+    def alone(self) -> int:
+        """The pipe to the server, for a program that is not answered."""
+        os.set_inheritable(self._hear.fileno(), False)
+        return self._say.fileno()
 
     def say(self, what: dict[str, Any]) -> None:
         left = memoryview(json.dumps(what, default=_plain, allow_nan=False).encode() + b"\n")
@@ -336,14 +352,44 @@ def _written(job: dict[str, Any]) -> ModuleType:
 
 def _unpacked(job: dict[str, Any]) -> ModuleType:
     """The module of an archive, whose files are where it begins."""
+    _unpack(job["archive"])
+    sys.path.insert(0, ARCHIVE)
+    return importlib.import_module(job["module"])
+
+
+def _unpack(encoded: str) -> None:
+    """The files of an archive are where the script begins."""
     import io
     import zipfile
 
-    with zipfile.ZipFile(io.BytesIO(b64decode(job["archive"]))) as archive:
+    with zipfile.ZipFile(io.BytesIO(b64decode(encoded))) as archive:
         archive.extractall(ARCHIVE)
     os.chdir(ARCHIVE)
-    sys.path.insert(0, ARCHIVE)
-    return importlib.import_module(job["module"])
+
+
+def become(job: dict[str, Any], server: _Server) -> NoReturn:
+    """Become the program that runs the script, and that says what comes of it."""
+    program = job["program"]
+    if job["archive"]:
+        _unpack(job["archive"])
+    script = _POWERSHELL_SCRIPT if program["script"] else _first_script()
+    for path, text in ((_POWERSHELL_SCRIPT, program["script"]), (_RUNNER, program["runner"])):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    arguments = [program["path"], *program["arguments"], _RUNNER, "-Say", str(server.alone()), "-Path", script]
+    try:
+        os.execve(program["path"], arguments, program["environment"])  # noqa: S606 - there is no shell to be had
+    except OSError as error:
+        raise OSError(f"{program['path']} cannot be run here: {error.strerror}") from error
+
+
+def _first_script() -> str:
+    """The script of an archive that is run: Main.ps1, or the only one at its top."""
+    scripts = sorted(each for each in os.listdir(ARCHIVE) if each.lower().endswith(".ps1"))
+    scripts = [each for each in scripts if each.lower() == "main.ps1"] or scripts
+    if len(scripts) != 1:
+        raise LookupError("the archive has no Main.ps1 at its top, nor one script alone")
+    return f"{ARCHIVE}/{scripts[0]}"
 
 
 def _own_part(trace: TracebackType | None) -> TracebackType | None:
@@ -361,9 +407,11 @@ def main() -> NoReturn:
     except (Refused, OSError) as error:
         server.say({"refused": str(error)})
         os._exit(REFUSED)
-    _modules(server)
     status = 1
     try:
+        if job["program"]:
+            become(job, server)
+        _modules(server)
         run(job, server)
         status = 0
     except BaseException as error:
