@@ -7,6 +7,7 @@ attempt that died left behind is removed by the next.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -84,8 +85,14 @@ async def act(doing: Doing) -> Outcome:
 
 
 async def _given_up(doing: Doing, error: str) -> Outcome:
-    """A machine that was stopped for its image, or for another disk, runs again, whatever became of that."""
-    progress = doing.work.progress
+    """A machine that was stopped for its image, or for another disk, runs again, whatever became of that. One that
+    cannot be run goes, with its disks: nobody would take it for a machine that was stopped."""
+    progress, native = doing.work.progress, doing.native
+    if doing.work.kind is Kind.RUN:
+        with suppress(DriverFailed):
+            await doing.link.ask(lambda driver: driver.remove(native))
+            for volume in progress.get("disks", {}).values():
+                await _deleted(doing, volume)
     if doing.work.kind in (Kind.IMAGE, Kind.REPLACE_ROOT) and progress.get("was_running") and not progress.get("error"):
         return Again(_BUSY, {**progress, "error": error, "failures": 0})
     return Ended(error=error)

@@ -7,6 +7,9 @@ from xml.etree import ElementTree as ET
 
 _OWN: Final = ("uuid", "seclabel", "genid", "title", "description", "metadata")
 """What is a machine's own and is no part of its form."""
+_LINES: Final = ("serial", "console", "parallel", "channel")
+_LINES_OF_ANY: Final = ("pty", "null", "vc", "spicevmc", "spiceport", "qemu-vdagent", "dbus", "nmdm")
+"""Kinds of lines that each machine has for itself, as many as there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,30 @@ def made_from(
     _without(root, "sysinfo/system/entry[@name='uuid']")
     _without(root, "devices/interface/mac")
     _without(root, "devices/interface/target")
+    _free_of_the_host(root)
     _put_disks(root, disks)
     return ET.tostring(root, encoding="unicode")
+
+
+def _free_of_the_host(root: ET.Element) -> None:
+    """Without the files, sockets, ports and numbers of the host that only one machine can have."""
+    for kind in _LINES:
+        for line in root.iterfind(f"devices/{kind}"):
+            if line.get("type") not in _LINES_OF_ANY:
+                line.set("type", "unix" if kind == "channel" else "pty")
+                for each in line.findall("source"):
+                    line.remove(each)
+    for kind in _LINES:
+        _without(root, f"devices/{kind}/log")
+        _without(root, f"devices/{kind}[@type='pty']/source")
+    for screen in root.iterfind("devices/graphics"):
+        if screen.get("port") or screen.get("tlsPort") or screen.get("websocket"):
+            for name in ("port", "tlsPort", "websocket"):
+                screen.attrib.pop(name, None)
+            screen.set("autoport", "yes")
+    for cid in root.iterfind("devices/vsock/cid"):
+        cid.attrib.pop("address", None)
+        cid.set("auto", "yes")
 
 
 def _without(root: ET.Element, path: str) -> None:
