@@ -140,13 +140,17 @@ async def plans(house: Any, account_id: str, region: str) -> list[dict[str, Any]
         asked = Explaining(tx)
         made: Any = asked
         associations, runs = store.AssociationStore(made), run_store.RunStore(made)
-        await associations.page(*where, [], [], _association_id(500), 51)
+        await associations.page(*where, [], [], [_association_id(500)], 51)
         for condition in (
             ("association_name", "=", "hay-00000042"), ("document", "=", "Needle"), ("status", "=", "Failed"),
             ("association_id", "=", one), ("instance_id", "=", "mi-0"),
         ):  # fmt: skip
-            await associations.page(*where, [condition], [], "", 51)
-        await associations.page(*where, [], ["group-42"], "", 51)
+            await associations.page(*where, [condition], [], None, 51)
+        await associations.page(*where, [], ["group-42"], None, 51)
+        for comparison, at in (("<", now - 2**40), (">", now + 2**40), ("<", now + 2**40)):
+            executed_then = [("last_execution_at", comparison, at)]
+            await associations.page(*where, executed_then, [], None, 51)
+            await associations.page(*where, executed_then, [], [now - 1000, one], 51)
         await associations.by_ids([one, _association_id(44)])
         await associations.legacy(*where, "AWS-RunShellScript", "mi-0")
         await associations.paused(*where, "", 51)
@@ -168,6 +172,8 @@ async def plans(house: Any, account_id: str, region: str) -> list[dict[str, Any]
         await scheduled.of("association", [_association_id(number) for number in range(0, 100, 2)])
         await scheduled.of("maintenance_window", [_window_id(number) for number in range(0, 100, 2)])
         await windows.WindowStore(made).page(*where, None, None, _window_id(100), 51)
+        for enabled in (True, False):
+            await windows.WindowStore(made).page(*where, None, enabled, "", 51)
         await windows.WindowStore(made).page(*where, ["hay-00000042"], None, "", 51)
         await windows.WindowStore(made).by_token(*where, "token-42")
         await windows.WindowStore(made).by_ids(*where, [window, _window_id(44)])
@@ -213,7 +219,7 @@ async def _fill_associations(house: Any, account_id: str, region: str, count: in
             made.append(Association(
                 association_id=_association_id(number), account_id=_OTHER if number % 2 else account_id, region=region,
                 version=1, instance_id="", terms=terms, created_at=now, updated_at=now, status="Success",
-                counts={"Success": 1},
+                counts={"Success": 1}, last_execution_at=now - number,
             ))  # fmt: skip
         async with house.database.transaction() as tx:
             associations, runs = store.AssociationStore(tx), run_store.RunStore(tx)
@@ -253,8 +259,8 @@ async def _fill_windows(house: Any, account_id: str, region: str, count: int) ->
             )  # fmt: skip
             account = _OTHER if number % 2 else account_id
             window = Window(
-                window_id=_window_id(number), account_id=account, region=region, terms=terms, enabled=True, since=now,
-                created_at=now, modified_at=now, client_token=f"token-{number}",
+                window_id=_window_id(number), account_id=account, region=region, terms=terms, enabled=number % 20 != 0,
+                since=now, created_at=now, modified_at=now, client_token=f"token-{number}",
             )  # fmt: skip
             made.append((window.window_id, account))
             await store.WindowStore(tx).add(window)

@@ -278,6 +278,7 @@ def test_lists_stay_lookups_among_ten_thousand(ssm: Any, server: Server, keeper:
             association_id=f"ffffffff-0000-0000-0000-{number:012d}",
             account_id="999999999999" if number % 2 else account,
             region="eu-west-1", version=1, instance_id="", terms=terms, created_at=0, updated_at=0,
+            last_execution_at=10_000 - number,
         )  # fmt: skip
 
     async def fill() -> list[str]:
@@ -313,6 +314,9 @@ def test_lists_stay_lookups_among_ten_thousand(ssm: Any, server: Server, keeper:
         rare = {
             "association_standing": f"select 1 from association where account_id = '{account}' and region = 'eu-west-1'"
             " and association_id > '' and status = 'Failed' order by association_id limit 51",
+            "association_executed": f"select 1 from association where account_id = '{account}' and region = 'eu-west-1'"
+            " and (last_execution_at, association_id) > (5, 'x') and last_execution_at < 900"
+            " order by last_execution_at, association_id limit 51",
             "association_target_named": "select distinct association_id from association_target where target_key = 'k'",
         }
         plans = []
@@ -337,6 +341,17 @@ def test_lists_stay_lookups_among_ten_thousand(ssm: Any, server: Server, keeper:
     assert found["AssociationId"] == wanted
     assert len(ssm.list_associations(MaxResults=50)["Associations"]) == 50
     assert node.state(wanted) == "Pending"
+
+    def executed(key: str, seconds: str) -> list[int]:
+        """The numbers of those that were last executed before or after that moment, all pages of them."""
+        wanted = [{"key": key, "value": f"1970-01-01T00:00:{seconds}Z"}]
+        pages = list(ssm.get_paginator("list_associations").paginate(AssociationFilterList=wanted))
+        assert len(pages) > 1
+        found = [each["AssociationId"] for page in pages for each in page["Associations"]]
+        return [int(each[-12:]) for each in found if each.startswith("ffffffff")]  # others' were executed today
+
+    assert executed("LastExecutedBefore", "00.300") == list(range(9998, 9700, -2))
+    assert executed("LastExecutedAfter", "09.700") == list(range(298, -1, -2))
 
     async def clean() -> None:
         async with database.transaction() as tx:

@@ -14,7 +14,7 @@ from pilothouse.capabilities.associations.model import (
     OnNode,
 )
 from pilothouse.capabilities.associations.run_store import RunStore
-from pilothouse.capabilities.associations.store import AssociationStore, Filter
+from pilothouse.capabilities.associations.store import AssociationStore, Filter, place_of
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import to_millis
 from pilothouse.storage import Transaction
@@ -67,7 +67,7 @@ def _moment(text: str, name: str) -> int:
 
 @operation("ssm", "ListAssociations")
 async def list_associations(call: Call, request: Shape) -> Shape:
-    """Associations in their latest versions, by id."""
+    """Associations in their latest versions: by id, or by their last execution where that is asked for."""
     filters: list[Filter] = []
     groups: list[str] = []
     nobody = False
@@ -82,14 +82,14 @@ async def list_associations(call: Call, request: Shape) -> Shape:
         column, comparison = _COLUMNS[key]
         filters.append((column, comparison, _moment(value, key) if key.startswith("LastExecuted") else value))
     query = ["ListAssociations", call.account_id, call.region, filters, groups]
-    (after,) = position(call, query, request) or ("",)
+    after = position(call, query, request)
     limit = request.get("MaxResults") or _PAGE
     found: list[Association] = []
     if not nobody:
         async with call.reading() as tx:
             found = await AssociationStore(tx).page(call.account_id, call.region, filters, groups, after, limit + 1)
     page = found[:limit]
-    token = call.house.pages.token(query, [page[-1].association_id]) if found[limit:] else None
+    token = call.house.pages.token(query, place_of(page[-1], filters)) if found[limit:] else None
     return {"Associations": [shapes.listed(each) for each in page], "NextToken": token}
 
 

@@ -69,6 +69,16 @@ def association_from(row: Row) -> Association:
     )
 
 
+def _order(filters: Sequence[Filter]) -> Sequence[str]:
+    by_time = any(column == "last_execution_at" for column, _, _ in filters)
+    return ("last_execution_at", "association_id") if by_time else ("association_id",)
+
+
+def place_of(association: Association, filters: Sequence[Filter]) -> list[Any]:
+    """Where it stands in the order in which these filters list."""
+    return [getattr(association, name) for name in _order(filters)]
+
+
 class AssociationStore:
     """The rows of associations, within one transaction."""
 
@@ -165,11 +175,25 @@ class AssociationStore:
             )
 
     async def page(
-        self, account_id: str, region: str, filters: Iterable[Filter], groups: Iterable[str], after: str, limit: int
+        self,
+        account_id: str,
+        region: str,
+        filters: Sequence[Filter],
+        groups: Iterable[str],
+        after: Sequence[Any] | None,
+        limit: int,
     ) -> list[Association]:
-        """Those with ids above `after` that fit all filters and are for all of these groups, by id."""
-        where = [_PLACE, "association_id > :after"]
-        values: dict[str, Any] = {"account_id": account_id, "region": region, "after": after, "limit": limit}
+        """Those that fit all filters and are for all of these groups, behind the place `after` (see `place_of`).
+
+        By id; where the time of the last execution is asked for, by that time, so that none is read for nothing.
+        What is executed meanwhile then comes twice, rather than never.
+        """
+        order = _order(filters)
+        where = [_PLACE]
+        values: dict[str, Any] = {"account_id": account_id, "region": region, "limit": limit}
+        if after is not None:
+            where.append(f"({', '.join(order)}) > ({', '.join(f':after_{name}' for name in order)})")
+            values.update({f"after_{name}": value for name, value in zip(order, after, strict=True)})
         for number, group in enumerate(groups):
             where.append(_FOR_GROUP.replace(":group", f":g{number}"))
             values[f"g{number}"] = group
@@ -179,7 +203,7 @@ class AssociationStore:
             where.append(f"{column} {comparison} :v{number}")
             values[f"v{number}"] = value
         rows = await self._tx.rows(
-            f"select {_NAMES} from association where {' and '.join(where)} order by association_id limit :limit",  # noqa: S608
+            f"select {_NAMES} from association where {' and '.join(where)} order by {', '.join(order)} limit :limit",  # noqa: S608
             **values,
         )
         return [association_from(row) for row in rows]
