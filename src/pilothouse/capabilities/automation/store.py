@@ -47,6 +47,8 @@ where execution_id = :execution_id"""  # noqa: S608
 _SAVE_STEP: Final = f"""insert into automation_step ({_STEP}) values ({_named(_STEP_COLUMNS)})
 on conflict (step_id) do update set {", ".join(f"{name} = excluded.{name}" for name in _STEP_CHANGING)}"""  # noqa: S608
 _MANY: Final = 500
+_USED_WITHIN_MS: Final = 43_200_000
+"""Less than the shortest time for which ended executions are kept."""
 
 _read: Final = msgspec.json.Decoder(Contents).decode
 _read_step: Final = msgspec.json.Decoder(StepContents).decode
@@ -224,7 +226,13 @@ class AutomationStore:
     # Runbooks and tokens
 
     async def keep_runbook(self, digest: str, content: str, now: int) -> None:
-        """So that executions find it, whatever becomes of the document."""
+        """So that executions find it, whatever becomes of the document.
+
+        Its last use is known to half a day: a row that each execution wrote would let one begin at a time.
+        """
+        used_at = await self._tx.value("select used_at from automation_runbook where digest = :digest", digest=digest)
+        if used_at is not None and used_at > now - _USED_WITHIN_MS:
+            return
         await self._tx.execute(
             "insert into automation_runbook (digest, content, used_at) values (:digest, :content, :now)"
             " on conflict (digest) do update set used_at = excluded.used_at",
