@@ -121,6 +121,8 @@ class AutomationSettings:
             raise SettingsInvalid("[automation] url must be http:// or https:// with a host, and no path")
         if self.concurrent < 1 or self.queued < 0:
             raise SettingsInvalid("[automation] concurrent must be 1 or more, queued 0 or more")
+        if self.history_days < 1:
+            raise SettingsInvalid("[automation] history_days must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
