@@ -356,7 +356,7 @@ def clean(context: typer.Context, name: Name) -> None:
 def database_create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new secret.")],
-    engine: Annotated[str, typer.Option(help="postgresql, mysql, mariadb or redis.")],
+    engine: Annotated[str, typer.Option(help="postgresql, mysql, mariadb, mongodb or redis.")],
     host: Annotated[str, typer.Option()],
     username: Annotated[str, typer.Option()],
     port: Annotated[int | None, typer.Option(help="Default: the engine's usual one.")] = None,

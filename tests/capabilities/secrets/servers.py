@@ -16,14 +16,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pymongo
 import pymysql
 import pytest
 import redis as redis_client
+
+from tests.capabilities.secrets.mongo_server import Users, mongo_server
 
 READY_WITHIN = 60.0
 MASTER = "Master-of-tests_1"
@@ -246,6 +249,27 @@ def redis_server(tls: Path | None = None) -> Iterator[DatabaseServer]:
             yield DatabaseServer("redis", port, "default", MASTER)
 
 
+@dataclass(frozen=True)
+class MongoServer(DatabaseServer):
+    """One that speaks MongoDB's protocol; its users are at hand."""
+
+    users: Users = field(default_factory=Users)
+
+
+@contextmanager
+def mongodb(tls: Path | None = None) -> Iterator[MongoServer]:
+    """`tls`: where its certificate is; then it speaks nothing else."""
+    with mongo_server(None if tls is None else (tls / "server.pem", tls / "server.key")) as (port, users):
+        users.add("root", MASTER, "userAdmin", "changeOwnPassword")
+        yield MongoServer("mongo", port, "root", MASTER, users=users)
+
+
+@pytest.fixture(scope="module")
+def mongo() -> Iterator[MongoServer]:
+    with mongodb() as found:
+        yield found
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[DatabaseServer]:
     with postgresql() as found:
@@ -300,6 +324,15 @@ def logs_in(members: dict[str, Any]) -> bool:
             try:
                 return bool(client.ping())
             except redis_client.AuthenticationError:
+                return False
+    if members["engine"] == "mongo":
+        with pymongo.MongoClient[Any](
+            members["host"], members["port"], username=members["username"], password=members["password"],
+            directConnection=True,
+        ) as mongo_client:  # fmt: skip
+            try:
+                return bool(mongo_client.admin.command("ping")["ok"])
+            except pymongo.errors.OperationFailure:
                 return False
     try:
         pymysql.connect(

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from pilothouse.runtime.metrics import SECRET_ROTATIONS
 from tests.capabilities.secrets.conftest import Ended, rotate, value
-from tests.capabilities.secrets.servers import DatabaseServer, logs_in
+from tests.capabilities.secrets.servers import DatabaseServer, MongoServer, logs_in
 from tests.capabilities.secrets.test_rotators import maria_user, postgres_user  # noqa: F401 - fixtures
 
 WRONG = "canary-of-a-wrong-password"
@@ -22,6 +22,9 @@ KINDS = {
     "mariadb": "maria",
     "mariadb with a master": "maria",
     "mariadb-alternating": "maria",
+    "mongodb": "mongo",
+    "mongodb with a master": "mongo",
+    "mongodb-alternating": "mongo",
     "redis": "redis",
     "redis with a master": "redis",
 }
@@ -43,6 +46,9 @@ def ours(request: pytest.FixtureRequest, kind: str) -> DatabaseServer:
 @pytest.fixture
 def user(request: pytest.FixtureRequest, kind: str, ours: DatabaseServer) -> str:
     """A user who may do nothing, with the password First-password1."""
+    if isinstance(ours, MongoServer):
+        ours.users.add("limited", "First-password1")
+        return "limited"
     if KINDS[kind] != "redis":
         return str(request.getfixturevalue(f"{KINDS[kind]}_user"))
     with redis_client.Redis(host="127.0.0.1", port=ours.port, username=ours.master, password=ours.password) as client:
@@ -105,7 +111,7 @@ def test_a_master_that_is_refused_is_told(attempt: Attempt, ours: DatabaseServer
     attempt.fails(f"the server refused the login of {ours.master}", master={"password": WRONG})
 
 
-@pytest.mark.parametrize("kind", [*WITH_MASTER, "redis"])
+@pytest.mark.parametrize("kind", [*WITH_MASTER, "mongodb", "redis"])
 def test_a_right_that_is_missing_is_told(attempt: Attempt, user: str) -> None:
     """A single user of PostgreSQL or MariaDB may always change itself."""
     attempt.fails(

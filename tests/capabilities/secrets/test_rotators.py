@@ -17,7 +17,7 @@ import pytest
 from pilothouse.capabilities.secrets.rotation_model import Step
 from tests.capabilities.secrets.answers import refused
 from tests.capabilities.secrets.conftest import Ended, rotate, steps_of, value
-from tests.capabilities.secrets.servers import DatabaseServer, logs_in, on_postgres
+from tests.capabilities.secrets.servers import DatabaseServer, MongoServer, logs_in, on_postgres
 
 STEPS = [each.value for each in Step]
 
@@ -59,6 +59,14 @@ def maria_user(maria: DatabaseServer) -> Iterator[str]:
             cursor.execute("drop user if exists %s@'%%'", (each,))
 
 
+@pytest.fixture
+def mongo_user(mongo: MongoServer) -> str:
+    """One who may change its own password, and read a collection."""
+    name = f"app-{uuid.uuid4().hex[:8]}"
+    mongo.users.add(name, "First-password1", "changeOwnPassword", "readOfHers")
+    return name
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "postgresql-alternating"])
 def test_postgresql(secrets: Any, ended: Ended, postgres: DatabaseServer, postgres_user: str, kind: str) -> None:
     master = secrets.create_secret(
@@ -83,13 +91,23 @@ def test_postgresql(secrets: Any, ended: Ended, postgres: DatabaseServer, postgr
 
 
 @pytest.mark.parametrize(
-    "kind", ["postgresql", "postgresql-alternating", "mariadb", "mariadb with a master", "mariadb-alternating"]
+    "kind",
+    [
+        "postgresql",
+        "postgresql-alternating",
+        "mariadb",
+        "mariadb with a master",
+        "mariadb-alternating",
+        "mongodb",
+        "mongodb with a master",
+        "mongodb-alternating",
+    ],
 )
 def test_who_logs_in_with_the_current_value_is_let_in_while_it_is_rotated(
     secrets: Any, ended: Ended, request: pytest.FixtureRequest, kind: str
 ) -> None:
     """Also where a user has one password: whoever reads it waits until it has changed."""
-    short = "postgres" if kind.startswith("postgres") else "maria"
+    short = next(each for each in ("postgres", "maria", "mongo") if kind.startswith(each))
     ours: DatabaseServer = request.getfixturevalue(short)
     more = {}
     if "master" in kind or "alternating" in kind:
@@ -145,6 +163,48 @@ def test_redis(secrets: Any, ended: Ended, redis: DatabaseServer) -> None:
         assert ended(secret)["State"] == "Succeeded"
         assert logs_in(value(secrets, secret))
         assert logs_in(value(secrets, secret, "AWSPREVIOUS"))
+
+
+def test_mongodb(secrets: Any, ended: Ended, mongo: MongoServer, mongo_user: str) -> None:
+    """By itself, by another, and with a second one that gets the same roles."""
+    mongo.users.asked.clear()
+    secret = named(secrets, mongo, mongo_user)
+    rotate(secrets, secret, "pilothouse:mongodb")
+    rotation = ended(secret)
+    assert (rotation["State"], steps_of(rotation)) == ("Succeeded", STEPS), rotation["Log"]
+    assert logs_in(value(secrets, secret))
+    assert not logs_in(value(secrets, secret, "AWSPREVIOUS"))
+    master = secrets.create_secret(Name="master", SecretString=json.dumps(mongo.members(mongo.master, mongo.password)))
+    alone = value(secrets, secret) | {"masterarn": master["ARN"], "engine": "docdb"}
+    secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(alone))
+    template = "arn:aws:lambda:eu-west-1:123456789012:function:SecretsManagerMongoDBRotation"
+    for function in (f"{template}SingleUser", f"{template}MultiUser", "pilothouse:mongodb-alternating"):
+        rotate(secrets, secret, function)
+        rotation = ended(secret)
+        assert (rotation["State"], steps_of(rotation)) == ("Succeeded", STEPS), rotation["Log"]
+        assert logs_in(value(secrets, secret) | {"engine": "mongo"})
+        if function.endswith("MultiUser"):
+            assert value(secrets, secret)["username"] == f"{mongo_user}_clone"
+    assert logs_in(value(secrets, secret, "AWSPREVIOUS") | {"engine": "mongo"})
+    names = (mongo_user, f"{mongo_user}_clone")
+    first, second = (mongo.users.by_name["admin", each].roles for each in names)
+    assert first == second
+    assert mongo.users.asked.count("createUser") == 1
+
+
+def test_a_member_of_a_replica_set_that_is_not_the_primary_is_told(
+    secrets: Any, ended: Ended, mongo: MongoServer, mongo_user: str
+) -> None:
+    secret = named(secrets, mongo, mongo_user)
+    mongo.users.is_primary = False
+    try:
+        rotate(secrets, secret, "pilothouse:mongodb")
+        rotation = ended(secret)
+    finally:
+        mongo.users.is_primary = True
+    assert (rotation["State"], rotation["Step"]) == ("Failed", "setSecret")
+    assert "127.0.0.1 is not the primary of its replica set" in rotation["Error"]
+    assert logs_in(value(secrets, secret))
 
 
 def test_what_goes_wrong_is_told_and_the_old_credential_stays(

@@ -9,9 +9,9 @@ import pytest
 
 from tests.agent.fake_server import make_certificates
 from tests.capabilities.secrets.conftest import Ended, rotate, value
-from tests.capabilities.secrets.servers import DatabaseServer, mariadb, postgresql, redis_server
+from tests.capabilities.secrets.servers import DatabaseServer, mariadb, mongodb, postgresql, redis_server
 
-SERVERS = {"postgresql": postgresql, "mariadb": mariadb, "redis": redis_server}
+SERVERS = {"postgresql": postgresql, "mariadb": mariadb, "mongodb": mongodb, "redis": redis_server}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def ca_file(request: pytest.FixtureRequest, certificates: Path) -> str:
 def test_a_certificate_is_verified(
     secrets: Any, ended: Ended, database: DatabaseServer, aws: Any, ca_file: str
 ) -> None:
-    kind = {"postgres": "postgresql"}.get(database.engine, database.engine)
+    kind = {"postgres": "postgresql", "mongo": "mongodb"}.get(database.engine, database.engine)
     members = database.members(database.master, database.password, ssl=True)
     secrets.create_secret(Name="x", SecretString=json.dumps(members))
     ours = aws("pilothouse")

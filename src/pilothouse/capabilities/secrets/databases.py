@@ -31,12 +31,12 @@ from pilothouse.capabilities.secrets.values import choose, note_read
 from pilothouse.capabilities.secrets.versions import GivenValue, put_version
 
 OWNER: Final = "pilothouse-databases"
-_KINDS: Final = ("postgresql", "mysql", "mariadb", "redis")
+_KINDS: Final = ("postgresql", "mysql", "mariadb", "mongodb", "redis")
 _ENGINES: Final = {
     "postgres": 5432, "postgresql": 5432, "aurora-postgresql": 5432, "mysql": 3306, "mariadb": 3306,
-    "aurora-mysql": 3306, "redis": 6379, "valkey": 6379,
+    "aurora-mysql": 3306, "mongo": 27017, "mongodb": 27017, "docdb": 27017, "redis": 6379, "valkey": 6379,
 }  # fmt: skip
-_ROTATORS: Final = {5432: "postgresql", 3306: "mysql", 6379: "redis"}
+_ROTATORS: Final = {5432: "postgresql", 3306: "mysql", 27017: "mongodb", 6379: "redis"}
 """Which one speaks to an engine, by the engine's usual port."""
 
 

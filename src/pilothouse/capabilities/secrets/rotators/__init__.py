@@ -30,6 +30,8 @@ BUILT_IN: Final[Mapping[str, tuple[str, str]]] = {
     "mysql-alternating": ("mysql", "Alternating"),
     "mariadb": ("mysql", "SingleUser"),
     "mariadb-alternating": ("mysql", "Alternating"),
+    "mongodb": ("mongodb", "SingleUser"),
+    "mongodb-alternating": ("mongodb", "Alternating"),
     "redis": ("redis_acl", "AclUser"),
     "random": ("random_password", "RandomPassword"),
 }
@@ -41,6 +43,8 @@ _TEMPLATES: Final = {
     "MySQLRotationMultiUser": "mysql-alternating",
     "MariaDBRotationSingleUser": "mariadb",
     "MariaDBRotationMultiUser": "mariadb-alternating",
+    "MongoDBRotationSingleUser": "mongodb",
+    "MongoDBRotationMultiUser": "mongodb-alternating",
     "ElasticacheRotation": "redis",
     "SecretsManagerRotationTemplate": "random",
 }
