@@ -385,6 +385,43 @@ def test_a_document_in_use_stays(desk: Desk) -> None:
     assert desk.ended(association_id)["Status"] == "Success"
 
 
+def test_the_worked_sequence(desk: Desk) -> None:
+    """Three nodes of which one is away, one that joins, a change, one that leaves."""
+    first, second, away, joining = desk.nodes
+    desk.tag("part", "seq", first, second, away)
+    away.stop()
+    association_id = desk.create("--schedule-expression", "rate(1 day)", targets="Key=tag:part,Values=seq")
+
+    def counts() -> dict[str, int]:
+        return dict(desk.described(association_id)["Overview"].get("AssociationStatusAggregatedCount") or {})
+
+    desk.until(lambda: counts() == {"Success": 2, "Pending": 1}, "the runs of those that are here")
+    (begun,) = desk.executions(association_id)
+    assert {each["ResourceId"]: each["Status"] for each in desk.targets(begun)} == {
+        first.node_id: "Success", second.node_id: "Success", away.node_id: "Pending"
+    }  # fmt: skip
+    assert desk.described(association_id)["Overview"]["Status"] == "Pending"
+    away.start()
+    assert desk.ended(association_id)["ResourceCountByStatus"] == "{Success=3}"
+    desk.tag("part", "seq", joining)
+    assert [each["ResourceId"] for each in desk.targets(desk.ended(association_id, 2))] == [joining.node_id]
+    assert counts() == {"Success": 4}
+    desk.ssm(
+        "update-association", "--association-id", association_id, "--name", RUN_SHELL, "--targets",
+        "Key=tag:part,Values=seq", "--parameters", json.dumps({"commands": [f"echo changed >> {desk.ran}"]}),
+    )  # fmt: skip
+    assert desk.ended(association_id, 3)["ResourceCountByStatus"] == "{Success=4}"
+    desk.ssm(
+        "remove-tags-from-resource", "--resource-type", "ManagedInstance", "--resource-id", second.node_id,
+        "--tag-keys", "part",
+    )  # fmt: skip
+    desk.until(lambda: counts() == {"Success": 3}, "one node less")
+    desk.ssm("start-associations-once", "--association-ids", association_id)
+    last = desk.targets(desk.ended(association_id, 4))
+    assert {each["ResourceId"] for each in last} == {first.node_id, away.node_id, joining.node_id}
+    assert desk.lines().count("changed") == 4 + 3
+
+
 def test_16_an_offset_puts_the_run_on_friday(desk: Desk) -> None:
     """The last one, since weeks pass."""
     association_id = desk.create(
