@@ -160,19 +160,15 @@ class RunStore:
 
     async def execution(self, execution_id: str) -> Execution | None:
         """One execution."""
-        row = await self._tx.row(
-            f"select {_EXECUTION} from association_execution where execution_id = :id",  # noqa: S608
-            id=execution_id,
-        )
-        return None if row is None else _execution(row)
+        return await self._one("execution_id = :id", id=execution_id)
 
     async def due(self, association_id: str, due_at: int) -> Execution | None:
         """That for a time of the schedule."""
-        row = await self._tx.row(
-            f"select {_EXECUTION} from association_execution"  # noqa: S608
-            " where association_id = :association_id and due_at = :due_at",
-            association_id=association_id, due_at=due_at,
-        )  # fmt: skip
+        return await self._one("association_id = :of and due_at = :at", of=association_id, at=due_at)
+
+    async def _one(self, where: str, **values: Any) -> Execution | None:
+        sql = f"select {_EXECUTION} from association_execution where {where}"  # noqa: S608
+        row = await self._tx.row(sql, **values)
         return None if row is None else _execution(row)
 
     async def open_executions(self, association_id: str) -> list[Execution]:

@@ -86,13 +86,13 @@ def query_of(call: Call, request: Shape, name: str) -> list[Any]:
     return [name, call.account_id, call.region, asked]
 
 
-def page_of(
-    call: Call, request: Shape, name: str, entries: Sequence[tuple[list[str | int], Shape]]
-) -> tuple[list[Shape], str | None]:
-    """A page of a short list whose entries come with their places in it, which rise."""
+def paged(
+    call: Call, request: Shape, name: str, member: str, entries: Sequence[tuple[list[str | int], Shape]]
+) -> Shape:
+    """An answer whose `member` is a page of a short list. The entries come with their places in it, which rise."""
     query = query_of(call, request, name)
     after = position(call, query, request)
     ahead = [entry for entry in entries if after is None or entry[0] > after]
     limit = request.get("MaxResults") or PAGE
     token = call.house.pages.token(query, ahead[limit - 1][0]) if ahead[limit:] else None
-    return [shape for _, shape in ahead[:limit]], token
+    return {member: [shape for _, shape in ahead[:limit]], "NextToken": token}

@@ -11,7 +11,7 @@ from pilothouse.capabilities.maintenance_windows.asking import (
     filters,
     missing,
     named_window,
-    page_of,
+    paged,
     position,
     query_of,
 )
@@ -124,8 +124,7 @@ def _newest_first(
     entries: list[tuple[list[str | int], Shape]] = [
         ([-(at.started_at or 0), place], shape) for at, place, shape in found
     ]
-    page, token = page_of(call, request, name, sorted(entries, key=lambda each: each[0]))
-    return {member: page, "NextToken": token}
+    return paged(call, request, name, member, sorted(entries, key=lambda each: each[0]))
 
 
 @operation("ssm", "GetMaintenanceWindowExecutionTask")

@@ -141,17 +141,15 @@ class RunStore:
 
     async def execution(self, execution_id: str) -> Execution | None:
         """Of whatever account."""
-        sql = f"select {_EXECUTION} from maintenance_window_execution where execution_id = :id"  # noqa: S608
-        row = await self._tx.row(sql, id=execution_id)
-        return None if row is None else _execution(row)
+        return await self._one_execution("execution_id = :id", id=execution_id)
 
     async def for_time(self, window_id: str, due_at: int) -> Execution | None:
         """The execution for this time of the window's schedule."""
-        row = await self._tx.row(
-            f"select {_EXECUTION} from maintenance_window_execution"  # noqa: S608
-            " where window_id = :window_id and due_at = :due_at",
-            window_id=window_id, due_at=due_at,
-        )  # fmt: skip
+        return await self._one_execution("window_id = :window_id and due_at = :at", window_id=window_id, at=due_at)
+
+    async def _one_execution(self, where: str, **values: Any) -> Execution | None:
+        sql = f"select {_EXECUTION} from maintenance_window_execution where {where}"  # noqa: S608
+        row = await self._tx.row(sql, **values)
         return None if row is None else _execution(row)
 
     async def open_of(self, window_id: str) -> list[Execution]:
@@ -206,14 +204,15 @@ class RunStore:
 
     async def invocation(self, invocation_id: str) -> Invocation | None:
         """Of whatever account."""
-        sql = f"select {_INVOCATION} from maintenance_window_invocation where invocation_id = :id"  # noqa: S608
-        row = await self._tx.row(sql, id=invocation_id)
-        return None if row is None else _invocation(row)
+        return await self._one_invocation("invocation_id = :id", id=invocation_id)
 
     async def by_outside_id(self, outside_id: str) -> Invocation | None:
         """The one whose work has this id where it is done."""
-        sql = f"select {_INVOCATION} from maintenance_window_invocation where outside_id = :id"  # noqa: S608
-        row = await self._tx.row(sql, id=outside_id)
+        return await self._one_invocation("outside_id = :id", id=outside_id)
+
+    async def _one_invocation(self, where: str, **values: Any) -> Invocation | None:
+        sql = f"select {_INVOCATION} from maintenance_window_invocation where {where}"  # noqa: S608
+        row = await self._tx.row(sql, **values)
         return None if row is None else _invocation(row)
 
     async def to_call(self, now: int, limit: int) -> list[Invocation]:

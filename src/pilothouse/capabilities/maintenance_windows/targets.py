@@ -13,7 +13,7 @@ from pilothouse.capabilities.maintenance_windows.asking import (
     missing,
     named_target,
     named_window,
-    page_of,
+    paged,
 )
 from pilothouse.capabilities.maintenance_windows.model import (
     BY_NODE,
@@ -155,5 +155,4 @@ async def describe_maintenance_window_targets(call: Call, request: Shape) -> Sha
             "OwnerInformation": each.terms.owner,
         })
     ]  # fmt: skip
-    page, token = page_of(call, request, "DescribeMaintenanceWindowTargets", entries)
-    return {"Targets": page, "NextToken": token}
+    return paged(call, request, "DescribeMaintenanceWindowTargets", "Targets", entries)

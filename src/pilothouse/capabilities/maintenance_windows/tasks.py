@@ -14,7 +14,7 @@ from pilothouse.capabilities.maintenance_windows.asking import (
     missing,
     named_task,
     named_window,
-    page_of,
+    paged,
 )
 from pilothouse.capabilities.maintenance_windows.model import (
     AUTOMATION,
@@ -211,5 +211,4 @@ async def describe_maintenance_window_tasks(call: Call, request: Shape) -> Shape
             "Priority": str(each.terms.priority), "TaskType": each.terms.kind,
         })
     ]  # fmt: skip
-    page, token = page_of(call, request, "DescribeMaintenanceWindowTasks", entries)
-    return {"Tasks": page, "NextToken": token}
+    return paged(call, request, "DescribeMaintenanceWindowTasks", "Tasks", entries)
