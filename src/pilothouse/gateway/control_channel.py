@@ -337,7 +337,7 @@ class ControlChannels:
         now = self._house.clock.millis()
         before = {channel.channel_id for channel in self._channels}
         async with self._house.database.transaction() as tx:
-            await presence.beat(tx, self._process_id, self._house.roles, now)
+            counted_as_dead = await presence.beat(tx, self._process_id, self._house.roles, now)
             await presence.forget_dead(tx, now)
             await tx.execute("delete from control_channel_token where expires_at < :now", now=now)
             held = await presence.held_by(tx, self._process_id)
@@ -349,6 +349,10 @@ class ControlChannels:
             for node_id, channel_id in self._still_gone(gone):
                 await presence.closed(tx, node_id, channel_id)
         self._close_unheld(before, held)
+        if counted_as_dead:  # what came due for its nodes meanwhile waits for a channel, and theirs is open already
+            for channel in self._channels:
+                if channel.offered:
+                    self._dispatcher.channel_opened(channel.node_id)
         await self._close_those_that_may_not([each for each in self._channels if each.channel_id in before])
 
     async def close_gone(self) -> None:

@@ -83,13 +83,17 @@ async def process_stopped(tx: Transaction, process_id: str) -> None:
     await tx.execute("delete from gateway_process where process_id = :process_id", process_id=process_id)
 
 
-async def beat(tx: Transaction, process_id: str, roles: Iterable[str], now_ms: int) -> None:
-    """The process is there, and does this."""
+async def beat(tx: Transaction, process_id: str, roles: Iterable[str], now_ms: int) -> bool:
+    """The process is there, and does this. Whether it counted as dead until now, as after a leap of the clock or a time
+    without the database.
+    """
+    seen_at = await tx.value("select seen_at from gateway_process where process_id = :id", id=process_id)
     await tx.execute(
         "insert into gateway_process (process_id, seen_at, roles) values (:process_id, :now, :roles)"
         " on conflict (process_id) do update set seen_at = excluded.seen_at, roles = excluded.roles",
         process_id=process_id, now=now_ms, roles=" ".join(sorted(roles)),
     )  # fmt: skip
+    return seen_at is not None and seen_at <= now_ms - ALIVE_MS
 
 
 async def alive(tx: Transaction, now_ms: int) -> list[frozenset[str]]:

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError
 
 from pilothouse.capabilities.commands.agent import CommandSender
-from pilothouse.gateway import dispatcher, intake
+from pilothouse.gateway import delivery, dispatcher, intake
 from tests.capabilities.commands.conftest import (
     BUSY,
     HOLDING,
@@ -59,6 +59,29 @@ def test_a_new_channel_gets_what_was_not_acknowledged_at_once(
     node.disconnect()
     node.agent.script = Script()
     node.connect()
+    until(lambda: statuses(ssm, command["CommandId"]) == ["Success"])
+    assert len(node.agent.jobs) == 2
+
+
+def test_what_came_due_while_its_process_counted_as_dead_goes_out_when_that_is_seen_again(
+    ssm: Any, server: Server, fleet: Fleet, send: Send, until: Until
+) -> None:  # fmt: skip
+    """A clock that leaps, or a database that was away, makes nodes look gone whose channels are open all the time."""
+    node = fleet.node(script=SILENT)
+    command = send(node.id)
+    until(lambda: len(node.agent.jobs) == 1)
+
+    async def unseen() -> None:
+        application = server.application
+        async with application.house.database.transaction() as tx:
+            await tx.execute("update gateway_process set seen_at = 0")
+            await tx.execute("update outbox_message set next_at = 0 where node_id = :id", id=node.id)
+            await delivery.note_silence(application.house, tx, application.edge._senders)
+
+    server.run(unseen())
+    assert statuses(ssm, command["CommandId"]) == ["Delayed"]
+    node.agent.script = Script()
+    server.advance(seconds=31)
     until(lambda: statuses(ssm, command["CommandId"]) == ["Success"])
     assert len(node.agent.jobs) == 2
 
