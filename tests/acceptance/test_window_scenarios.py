@@ -170,6 +170,7 @@ def test_06_a_task_that_is_longer_than_its_window_ends_at_the_cutoff(desk: Windo
     execution_id = desk.started(window_id)
     desk.until(lambda: desk.said("stopped") == desk.said("going-on") == ["begun"], "both of the first priority")
     assert desk.statuses(execution_id) == ["IN_PROGRESS", "IN_PROGRESS", "PENDING"]
+    desk.heard(desk.node)
     desk.house.advance(hours=1)
     desk.until(lambda: "TIMED_OUT" in desk.statuses(execution_id), "the cutoff")
     assert sorted(desk.statuses(execution_id)) == ["IN_PROGRESS", "PENDING", "TIMED_OUT"]
@@ -194,6 +195,7 @@ def test_07_a_start_is_skipped_while_the_one_before_goes_on(desk: WindowDesk) ->
     desk.house.advance(hours=1)
     first = desk.started(window_id)
     desk.until(lambda: desk.said("long"), "the script")
+    desk.heard(desk.node)
     desk.house.advance(hours=1)
     second = desk.started(window_id, 2)
     got = desk.execution(second)
