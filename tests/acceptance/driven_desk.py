@@ -56,7 +56,8 @@ class DrivenDesk:
     def heard(self, node: AgentProcess) -> None:
         """All that the node has said is stored: hours may pass, and it does not look as if it had been silent."""
         sent = self.ssm(
-            "send-command", "--document-name", RUN_SHELL, "--parameters", "commands=true", "--instance-ids", node.node_id
+            "send-command", "--document-name", RUN_SHELL, "--parameters", "commands=true", "--instance-ids",
+            node.node_id,
         )["Command"]["CommandId"]  # fmt: skip
         asked = "get-command-invocation", "--command-id", sent, "--instance-id", node.node_id
         self.until(lambda: self.ssm(*asked)["Status"] == "Success", "the end of a command", hurry=False)
