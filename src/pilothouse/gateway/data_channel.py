@@ -49,7 +49,7 @@ PATH: Final = DATA_CHANNEL_PATH
 OPEN_SECONDS: Final = 10.0
 """How long a new websocket may take to show its token."""
 SWEEP_SECONDS: Final = 5.0
-"""How soon an end is seen whose wake-up was lost, and an agent read from again that was not for a slow client."""
+"""How soon an end is seen whose wake-up was lost, and an end read from again that was not for a slow other one."""
 _BROKEN_SECONDS, _BROKEN_TRIES = 2.0, 300
 
 Message = dict[str, Any]

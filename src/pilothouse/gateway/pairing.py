@@ -45,7 +45,8 @@ from pilothouse.gateway.session_messages import (
 from pilothouse.gateway.underway import Direction, Kept
 
 CROWDED: Final = 1 << 20
-"""Bytes of unacknowledged output from which on the agent is not read from, while a client is there."""
+"""Bytes of unacknowledged output from which on the agent is not read from, while a client is there; and of input from
+which on the client is not: some clients send without a window and nothing twice."""
 REPEAT_MS: Final = 1000
 """How long the agent may leave a message unacknowledged before the pair sends it again: longer than clients wait."""
 _REPEATED_FRAMES: Final = 64
@@ -55,6 +56,9 @@ _REPEATED_BYTES: Final = 64 << 10
 
 class Line(Protocol):
     """A connection to one of the ends. Everything returns at once."""
+
+    def hold(self, held: bool) -> None:
+        """Whether to read no further for now, where that can be said."""
 
     def put(self, message: bytes) -> None:
         """Send a frame."""
@@ -67,13 +71,6 @@ class Line(Protocol):
 
     def close(self, why: str) -> None:
         """Close."""
-
-
-class AgentLine(Line, Protocol):
-    """A connection to the agent."""
-
-    def hold(self, held: bool) -> None:
-        """Whether to read no further for now."""
 
 
 class Told(Protocol):
@@ -106,9 +103,11 @@ class Pair:
         self.terms = terms
         self._told = told
         self.client: Line | None = None
-        self.agent: AgentLine | None = None
+        self.agent: Line | None = None
         self._is_held = False
         """The agent is not read from, for the sake of a slow client."""
+        self._is_client_held = False
+        """The client is not read from, for the sake of a slow agent."""
         self._epoch = 0
         self._out = Direction(next=terms.next_output)
         self._in = Direction(next=terms.next_input)
@@ -137,6 +136,7 @@ class Pair:
     def client_came(self, line: Line) -> None:
         """This is the client's connection now; what it has not acknowledged is given again."""
         older, self.client = self.client, line
+        self._is_client_held = False
         if older is not None and older is not line:
             older.close("a newer connection of the client has opened")
         self._epoch += 1
@@ -160,7 +160,7 @@ class Pair:
             self.read_on()
             self._pause()
 
-    def agent_came(self, line: AgentLine) -> None:
+    def agent_came(self, line: Line) -> None:
         """This is the agent's connection now."""
         older, self.agent = self.agent, line
         self._is_held = False
@@ -174,7 +174,7 @@ class Pair:
         else:
             self._give_again_to_agent()
 
-    def agent_left(self, line: AgentLine) -> None:
+    def agent_left(self, line: Line) -> None:
         """The agent's connection has ended."""
         if self.agent is line:
             self.agent = None
@@ -199,12 +199,19 @@ class Pair:
             self._in.next = max(self._in.next, self._in.highest + 1)
 
     def read_on(self) -> None:
-        """Read from the agent again, if that was put off: also from time to time while its client is slow, for there
-        are pings and acknowledgements among what it sends."""
+        """Read from both ends again, if that was put off: also from time to time while the other is slow, for there
+        are pings and acknowledgements among what they send."""
         if self._is_held:
             self._is_held = False
             if self.agent is not None:
                 self.agent.hold(False)
+        self._read_client_on()
+
+    def _read_client_on(self) -> None:
+        if self._is_client_held:
+            self._is_client_held = False
+            if self.client is not None:
+                self.client.hold(False)
 
     def end(self, reason: str, *, client_only: bool = False) -> None:
         """Tell the ends that it is over, once all that came before is recorded and sent."""
@@ -232,10 +239,13 @@ class Pair:
             if self._out.bytes > CROWDED and not self._is_held and self.client is not None and self.agent is not None:
                 self._is_held = True
                 self.agent.hold(True)
+                self._read_client_on()  # its acknowledgements are what the agent waits for: never are both held
         elif frame.message_type == ACKNOWLEDGE:
             said = read_acknowledge(frame.payload)
             if said.message_type == INPUT:
                 self._in.acknowledged(said.sequence)
+                if self._in.bytes <= CROWDED:
+                    self._read_client_on()
                 if self.client is not None:
                     self.client.put(message)
         elif frame.message_type == SESSION_STATE and read_state(frame.payload).state == "Terminating":
@@ -310,6 +320,9 @@ class Pair:
         frame = decode(message, digested=True)
         if frame.message_type == INPUT:
             self._input(frame, message)
+            if self._in.bytes > CROWDED and not (self._is_held or self._is_client_held) and self.client is not None:
+                self._is_client_held = True
+                self.client.hold(True)
         elif frame.message_type == ACKNOWLEDGE:
             said = read_acknowledge(frame.payload)
             if said.message_type == OUTPUT and not self._is_yet_to_come(said.sequence):

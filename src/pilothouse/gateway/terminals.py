@@ -79,6 +79,9 @@ class Terminal:
         elif frame.message_type == CHANNEL_CLOSED:
             self._end(read_closed(frame.payload).output)
 
+    def hold(self, held: bool) -> None:
+        """People do not type so fast."""
+
     def probe(self) -> int | None:
         return None  # no acknowledgement of ours gets lost
 

@@ -9,7 +9,7 @@ from pilothouse.gateway.frames import Frame
 
 MOST_FRAMES: Final = 10_000
 MOST_BYTES: Final = 4 << 20
-"""Kept in each direction; what comes beyond is dropped, for its sender has it."""
+"""Kept in each direction; what comes beyond is dropped: its sender has it, or was not held up (`pairing.CROWDED`)."""
 REMEMBERED: Final = 20_000
 """Numbers of messages lately acknowledged."""
 

@@ -55,6 +55,65 @@ def test_cuts_and_lost_acknowledgements_lose_and_double_nothing(world: World) ->
     world.until(lambda: not worker.sent)  # nothing that the client had is repeated for ever
 
 
+async def _pour(client: ScriptedClient, pieces: int) -> None:
+    """Send all at once, and wait for no acknowledgement."""
+    for number in range(pieces):
+        await client.say(poured_piece(number))
+
+
+def poured_piece(number: int) -> bytes:
+    """A frame of a client that multiplexes: 32 KiB and a header."""
+    return pattern(32_776, number)
+
+
+async def _hold_back(worker: ScriptedWorker, until: asyncio.Event) -> None:
+    """It reads nothing more until then."""
+    hear = worker._hear
+
+    async def later(message: bytes) -> None:
+        await until.wait()
+        await hear(message)
+
+    worker._hear = later  # type: ignore[method-assign]
+
+
+def test_a_client_that_sends_without_a_window_is_read_from_slowly(world: World) -> None:
+    """There are clients that pour in what they have and send nothing twice: they are held up, nothing is dropped."""
+
+    async def swallow(worker: ScriptedWorker, payload: bytes) -> None:
+        """As a tunnel: no answer."""
+
+    client, worker = world.open(world.node(answer=swallow))
+    client.repeats_nothing = True
+    may_read = asyncio.Event()
+    world.run(_hold_back(worker, may_read))
+    pieces = 300  # 9.8 MB
+    world.run(_pour(client, pieces))
+    world.run(_set(may_read))
+    whole = b"".join(map(poured_piece, range(pieces)))
+    world.until(lambda: len(worker.received) >= len(whole))
+    assert bytes(worker.received) == whole
+    world.until(lambda: not client.sent)
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
+
+
+def test_ends_that_both_pour_do_not_wait_for_each_other(world: World) -> None:
+    """Neither is read from while the other's acknowledgements are needed: they would stand still."""
+
+    async def answer_more(worker: ScriptedWorker, payload: bytes) -> None:
+        await worker.say(payload)
+
+    client, worker = world.open(world.node(answer=answer_more))
+    world.run(_pour(client, 120))
+    whole = b"".join(map(poured_piece, range(120)))
+    world.until(lambda: len(worker.received) >= len(whole) and len(client.received) >= len(whole))
+    assert bytes(worker.received) == whole
+    assert bytes(client.received) == whole
+
+
 def test_what_an_agent_turned_away_is_sent_again_for_clients_that_do_not(world: World) -> None:
     """The official agent does so until its shell is there."""
     client, worker = world.open(world.node())
