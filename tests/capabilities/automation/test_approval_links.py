@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from tests.capabilities.automation.conftest import Runbooks, statuses, step
-from tests.capabilities.automation.test_people import Person, person, signal
+from tests.capabilities.automation.test_people import ALL, Person, person, signal
 from tests.capabilities.automation.test_steps import VARIABLES, good
 from tests.capabilities.commands.conftest import refused
 from tests.capabilities.events.conftest import Receiver, eventually
@@ -168,6 +168,38 @@ def test_an_approver_decides_by_a_link_that_asks_first(
     assert {each["userIdentity"]["userName"] for each in by_link} == {ada.user_name}
     assert by_link[0]["sourceIPAddress"] == "203.0.113.9"
     assert token_of(url) not in json.dumps(kept)
+
+
+def test_a_role_gets_no_link_and_is_told_to_be_assumed(
+    runbooks: Runbooks, person: Person, mail: Mail, aws: Aws
+) -> None:
+    iam = aws("iam")
+    ada = person("ada")
+    user = iam.get_user(UserName=ada.user_name)["User"]["Arn"]
+    trust = {"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": user}, "Action": "sts:AssumeRole"}]}  # fmt: skip
+    role = iam.create_role(RoleName="releases", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    iam.put_role_policy(RoleName="releases", PolicyName="all", PolicyDocument=json.dumps(ALL))
+    mail.subscribe()
+    mail.subscribe(ada.user_name)
+    execution_id = runbooks.start(runbooks.make(asking(mail, role, ada.user_name), good("go"), **VARIABLES))
+    texts = mail.of(execution_id, 2)
+    assert sum("approvals?token=" in each for each in texts) == 1
+    assert link_in(texts, ada.user_name)
+    assert "Approvers that are roles get no link. Assume the role first" in next(
+        each for each in texts if "approvals?token=" not in each
+    )
+
+    key = iam.create_access_key(UserName=ada.user_name)["AccessKey"]
+    sts = aws("sts", access_key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+    given = sts.assume_role(RoleArn=role, RoleSessionName="ada")["Credentials"]
+    session = aws(
+        "ssm", access_key=given["AccessKeyId"], secret=given["SecretAccessKey"], token=given["SessionToken"]
+    )  # fmt: skip
+    signal(session, execution_id, "Approve")
+    got = runbooks.comes_to(execution_id, "Success")
+    decided = [json.loads(each)["Approver"] for each in step(got, "ask")["Outputs"]["ApproverDecisions"]]
+    assert decided == [role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/ada"]
 
 
 def test_a_link_rejects_too(runbooks: Runbooks, person: Person, mail: Mail, visit: Visit) -> None:

@@ -95,6 +95,11 @@ async def _notify(step: Step) -> None:
         f"aws ssm send-automation-signal --automation-execution-id {step.execution_id} --signal-type Approve "
         f"--region {step.region}\n"
     )
+    if any(_is_of_role(each) for each in step.inputs["Approvers"]):
+        how += (
+            "Approvers that are roles get no link. Assume the role first, as by a profile of the AWS CLI with "
+            "role_arn, and send the signal as its session.\n"
+        )
     try:
         await step.ask("sns", "Publish", {"TopicArn": topic, "Subject": subject, "Message": asks + how})
     except ApiError as error:
@@ -107,6 +112,10 @@ async def _notify(step: Step) -> None:
                 subject=subject, messages=[f"{asks}To approve or reject as {named}:\n{url}\n"],
                 attributes={APPROVER: named}, only_for=APPROVER,
             )  # fmt: skip
+
+
+def _is_of_role(named: str) -> bool:
+    return ":role/" in named or ":assumed-role/" in named
 
 
 async def _link(step: Step, number: int, named: str) -> str:
