@@ -102,6 +102,8 @@ class AutomationSettings:
 
     concurrent: int = 100
     """Executions of an account in a region that go on at once; children of others do not count."""
+    rate_controlled: int = 25
+    """Of these, the ones that start executions for targets or places."""
     queued: int = 1000
     """Those that wait for their turn; no more are started then."""
     endpoints: str = ""
@@ -119,8 +121,8 @@ class AutomationSettings:
             raise SettingsInvalid("[automation] powershell must be the absolute path of a program, such as /opt/…/pwsh")
         if self.url and not _SERVER_URL.fullmatch(self.url):
             raise SettingsInvalid("[automation] url must be http:// or https:// with a host, and no path")
-        if self.concurrent < 1 or self.queued < 0:
-            raise SettingsInvalid("[automation] concurrent must be 1 or more, queued 0 or more")
+        if self.concurrent < 1 or self.rate_controlled < 1 or self.queued < 0:
+            raise SettingsInvalid("[automation] concurrent and rate_controlled must be 1 or more, queued 0 or more")
         if self.history_days < 1:
             raise SettingsInvalid("[automation] history_days must be 1 or more")
 

@@ -62,6 +62,32 @@ def test_two_go_on_two_wait_and_no_more_are_taken(runbooks: Runbooks) -> None:
     stop(runbooks, *ids[4:])
 
 
+def test_few_of_those_that_start_others_go_on_and_the_rest_lets_others_pass(
+    database_url: str, tmp_path: Path, postgresql_databases: PostgresqlDatabases | None, runbooks: Runbooks
+) -> None:
+    engine = "postgresql" if database_url.startswith("postgresql") else "sqlite"
+    settings = AutomationSettings(concurrent=4, rate_controlled=1, queued=3)
+    where = {"TargetParameterName": "host", "Targets": [{"Key": "ParameterValues", "Values": ["a", "b"]}]}
+    with (
+        fresh_database(engine, tmp_path, postgresql_databases) as url,
+        open_server(url, tmp_path, TestClock(), automation=settings) as opened,
+    ):
+        held = Runbooks(clients_of(opened)("ssm"), opened, runbooks.until)
+        name = held.make(
+            {"name": "hold", "action": "aws:pause"}, parameters={"host": {"type": "String", "default": ""}}
+        )
+        ids = [held.start(name, **where) for _ in range(3)]
+        stand(held, ids, "InProgress", "Pending", "Pending")
+        plain = [held.start(name) for _ in range(3)]
+        stand(held, [*ids, *plain], "InProgress", "Pending", "Pending", "Waiting", "Waiting", "Waiting")
+        plain.append(held.start(name))
+        assert refused(lambda: held.start(name, **where)) == FULL
+        stop(held, ids[0])
+        stand(held, ids, "Cancelled", "InProgress", "Pending")  # it was there before the plain one
+        stop(held, plain[0])
+        stand(held, [ids[2], plain[3]], "Pending", "Waiting")
+
+
 def test_children_wait_for_nobody(runbooks: Runbooks) -> None:
     held = runbooks.start(runbooks.make({"name": "hold", "action": "aws:pause"}))
     child = runbooks.make(good("one"), **VARIABLES)

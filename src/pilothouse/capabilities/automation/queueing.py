@@ -1,4 +1,5 @@
 """How many executions go on at once: those beyond wait for their turn, in the order in which they were started.
+Of those that start others within a rate fewer go on at once; the rest of them lets others pass.
 
 Children of others do not wait, or a step could wait for what waits for the step. Who starts something near the limit
 queues it; only what is due for the queue lets it begin, one transaction after another, so there are never more at once
@@ -23,8 +24,11 @@ _MARGIN: Final = 32
 _LOOK_MS: Final = 1000
 
 
-async def check_room(house: House, tx: Transaction, account_id: str, region: str) -> bool:
-    """Whether what is started now may begin at once. Raises AutomationExecutionLimitExceededException."""
+async def check_room(house: House, tx: Transaction, account_id: str, region: str, *, rated: bool) -> bool:
+    """Whether what is started now may begin at once. Raises AutomationExecutionLimitExceededException.
+
+    `rated`: it starts others within a rate; of such there are fewer, so they always go through the queue.
+    """
     settings, store = house.settings.automation, AutomationStore(tx, house.vault)
     most = settings.concurrent + settings.queued
     running, waiting = await store.standing_of_place(account_id, region, most)
@@ -33,7 +37,9 @@ async def check_room(house: House, tx: Transaction, account_id: str, region: str
             f"There are {settings.concurrent} executions that go on and {settings.queued} that wait, which is as many "
             "as may be."
         )
-    return not waiting and running + _MARGIN < settings.concurrent
+    if rated or running + _MARGIN >= settings.concurrent:
+        return False
+    return not waiting or waiting == (await store.standing_of_place(account_id, region, most, rated=True))[1]
 
 
 async def begin(house: House, tx: Transaction, execution_id: str, account_id: str, region: str, *, now: bool) -> None:
@@ -54,9 +60,11 @@ async def begin_child(house: House, tx: Transaction, execution_id: str, account_
 
 async def queue_due(house: House, tx: Transaction, due_: Due) -> int | None:
     """Those whose turn it is begin."""
-    store, most = AutomationStore(tx, house.vault), house.settings.automation.concurrent
-    running, waiting = await store.standing_of_place(due_.account_id, due_.region, most)
-    turn = await store.first_queued(due_.account_id, due_.region, max(0, most - running))
+    settings, store = house.settings.automation, AutomationStore(tx, house.vault)
+    place, most, most_rated = (due_.account_id, due_.region), settings.concurrent, settings.rate_controlled
+    running, waiting = await store.standing_of_place(*place, most)
+    rated, _ = await store.standing_of_place(*place, most_rated, rated=True)
+    turn = await store.first_queued(*place, max(0, most - running), max(0, most_rated - rated))
     for execution_id in turn:
         await begin_child(house, tx, execution_id, due_.account_id, due_.region)
     return max(house.clock.millis(), due_.at) + _LOOK_MS if waiting > len(turn) else None

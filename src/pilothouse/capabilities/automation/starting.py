@@ -80,7 +80,8 @@ async def start(call: Call, tx: Transaction, request: Shape) -> Execution:
         found = None if known is None else await store.execution(known[1])
         if found is not None:
             return found
-    at_once = await queueing.check_room(call.house, tx, call.account_id, call.region)
+    rated = any(request.get(each) for each in ("Targets", "TargetMaps", "TargetLocations"))
+    at_once = await queueing.check_room(call.house, tx, call.account_id, call.region, rated=rated)
     execution, definition = await prepared(call, tx, request)
     now = call.clock.millis()
     await store.keep_runbook(execution.digest, definition.text, now)

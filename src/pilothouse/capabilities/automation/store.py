@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from pilothouse.capabilities.automation.model import Children, Status, Stop
-from pilothouse.capabilities.automation.runs import Contents, Execution, StepContents, StepRun
+from pilothouse.capabilities.automation.runs import RUNBOOK, Contents, Execution, StepContents, StepRun
 from pilothouse.crypto.sealed import Sealed
 from pilothouse.crypto.vault import Vault
 from pilothouse.storage import Row, Transaction
@@ -75,6 +75,10 @@ async def place_of(tx: Transaction, execution_id: str) -> tuple[str, str] | None
         "select account_id, region from automation_execution where execution_id = :id", id=execution_id
     )  # fmt: skip
     return None if row is None else (row["account_id"], row["region"])
+
+
+_RATED: Final = f" and of.kind <> '{RUNBOOK}'"
+_NOT_RATED: Final = f" and of.kind = '{RUNBOOK}'"
 
 
 class AutomationStore:
@@ -173,19 +177,25 @@ class AutomationStore:
         )
         return [await self.opened(row) for row in rows]
 
-    async def standing_of_place(self, account_id: str, region: str, most: int) -> tuple[int, int]:
-        """How many without a parent go on, counted up to a number, and how many wait for their turn."""
+    async def standing_of_place(
+        self, account_id: str, region: str, most: int, *, rated: bool = False
+    ) -> tuple[int, int]:  # fmt: skip
+        """How many without a parent go on, counted up to a number, and how many wait for their turn.
+
+        `rated`: of those that start others within a rate.
+        """
         place = {"account_id": account_id, "region": region}
+        kinds = _RATED if rated else ""
         running = await self._tx.value(
-            "select count(*) from (select 1 from automation_execution of where account_id = :account_id"
-            " and region = :region and ended_at is null and parent_id = '' and not exists ("
+            "select count(*) from (select 1 from automation_execution of where account_id = :account_id"  # noqa: S608
+            f" and region = :region and ended_at is null and parent_id = ''{kinds} and not exists ("
             " select 1 from automation_queue queued where queued.execution_id = of.execution_id) limit :most) as found",
             **place, most=most,
         )  # fmt: skip
         waiting = await self._tx.value(
-            "select count(*) from automation_queue queued join automation_execution of"
+            "select count(*) from automation_queue queued join automation_execution of"  # noqa: S608
             " on of.execution_id = queued.execution_id and of.ended_at is null"
-            " where queued.account_id = :account_id and queued.region = :region",
+            f" where queued.account_id = :account_id and queued.region = :region{kinds}",
             **place,
         )
         return int(running), int(waiting)
@@ -201,19 +211,24 @@ class AutomationStore:
         """It waits no more; whether it did."""
         return bool(await self._tx.execute("delete from automation_queue where execution_id = :id", id=execution_id))
 
-    async def first_queued(self, account_id: str, region: str, most: int) -> list[str]:
-        """Whose turn is next. Those that ended while they waited go."""
+    async def first_queued(self, account_id: str, region: str, most: int, most_rated: int) -> list[str]:
+        """Whose turn is next: so many, and so many of them that start others. Those that ended while they waited go."""
         await self._tx.execute(
             "delete from automation_queue where account_id = :account_id and region = :region and execution_id in"
             " (select execution_id from automation_execution where ended_at is not null)",
             account_id=account_id, region=region,
         )  # fmt: skip
-        rows = await self._tx.rows(
-            "select execution_id from automation_queue where account_id = :account_id and region = :region"
-            " order by number limit :most",
-            account_id=account_id, region=region, most=most,
-        )  # fmt: skip
-        return [row["execution_id"] for row in rows]
+        rows = [
+            row for kinds, limit in ((_NOT_RATED, most), (_RATED, min(most, most_rated))) for row in
+            await self._tx.rows(
+                "select number, queued.execution_id from automation_queue queued"  # noqa: S608
+                " join automation_execution of on of.execution_id = queued.execution_id"
+                f" where queued.account_id = :account_id and queued.region = :region{kinds}"
+                " order by number limit :most",
+                account_id=account_id, region=region, most=limit,
+            )
+        ]  # fmt: skip
+        return [row["execution_id"] for row in sorted(rows, key=lambda row: int(row["number"]))[:most]]
 
     async def adopt(self, child_id: str, parent_id: str, step_id: str) -> None:
         """The child belongs to a step of the parent."""
