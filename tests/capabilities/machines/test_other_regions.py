@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from pilothouse.capabilities.machines import places
 from pilothouse.capabilities.machines.driver import DriverFailed
@@ -41,10 +42,15 @@ class Carrying(LibvirtDriver):
 
 @pytest.fixture
 def connections(tmp_path: Path, node: str) -> tuple[str, ...]:
-    """A host in each of two regions."""
+    """Two hosts in one region, and one in another."""
     other = tmp_path / "other.xml"
     other.write_text(NODE.replace("web-1", "away").replace("4dea22b3-1d52", "5eea22b3-1d52"))
-    return (f"lab {ACCOUNT} {REGION} {node}", f"edge {ACCOUNT} {OTHER} test://{other}")
+    near = tmp_path / "near.xml"
+    near.write_text(NODE.replace("web-1", "near").replace("4dea22b3-1d52", "6fea22b3-1d52").replace("jobs", "others"))
+    return (
+        f"lab {ACCOUNT} {REGION} {node}", f"edge {ACCOUNT} {OTHER} test://{other}",
+        f"near {ACCOUNT} {REGION} test://{near}",
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +93,38 @@ def test_an_image_is_carried_to_another_region(
     nowhere = aws("ec2", region="ap-south-1", access_key=ACCOUNT, secret="test")
     assert refused(nowhere.copy_image, SourceImageId=image_id, SourceRegion=REGION, Name="none") == (
         "InsufficientInstanceCapacity", 400)  # fmt: skip
+
+
+def test_an_image_is_carried_to_another_connection_of_its_region(
+    ec2: Any, machine: Named, driver: type[Carrying]
+) -> None:
+    web = machine("web-1")["InstanceId"]
+    ec2.stop_instances(InstanceIds=[web], Force=True)
+    until(ec2, web, "stopped")
+    image_id = ec2.create_image(InstanceId=web, Name="golden")["ImageId"]
+    ec2.get_waiter("image_available").wait(ImageIds=[image_id], WaiterConfig={"Delay": 1})
+
+    def copy(name: str, connection: str, *more: dict[str, str]) -> str:
+        tags = [{"Key": "pilothouse:connection", "Value": connection}, *more]
+        made: str = ec2.copy_image(
+            SourceImageId=image_id, SourceRegion=REGION, Name=name,
+            TagSpecifications=[{"ResourceType": "image", "Tags": tags}],
+        )["ImageId"]  # fmt: skip
+        ec2.get_waiter("image_available").wait(ImageIds=[made], WaiterConfig={"Delay": 1})
+        return made
+
+    there = copy("carried", "near", {"Key": "made", "Value": "by hand"})
+    assert len(driver.carried) == 1
+    image = ec2.describe_images(ImageIds=[there])["Images"][0]
+    assert image["Tags"] == [{"Key": "made", "Value": "by hand"}]
+    ran = ec2.run_instances(ImageId=there, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    shown = {each["Key"]: each["Value"] for each in until(ec2, ran, "running")["Tags"]}
+    assert shown["pilothouse:connection"] == "near"
+
+    copy("beside", "lab")
+    assert len(driver.carried) == 1
+    with pytest.raises(ClientError, match="there are lab, near"):
+        copy("nowhere", "edge")
 
 
 def test_a_runbook_copies_from_another_region(ec2: Any, machine: Named, aws: Aws, server: Any) -> None:

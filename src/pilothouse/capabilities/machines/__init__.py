@@ -11,7 +11,7 @@ from pilothouse.capabilities.machines import describing, images, launching, root
 from pilothouse.capabilities.machines.asking import IMAGE, SNAPSHOT
 from pilothouse.capabilities.machines.looking import INSTANCE
 from pilothouse.capabilities.machines.model import NODE_TAG, State
-from pilothouse.capabilities.machines.places import place_for
+from pilothouse.capabilities.machines.places import places_for
 from pilothouse.capabilities.machines.store import MachineStore, account_of
 from pilothouse.capabilities.machines.working import process_ended, work
 from pilothouse.storage import Transaction
@@ -48,7 +48,7 @@ async def live(tx: Transaction, account_id: str, region: str) -> list[str]:
 
 def has_place(house: House, account_id: str, region: str) -> bool:
     """Whether an account has a connection to machines in a region."""
-    return place_for(house.settings.machines, account_id, region) is not None
+    return bool(places_for(house.settings.machines, account_id, region))
 
 
 CAPABILITY = Capability.of(

@@ -22,6 +22,7 @@ from pilothouse.capabilities.machines.asking import (
 from pilothouse.capabilities.machines.filters import Facts, fitting
 from pilothouse.capabilities.machines.model import (
     AVAILABLE,
+    CONNECTION_TAG,
     PENDING,
     Image,
     IncorrectInstanceState,
@@ -36,7 +37,7 @@ from pilothouse.capabilities.machines.model import (
     checked_id,
     checked_image_name,
 )
-from pilothouse.capabilities.machines.places import place_for
+from pilothouse.capabilities.machines.places import places_for
 from pilothouse.capabilities.machines.snapshots import delete_one
 from pilothouse.capabilities.machines.store import MachineStore
 from pilothouse.errors import InvalidParameterValue
@@ -164,7 +165,11 @@ async def _add(
 
 @operation("ec2", "CopyImage", writes=True, resources=_of_copy)
 async def copy_image(call: Call, request: Shape) -> Shape:
-    """An image of this or another region, with snapshots of its own, where this region has its machines."""
+    """An image of this or another region, with snapshots of its own, where this region has its machines.
+
+    The tag `pilothouse:connection` says on which of the region's connections; it is no tag of the copy.
+    """
+    wanted, request = _without_connection(request)
     refuse(request, ("Encrypted", "KmsKeyId", "DestinationOutpostArn", "DestinationAvailabilityZone"))
     check_tag_kinds(request, "image", "snapshot")
     async with call.transaction() as tx:
@@ -180,15 +185,7 @@ async def copy_image(call: Call, request: Shape) -> Shape:
         if source.state != AVAILABLE:
             raise InvalidAMIIDUnavailable(f"The image ID '{source.image_id}' is not available: it is {source.state}.")
         await _check_name(store, request["Name"])
-        connection = source.connection
-        if source.region != call.region:
-            place = place_for(call.house.settings.machines, call.account_id, call.region)
-            if place is None:
-                raise InsufficientInstanceCapacity(
-                    f"This account has no connection to machines in {call.region}; the setting [machines] connections "
-                    "names them."
-                )
-            connection = place.name
+        connection = _destination(call, source, wanted)
         dry_run(request)
         olds = [await elsewhere.snapshot(each) for _, each in source.disks]
         froms = [each for each in olds if each is not None]
@@ -214,6 +211,36 @@ async def copy_image(call: Call, request: Shape) -> Shape:
             ],
         )  # fmt: skip
     return {"ImageId": image_id}
+
+
+def _without_connection(request: Shape) -> tuple[str, Shape]:
+    """The connection that a request names by its tags, and the request with the other tags."""
+    found, specifications = "", []
+    for each in request.get("TagSpecifications") or ():
+        tagged = each.get("Tags") or []
+        found = next((tag.get("Value") or "" for tag in tagged if tag.get("Key") == CONNECTION_TAG), found)
+        left = [tag for tag in tagged if tag.get("Key") != CONNECTION_TAG]
+        if left or not tagged:
+            specifications.append({**each, "Tags": left})
+    return found, {**request, "TagSpecifications": specifications}
+
+
+def _destination(call: Call, source: Image, wanted: str) -> str:
+    """The connection on which a copy is to be. Raises InsufficientInstanceCapacity, InvalidParameterValue."""
+    if not wanted and source.region == call.region:
+        return source.connection
+    there = [each.name for each in places_for(call.house.settings.machines, call.account_id, call.region)]
+    if not there:
+        raise InsufficientInstanceCapacity(
+            f"This account has no connection to machines in {call.region}; the setting [machines] connections "
+            "names them."
+        )
+    if wanted and wanted not in there:
+        raise InvalidParameterValue(
+            f"The tag {CONNECTION_TAG} names no connection of this account in {call.region}; there are "
+            f"{', '.join(there)}."
+        )
+    return wanted or there[0]
 
 
 @operation("ec2", "DeregisterImage", writes=True, resources=_of_image)

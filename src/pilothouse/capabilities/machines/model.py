@@ -399,5 +399,7 @@ def checked_tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 RESERVED: Final = "pilothouse:"
+CONNECTION_TAG: Final = "pilothouse:connection"
+"""The tag that tells where a machine is, and with CopyImage where the copy is to be."""
 NODE_TAG: Final = "pilothouse:node"
 """The tag that names the node that the machine is."""

@@ -44,9 +44,9 @@ def places_of(settings: MachineSettings) -> list[Place]:
     return [Place(account_id, region, name, uri) for name, account_id, region, uri in settings.places]
 
 
-def place_for(settings: MachineSettings, account_id: str, region: str) -> Place | None:
-    """Where what is copied from elsewhere goes: the first by the order of the settings."""
-    return next((each for each in places_of(settings) if (each.account_id, each.region) == (account_id, region)), None)
+def places_for(settings: MachineSettings, account_id: str, region: str) -> list[Place]:
+    """Those of an account in a region. What is copied from elsewhere goes to the first."""
+    return [each for each in places_of(settings) if (each.account_id, each.region) == (account_id, region)]
 
 
 class _Threads:
