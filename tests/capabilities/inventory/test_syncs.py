@@ -157,6 +157,33 @@ def test_a_sync_needs_the_right_to_fill_the_bucket(ssm: Any, server: Server) -> 
     s3.delete_bucket(Bucket="guarded")
 
 
+def test_a_policy_that_denies_the_service_ends_its_deliveries(
+    ssm: Any, server: Server, nodes: Nodes, put: Put, until: Until
+) -> None:
+    s3 = clients_of(server)("s3")
+    s3.create_bucket(Bucket="shut", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    (node,) = nodes(1)
+    put(node, item("AWS:Application", application("bash", "5"), version="1.1"))
+    ssm.create_resource_data_sync(SyncName="shut", S3Destination=destination("shut"))
+    server.advance(seconds=6)
+    until(lambda: sync_of(ssm, "shut").get("LastStatus") == "Successful")
+    before = s3.list_objects_v2(Bucket="shut")["KeyCount"]
+    statement = {"Effect": "Deny", "Principal": {"Service": "ssm.amazonaws.com"}, "Action": "s3:PutObject",
+                 "Resource": "arn:aws:s3:::shut/*"}  # fmt: skip
+    s3.put_bucket_policy(Bucket="shut", Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    put(node, item("AWS:Network", {"Name": "eth0"}))
+    server.advance(seconds=6)
+    until(lambda: sync_of(ssm, "shut")["LastStatus"] == "Failed")
+    why = sync_of(ssm, "shut")["LastSyncStatusMessage"]
+    assert why.startswith("The policy of the bucket shut denies ssm.amazonaws.com s3:PutObject on AWS:")
+    assert s3.list_objects_v2(Bucket="shut")["KeyCount"] == before
+    s3.delete_bucket_policy(Bucket="shut")
+    server.advance(minutes=11)
+    until(lambda: sync_of(ssm, "shut")["LastStatus"] == "Successful")
+    assert s3.list_objects_v2(Bucket="shut")["KeyCount"] > before
+    ssm.delete_resource_data_sync(SyncName="shut")
+
+
 class _Store(BaseHTTPRequestHandler):
     """An S3 that takes what it gets, unless it is told to refuse."""
 

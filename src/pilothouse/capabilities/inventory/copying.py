@@ -28,6 +28,7 @@ log = structlog.get_logger()
 _AT_ONCE: Final = 50
 _ROUNDS: Final = 100
 _TYPE: Final = "application/json"
+SERVICE: Final = "ssm.amazonaws.com"
 
 
 class CopyFailed(Exception):
@@ -88,6 +89,12 @@ def key_of(sync: Sync, type_name: str, node_id: str) -> str:
     return f"{prefix}/{type_name}/{where}/{node_id}.json".lstrip("/")
 
 
+def delivering(sync: Sync) -> dict[str, str]:
+    """The condition keys that a policy may ask for of the service's requests."""
+    source = f"arn:aws:ssm:{sync.region}:{sync.account_id}:resource-data-sync/{sync.sync_name}"
+    return {"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceArn": source}
+
+
 def _lines(node_id: str, version: str | None, when: str | None, entries: Sequence[Entry]) -> bytes | None:
     if not entries:
         return None
@@ -112,6 +119,10 @@ class _Here:
 
     async def copy(self, parts: Sequence[tuple[Waiting, str, bytes | None]]) -> None:
         sync = self._sync
+        async with self._house.database.reading() as tx:
+            for _, key, _ in parts:
+                if await objects.may_not_be_filled(tx, sync.account_id, self._bucket, key, SERVICE, delivering(sync)):
+                    raise CopyFailed(f"The policy of the bucket {self._bucket} denies {SERVICE} s3:PutObject on {key}.")
         kept = [
             await objects.keep(self._house, sync.account_id, self._bucket, key, _pieces(content), content_type=_TYPE)
             for _, key, content in parts

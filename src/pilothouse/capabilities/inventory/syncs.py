@@ -6,7 +6,7 @@ from typing import Any, Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import nodes, objects
 from pilothouse.capabilities.inventory import server_side
-from pilothouse.capabilities.inventory.copying import key_of
+from pilothouse.capabilities.inventory.copying import SERVICE, delivering, key_of
 from pilothouse.capabilities.inventory.model import (
     ResourceDataSyncAlreadyExistsException,
     ResourceDataSyncCountExceededException,
@@ -24,7 +24,6 @@ from pilothouse.storage import Transaction
 _MOST: Final = {TO_DESTINATION: 5, FROM_SOURCE: 10}
 _SOURCES: Final = ("AwsOrganizations", "SingleAccountMultiRegions")
 _PAGE: Final = 50
-_SERVICE: Final = "ssm.amazonaws.com"
 _SOME_NODE: Final = "mi-00000000000000000"
 
 
@@ -141,15 +140,13 @@ async def _check_bucket(call: Call, tx: Transaction, sync: Sync) -> None:
         if call.house.settings.inventory.sync_endpoint:
             allowed = bool(await allowed_of(call, tx, "s3:PutObject", [f"arn:aws:s3:::{bucket}/{key}"]))
         else:
-            source = f"arn:aws:ssm:{call.region}:{call.account_id}:resource-data-sync/{sync.sync_name}"
-            delivering = {"s3:x-amz-acl": "bucket-owner-full-control", "aws:SourceArn": source}
-            allowed = await objects.may_be_filled(call, tx, bucket, key, _SERVICE, delivering)
+            allowed = await objects.may_be_filled(call, tx, bucket, key, SERVICE, delivering(sync))
     except objects.NoSuchBucket as error:
         raise ResourceDataSyncInvalidConfigurationException(f"There is no bucket {bucket} of the account.") from error
     if not allowed:
         raise ResourceDataSyncInvalidConfigurationException(
             f"Objects cannot be written to the bucket {bucket}: neither may the caller (s3:PutObject on "
-            f"arn:aws:s3:::{bucket}/{key}), nor does the bucket's policy let {_SERVICE}."
+            f"arn:aws:s3:::{bucket}/{key}), nor does the bucket's policy let {SERVICE}."
         )
 
 

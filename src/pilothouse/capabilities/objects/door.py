@@ -151,6 +151,13 @@ async def may_be_filled(
     )
 
 
+async def may_not_be_filled(
+    tx: Transaction, account_id: str, bucket: str, key: str, service: str, context: Mapping[str, Value]
+) -> bool:
+    """Whether the policy of the account's bucket denies the service such an object. Raises NoSuchBucket."""
+    return rights.denies_service(await _own(tx, account_id, bucket), service, "s3:PutObject", key, context)
+
+
 async def keep(
     house: House,
     account_id: str,

@@ -117,14 +117,23 @@ def lets_service(
     bucket: Bucket, service: str, action: str, key: str, context: Mapping[str, Value] | None = None
 ) -> bool:
     """Whether the bucket's policy allows this to a service, such as `ssm.amazonaws.com`, that acts for its account."""
+    return _of_service(bucket, service, action, key, context or {}) is Verdict.ALLOW
+
+
+def denies_service(bucket: Bucket, service: str, action: str, key: str, context: Mapping[str, Value]) -> bool:
+    """Whether the bucket's policy denies it, whoever may do it besides."""
+    return _of_service(bucket, service, action, key, context) is Verdict.DENY
+
+
+def _of_service(bucket: Bucket, service: str, action: str, key: str, context: Mapping[str, Value]) -> Verdict:
     if bucket.is_inbox or not bucket.policy:
-        return False
+        return Verdict.NEUTRAL
     ask = Ask(
         principal_arn=service, principal_account="", principal_kind="service", action=action,
         resource=bucket.arn_of(key),
-        context={"aws:SourceAccount": bucket.account_id, "aws:ResourceAccount": bucket.account_id, **(context or {})},
+        context={"aws:SourceAccount": bucket.account_id, "aws:ResourceAccount": bucket.account_id, **context},
     )  # fmt: skip
-    return parse(bucket.policy, kind="resource").decide(ask).verdict is Verdict.ALLOW
+    return parse(bucket.policy, kind="resource").decide(ask).verdict
 
 
 def _ask(call: Call, bucket: Bucket, action: str, key: str, context: Mapping[str, Value]) -> Ask:
