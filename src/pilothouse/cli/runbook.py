@@ -20,8 +20,8 @@ from pilothouse.capabilities.automation.runbooks import Runbook, runbook_of
 from pilothouse.capabilities.automation.trying import tried
 from pilothouse.capabilities.documents.checking import checked
 from pilothouse.cli.connections import Clients
-from pilothouse.cli.named import EndpointOption, OutputOption, ProfileOption, RegionOption, asked, connected, pages
-from pilothouse.cli.shared import DataOption, Failed
+from pilothouse.cli.named import OutputOption, RegionOption, asked, pages, show_one, with_clients
+from pilothouse.cli.shared import Failed
 from pilothouse.errors import ApiError
 from pilothouse.runtime.clock import SystemClock
 
@@ -146,19 +146,16 @@ def _draw(runbook: Runbook, statuses: Mapping[str, str], picture: Path | None) -
 
 
 @app.command("show")
+@with_clients
 def show(
+    clients: Clients,
+    output: str,
     execution: ExecutionArgument,
     watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
     flow: Annotated[bool, typer.Option("--mermaid", help="Print its flow, with how each step stands.")] = False,
     picture: Annotated[Path | None, typer.Option("--svg", help="Write its flow as an SVG to this file.")] = None,
-    region: RegionOption = None,
-    profile: ProfileOption = None,
-    endpoint_url: EndpointOption = None,
-    data: DataOption = None,
-    output: OutputOption = "text",
 ) -> None:
     """How an execution and its steps stand. The exit code is 1 where it ended otherwise than well."""
-    clients = connected(region, profile, endpoint_url, data, output)
     found, steps = _asked(clients, execution)
     if flow or picture is not None:
         _draw(_of(clients, found), _statuses(steps), picture)
@@ -232,32 +229,31 @@ def _took(step: Mapping[str, Any]) -> str:
 
 
 @app.command("approve")
+@with_clients
 def approve(
+    clients: Clients,
+    output: str,
     execution: ExecutionArgument,
     comment: Annotated[str, typer.Option("--comment", help="Why.")] = "",
-    region: RegionOption = None,
-    profile: ProfileOption = None,
-    endpoint_url: EndpointOption = None,
-    data: DataOption = None,
 ) -> None:
     """Approve what an execution waits for, as whoever the AWS settings say that you are."""
-    _decide("Approve", connected(region, profile, endpoint_url, data, "text"), execution, comment)
+    _decide("Approve", clients, output, execution, comment)
 
 
 @app.command("reject")
+@with_clients
 def reject(
+    clients: Clients,
+    output: str,
     execution: ExecutionArgument,
     comment: Annotated[str, typer.Option("--comment", help="Why.")] = "",
-    region: RegionOption = None,
-    profile: ProfileOption = None,
-    endpoint_url: EndpointOption = None,
-    data: DataOption = None,
 ) -> None:
     """Reject what an execution waits for: it fails."""
-    _decide("Reject", connected(region, profile, endpoint_url, data, "text"), execution, comment)
+    _decide("Reject", clients, output, execution, comment)
 
 
-def _decide(kind: str, clients: Clients, execution: str, comment: str) -> None:
+def _decide(kind: str, clients: Clients, output: str, execution: str, comment: str) -> None:
     more: dict[str, Any] = {"Payload": {"Comment": [comment]}} if comment else {}
     asked(clients, "ssm", "send_automation_signal", AutomationExecutionId=execution, SignalType=kind, **more)
-    typer.echo("approved" if kind == "Approve" else "rejected")
+    entry = {"AutomationExecutionId": execution, "SignalType": kind}
+    show_one(entry, output, "approved" if kind == "Approve" else "rejected")
