@@ -18,39 +18,47 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from bench.agents import Fleet, signed
+from bench.agents import signed
 from bench.fleet import registered
 from bench.get_parameter import client
 from bench.processes import Measured
 from pilothouse.gateway.frames import Frame, decode, encode
 from pilothouse.gateway.session_messages import DATA, INPUT, OUTPUT, acknowledging
 
-_PATH = "/v1/data-channel/"
+_CONTROL = "/v1/control-channel/"
+_DATA = "/v1/data-channel/"
 _ID = "11111111-2222-3333-4444-555555555555"
 
 
 class Node:
-    """A registered node whose control channel is open."""
+    """A registered node."""
 
     def __init__(self, server: Measured, values: dict[str, str], ca: Path) -> None:
         self._address = f"127.0.0.1:{server.tls_port}"
         self._trust = ssl.create_default_context(cafile=str(ca))
         self._ssm = client(values, "ssm")
         (self._who,) = registered(self._ssm, server.port, values["AWS_REGION"], 1)
-        self._fleet = Fleet(self._address, self._trust)
 
-    async def come(self) -> None:
-        await self._fleet.connect(self._who, bare=False)
+    @contextlib.asynccontextmanager
+    async def there(self) -> AsyncIterator[None]:
+        """Its control channel is open."""
+        path = _CONTROL + self._who["node_id"]
+        token = await asyncio.to_thread(self._token, path)
+        line = await self._opened(f"{path}?role=subscribe&stream=input", token, is_node=True, ClientId=None)
+        async with asyncio.TaskGroup() as group:
+            hearing = group.create_task(_hear(line))  # which sessions begin is known here anyway
+            yield
+            hearing.cancel()
+        await line.close()
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator["Session"]:
         """A session with both ends."""
         started = await asyncio.to_thread(self._ssm.start_session, Target=self._who["node_id"])
-        path = _PATH + started["SessionId"]
+        path = _DATA + started["SessionId"]
         token = await asyncio.to_thread(self._token, path)
-        theirs = await self._opened(f"{path}?role=subscribe", started["TokenValue"], {})
-        url = f"https://{self._address}{path}?role=publish_subscribe"
-        ours = await self._opened(f"{path}?role=publish_subscribe", token, signed(self._who, "GET", url, b""))
+        theirs = await self._opened(f"{path}?role=subscribe", started["TokenValue"], is_node=False)
+        ours = await self._opened(f"{path}?role=publish_subscribe", token, is_node=True)
         async with asyncio.TaskGroup() as group:
             giving = group.create_task(_give_back(ours))
             session = Session(theirs)
@@ -70,12 +78,13 @@ class Node:
             text: str = answer.read().decode()
         return text.partition("<TokenValue>")[2].partition("</TokenValue>")[0]
 
-    async def _opened(self, path: str, token: str, headers: dict[str, str]) -> ClientConnection:
+    async def _opened(self, path: str, token: str, *, is_node: bool, **more: Any) -> ClientConnection:
+        headers = signed(self._who, "GET", f"https://{self._address}{path}", b"") if is_node else {}
         url = f"wss://{self._address}{path}"
         made = await connect(url, ssl=self._trust, additional_headers=headers, compression=None, proxy=None)
         await made.send(json.dumps({
             "MessageSchemaVersion": "1.0", "RequestId": _ID, "TokenValue": token, "ClientId": _ID,
-            "ClientVersion": "1.2.677.0",
+            "ClientVersion": "1.2.677.0", "AgentVersion": "3.3.0.0", "PlatformType": "linux", **more,
         }))  # fmt: skip
         return made
 
@@ -101,6 +110,11 @@ class Session:
             if frame.message_type == OUTPUT:
                 self._back.set()
                 await self._line.send(_acknowledging(frame))
+
+
+async def _hear(line: ClientConnection) -> None:
+    async for _ in line:
+        pass
 
 
 async def _give_back(line: ClientConnection) -> None:

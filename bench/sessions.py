@@ -1,5 +1,6 @@
 """Sessions through server and our own agent: what an echo waits, what a forwarded port carries, what a session costs.
 
+Also both ends of sessions in one light process (`bench.session_ends`), where an echo waits for the server alone.
 Against bare asyncio relays: one between client and echo, and a chain of three in as many processes as the tunnel has
 (command, server, agent). Client and agent speak TLS to the server, the relays plain TCP; output is recorded as usual.
 """
@@ -23,6 +24,7 @@ import uvloop
 
 from bench.get_parameter import client
 from bench.processes import PILOTHOUSE, Measured, free_port, pilothouse
+from bench.session_ends import Node
 from bench.tcp_peers import ASKED, BLOCK
 from pilothouse.cli.connections import Clients, Side
 from pilothouse.cli.link.channel import Channel, held
@@ -40,11 +42,12 @@ Echo = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Place:
-    """A server and a node."""
+    """A server and a node with an agent, and one whose sessions have both ends here."""
 
     server: Measured
     values: dict[str, str]
     node_id: str
+    node: Node
 
 
 def measure(rounds: int, seconds: float, many: int, megabytes: int) -> dict[str, float]:
@@ -82,7 +85,7 @@ def _place() -> Iterator[Place]:
         _until(lambda: bool(ssm.get_connection_status(Target=node_id)["Status"] == "connected"))
         trusting = {"AWS_ENDPOINT_URL": url, "AWS_CA_BUNDLE": str(folder / "data" / "ca.pem")}
         with _environment(values | trusting):
-            yield Place(server, values | trusting, node_id)
+            yield Place(server, values | trusting, node_id, Node(server, values, folder / "data" / "ca.pem"))
 
 
 @contextlib.contextmanager
@@ -118,6 +121,7 @@ def _until(look: Callable[[], bool]) -> None:
 def _echoes(place: Place, count: int, seconds: float) -> dict[str, float]:
     resident = place.server.resident_mib()
     ours, held_mib, cpu = _run(_through_sessions(place, count, seconds))
+    alone, alone_cpu = _run(_through_server(place, count, seconds))
     sessions = f"{count} session{'s' if count > 1 else ''}"
     with _peer("echo") as echo, _peer("relay", echo) as relay:
         bare = _run(_through_relay(relay, count, seconds))
@@ -128,6 +132,9 @@ def _echoes(place: Place, count: int, seconds: float) -> dict[str, float]:
         f"bare relay p99 ms, {sessions}": bare_p99 * 1e3,
         f"added p99 ms, {sessions}": max(p99 - bare_p99, 1e-6) * 1e3,
         f"server CPU us per echo, {sessions}": cpu / len(ours) * 1e6,
+        f"server alone: echo p99 ms, {sessions}": _p99(alone) * 1e3,
+        f"server alone: added p99 ms, {sessions}": max(_p99(alone) - bare_p99, 1e-6) * 1e3,
+        f"server alone: CPU us per echo, {sessions}": alone_cpu / len(alone) * 1e6,
     }
     if count > 1:
         figures["sessions held at once"] = count
@@ -147,6 +154,18 @@ async def _through_sessions(place: Place, count: int, seconds: float) -> tuple[l
         cpu = place.server.cpu_seconds()
         found = await _typed(echoes, seconds)
         return found, place.server.resident_mib(), place.server.cpu_seconds() - cpu
+
+
+async def _through_server(place: Place, count: int, seconds: float) -> tuple[list[float], float]:
+    """Round trips of sessions whose ends are both here, and the server's CPU time meanwhile."""
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(place.node.there())
+        sessions = [await stack.enter_async_context(place.node.session()) for _ in range(count)]
+        for each in sessions:
+            await each.echo()
+        cpu = place.server.cpu_seconds()
+        found = await _typed([each.echo for each in sessions], seconds)
+        return found, place.server.cpu_seconds() - cpu
 
 
 @contextlib.asynccontextmanager
