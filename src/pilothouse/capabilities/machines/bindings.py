@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 import sys
 import threading
-from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any, Final
@@ -23,9 +22,21 @@ MISSING: Final = (
 )
 
 
-@cache
+LOADING: Final = threading.Lock()
+"""Each connection has threads of its own, which want the module at the same time; of two, neither would know the
+exceptions of the other."""
+_found: list[Any] = []
+
+
 def libvirt() -> Any:
     """The module `libvirt`, ready for use. Raises DriverFailed, which says what to install."""
+    with LOADING:
+        if not _found:
+            _found.append(_ready())
+        return _found[0]
+
+
+def _ready() -> Any:
     try:
         module: Any = importlib.import_module("libvirt")
     except ImportError:
