@@ -102,17 +102,59 @@ def test_what_is_sent_arrives_whatever_is_lost(payloads: list[bytes], seed: int)
 
 def test_the_oldest_message_alone_is_repeated_after_the_timeout() -> None:
     outgoing = Outgoing()
-    first, second = (outgoing.put(1, payload, 1, 0.0) for payload in (b"a", b"b"))
+    first, second, third, _ = (outgoing.put(1, payload, 1, 0.0) for payload in (b"a", b"b", b"c", b"d"))
+    assert outgoing.acknowledge(3, 0.1) is None
     assert outgoing.repetition(0.1) is None
     assert outgoing.repetition(0.3) == first
     assert outgoing.repetition(0.4) is None
     assert outgoing.acknowledge(0, 0.5) == second
     assert outgoing.acknowledge(0, 0.5) is None
     assert outgoing.acknowledge(7, 0.5) is None
-    assert outgoing.acknowledge(1, 0.6) is None
+    assert outgoing.acknowledge(1, 0.6) == third
+    assert outgoing.acknowledge(2, 0.7) is None
     assert outgoing.is_empty
     assert decode(first).flags == 1
     assert decode(second).flags == 0
+
+
+def test_after_a_quick_client_a_slow_one_is_not_told_twice() -> None:
+    """A megabyte to a client that was quick until then, halts for a moment and takes a kilobyte in 5 ms after it."""
+    outgoing, now = Outgoing(), 0.0
+    for number in range(100):
+        outgoing.put(1, b"x", 1, now)
+        now += 0.001
+        outgoing.acknowledge(number, now)
+    assert outgoing.timeout == 0.2
+    for _ in range(1000):
+        outgoing.put(1, bytes(1024), 1, now)
+    now += 0.19
+    repeated = [outgoing.repetition(now)]
+    for number in range(100, 1100):
+        now += 0.005
+        repeated += [outgoing.acknowledge(number, now), outgoing.repetition(now)]
+    assert repeated == [None] * len(repeated)
+    assert outgoing.is_empty
+
+
+def test_a_repetition_that_was_needless_brings_no_others() -> None:
+    outgoing = Outgoing()
+    sent = [outgoing.put(1, b"x", 1, 0.0) for _ in range(50)]
+    assert outgoing.repetition(0.5) == sent[0]
+    again = [outgoing.acknowledge(number, 0.51 + number / 1000) for number in range(50)]
+    assert again == [None] * 50
+
+
+def test_what_was_not_acknowledged_is_repeated_while_all_else_is() -> None:
+    outgoing, now, repeated = Outgoing(), 0.0, list[int]()
+    for number in range(200):
+        now += 0.004
+        outgoing.put(1, b"x", 1, now)
+        again = None if number < 10 or number - 10 in (7, 8, 40) else outgoing.acknowledge(number - 10, now)
+        again = again or outgoing.repetition(now)
+        while again is not None:  # the client has it, and says so again
+            repeated.append(decode(again).sequence)
+            again = outgoing.acknowledge(repeated[-1], now)
+    assert repeated == [7, 8, 40]
 
 
 pieces = st.builds(smux.Piece, st.integers(0, 3), st.integers(0, 2**32 - 1), st.binary(max_size=200))

@@ -21,6 +21,9 @@ SYN_FIN = 3
 
 _FIRST_RTT = 0.1
 _FIRST_TIMEOUT = 0.2
+_SHORTEST_TIMEOUT = _FIRST_TIMEOUT
+"""What is measured on a quick network says little once 2 MiB wait before a client, and some take a repeated message for
+a new one. The cloud's agent has no such bound, and no more under way than its clients take at once."""
 _LONGEST_TIMEOUT = 1.0
 _GRANULARITY = 0.01
 
@@ -49,6 +52,8 @@ class Outgoing:
         self._bytes = 0
         self._ids = uuid.UUID(bytes=os.urandom(8) + bytes(8), version=4).int
         self._rtt, self._variation, self.timeout = _FIRST_RTT, 0.0, _FIRST_TIMEOUT
+        self._latest = -1  # the highest number that was acknowledged
+        self._moved_at = 0.0  # when the oldest message was
         self.acknowledged = 0
         """How many messages were; grows while the client makes progress."""
 
@@ -80,25 +85,41 @@ class Outgoing:
 
     def acknowledge(self, number: int, now: float) -> bytes | None:
         """The client has it. What is to be repeated at once, if a message that was lost has just arrived."""
+        oldest = next(iter(self._waiting), None)
         sent = self._waiting.pop(number, None)
         if sent is None:
             return None
         self._bytes -= len(sent.data)
         self.acknowledged += 1
+        self._latest = max(self._latest, number)
+        if number == oldest:
+            self._moved_at = now
         if not sent.repeated and sent.at >= 0:
             self._measured(now - sent.at)
             return None
-        return self.repetition(now)
+        return self._lost_as_well(now)
 
     def _measured(self, seconds: float) -> None:
         self._variation = 0.75 * self._variation + 0.25 * abs(self._rtt - seconds)
         self._rtt = 0.875 * self._rtt + 0.125 * seconds
-        self.timeout = min(_LONGEST_TIMEOUT, self._rtt + max(_GRANULARITY, 4 * self._variation))
+        expected = self._rtt + max(_GRANULARITY, 4 * self._variation)
+        self.timeout = min(_LONGEST_TIMEOUT, max(_SHORTEST_TIMEOUT, expected))
 
     def repetition(self, now: float) -> bytes | None:
-        """The oldest message, if it was not acknowledged in time."""
+        """The oldest message, if neither it nor the one before it was acknowledged in time.
+
+        Whoever acknowledges one after the other, however slowly, has lost nothing.
+        """
+        return self._oldest_if_late(now, self._moved_at)
+
+    def _lost_as_well(self, now: float) -> bytes | None:
+        """The oldest message, if one behind it has arrived and it has not."""
+        oldest = next(iter(self._waiting), self._latest)
+        return self._oldest_if_late(now, 0.0) if oldest < self._latest else None
+
+    def _oldest_if_late(self, now: float, since: float) -> bytes | None:
         for sent in self._waiting.values():
-            if sent.at >= 0 and now - sent.at <= self.timeout:
+            if sent.at >= 0 and now - max(sent.at, since) <= self.timeout:
                 return None
             sent.repeated = sent.repeated or sent.at >= 0
             sent.at = now
