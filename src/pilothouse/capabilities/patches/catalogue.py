@@ -16,7 +16,7 @@ from pilothouse.capabilities.patches.snapshots import _named_node
 from pilothouse.capabilities.patches.state_store import CatalogueStore, Known
 from pilothouse.errors import ValidationException
 from pilothouse.runtime.clock import from_millis
-from pilothouse_patching.choosing import Patch, judge
+from pilothouse_patching.choosing import Patch, Verdict, judge
 
 _PAGE: Final = 50
 _LOOK_AT: Final = 500
@@ -187,20 +187,30 @@ def _status(said: Mapping[str, Any], known: Known, today: datetime.date) -> Shap
     verdict = judge(dict(said), known.product, patch, today)
     if verdict.rejected:
         return {"DeploymentStatus": "EXPLICIT_REJECTED", "ComplianceLevel": verdict.level}
-    if verdict.approved:
-        listed = verdict.reason.startswith("is on the list")
-        return {
-            "DeploymentStatus": "EXPLICIT_APPROVED" if listed else "APPROVED",
-            "ComplianceLevel": verdict.level,
-            "ApprovalDate": from_millis(known.released_at or known.first_seen_at),
-        }
-    if patch.released is None:
+    first = _first_approval(said, known, patch)
+    if first is None:
         return None
-    later = datetime.datetime.fromtimestamp(patch.released, datetime.UTC).date() + datetime.timedelta(days=361)
-    soon = judge(dict(said), known.product, patch, later)
-    if not soon.approved:
-        return None
-    return {"DeploymentStatus": "PENDING_APPROVAL", "ComplianceLevel": soon.level}
+    since, then = first
+    if not verdict.approved:
+        return {"DeploymentStatus": "PENDING_APPROVAL", "ComplianceLevel": then.level, "ApprovalDate": since}
+    listed = verdict.reason.startswith("is on the list")
+    return {
+        "DeploymentStatus": "EXPLICIT_APPROVED" if listed else "APPROVED",
+        "ComplianceLevel": verdict.level,
+        "ApprovalDate": since,
+    }
+
+
+def _first_approval(said: Mapping[str, Any], known: Known, patch: Patch) -> tuple[datetime.datetime, Verdict] | None:
+    """Since when the baseline approves a patch, or from when on it will, and by what."""
+    released = from_millis(known.released_at or known.first_seen_at)
+    rules = (said.get("ApprovalRules") or {}).get("PatchRules") or ()
+    for days in sorted({0, *(rule.get("ApproveAfterDays") or 0 for rule in rules)}):
+        since = released + datetime.timedelta(days=days)
+        verdict = judge(dict(said), known.product, patch, since.date())
+        if verdict.approved:
+            return since, verdict
+    return None
 
 
 @operation("ssm", "DescribePatchProperties")

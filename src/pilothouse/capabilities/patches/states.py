@@ -6,7 +6,7 @@ from typing import Final
 from pilothouse.call import Call, Shape, operation
 from pilothouse.capabilities import nodes
 from pilothouse.capabilities.patches.asking import InvalidNextToken, position, query_of, shown_id
-from pilothouse.capabilities.patches.model import InvalidFilter, NodePatch, Standing
+from pilothouse.capabilities.patches.model import STATES, InvalidFilter, NodePatch, Standing
 from pilothouse.capabilities.patches.state_store import COUNTED, StateStore
 from pilothouse.runtime.clock import from_millis
 
@@ -27,6 +27,8 @@ _GROUP_COUNTS: Final = {
     "InstancesWithAvailableSecurityUpdates": "available_security_update",
 }
 _COLUMNS: Final = {"Classification": "classification", "KBId": "patch_id", "Severity": "severity", "State": "state"}
+_STATES: Final = {state.replace("_", "").lower(): state for state in STATES}
+"""By what people write for them: the sample values of AWS are Missing and InstalledOther, what it answers MISSING."""
 _WITHOUT_DETAIL: Final = frozenset({"INSTALLED_OTHER", "NOT_APPLICABLE"})
 
 
@@ -107,6 +109,8 @@ async def describe_instance_patches(call: Call, request: Shape) -> Shape:
         key, values = each.get("Key") or "", each.get("Values") or []
         if key not in _COLUMNS or not values:
             raise InvalidFilter(f"Filters are Key and Values; the keys are {', '.join(_COLUMNS)}.")
+        if key == "State":
+            values = [_STATES.get(value.replace("_", "").lower(), value) for value in values]
         wanted[_COLUMNS[key]] = list(values)
     query = query_of(call, request, "DescribeInstancePatches")
     after = position(call, query, request, InvalidNextToken) or ("", "")

@@ -12,8 +12,9 @@ from pathlib import Path
 from pilothouse_agent.plugins.inventory import Entry
 from pilothouse_agent.plugins.inventory.programs import output_of
 
-_ADDRESS, _NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
+_FLAGS, _ADDRESS, _NETMASK, _HARDWARE = 0x8913, 0x8915, 0x891B, 0x8927  # SIOCGIFFLAGS and so on
 _LOOPBACK = 0x8
+_ETHERNET = 1  # the kind of hardware address that has six bytes
 _UP_GATEWAY = 0x3  # route flags: up, through a gateway
 
 
@@ -53,22 +54,26 @@ def _number(text: str | None) -> int | None:
 
 
 def network() -> list[Entry]:
-    """All interfaces but the loopback ones."""
+    """All interfaces but the loopback ones.
+
+    The kernel is asked, not /sys: there a container may have the interfaces of its host.
+    """
     gateways = of_routes(_text(Path("/proc/net/route")))
     sixes = of_if_inet6(_text(Path("/proc/net/if_inet6")))
     servers = of_resolv_conf(_text(Path("/etc/resolv.conf")))
     found: list[Entry] = []
-    for path in sorted(Path("/sys/class/net").glob("*")):
-        if int(_text(path / "flags").strip() or "0", 16) & _LOOPBACK or not (path / "flags").exists():
+    for name in sorted(name for _, name in socket.if_nameindex()):
+        flags = _asked(name, _FLAGS)
+        if flags is None or struct.unpack("H", flags[:2])[0] & _LOOPBACK:
             continue
         entry = {
-            "Name": path.name,
-            "SubnetMask": _asked(path.name, _NETMASK),
-            "Gateway": gateways.get(path.name, ""),
-            "DNSServer": ",".join(servers) if path.name in gateways else "",
-            "MacAddress": _text(path / "address").strip(),
-            "IPV4": _asked(path.name, _ADDRESS),
-            "IPV6": sixes.get(path.name, ""),
+            "Name": name,
+            "SubnetMask": _dotted(_asked(name, _NETMASK)),
+            "Gateway": gateways.get(name, ""),
+            "DNSServer": ",".join(servers) if name in gateways else "",
+            "MacAddress": _hardware(_asked(name, _HARDWARE)),
+            "IPV4": _dotted(_asked(name, _ADDRESS)),
+            "IPV6": sixes.get(name, ""),
         }
         found.append(
             {name: value for name, value in entry.items() if value or name in ("Name", "MacAddress", "IPV4", "IPV6")}
@@ -104,11 +109,21 @@ def of_resolv_conf(text: str) -> list[str]:
     return [line[1] for line in words if len(line) > 1 and line[0] == "nameserver"]
 
 
-def _asked(name: str, question: int) -> str:
+def _asked(name: str, question: int) -> bytes | None:
+    """What the kernel says of an interface; None if it has no answer."""
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        answer = fcntl.ioctl(asker, question, struct.pack("256s", name.encode()[:15]))
-        return socket.inet_ntoa(answer[20:24])
-    return ""
+        return fcntl.ioctl(asker, question, struct.pack("256s", name.encode()[:15]))[16:]
+    return None
+
+
+def _dotted(address: bytes | None) -> str:
+    return "" if address is None else socket.inet_ntoa(address[4:8])
+
+
+def _hardware(address: bytes | None) -> str:
+    if address is None or struct.unpack("H", address[:2])[0] != _ETHERNET:
+        return ""
+    return address[2:8].hex(":")
 
 
 def _text(path: Path) -> str:
