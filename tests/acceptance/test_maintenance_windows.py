@@ -47,7 +47,7 @@ def test_a_window_starts_and_ends_once_over_kills(house: Installation, tmp_path:
     eventually(lambda: executions(house, window_id)[0]["Status"] == "SUCCESS", what="the end of the execution")
     assert len(executions(house, window_id)) == 1
     assert ran.read_text() == "once\nend\n"
-    said = house.own("explain", "window", window_id)
+    said = house.own("explain", "window", "nightly")
     assert said.returncode == 0, said.stderr
     assert "is never due again" in said.stdout
 
@@ -66,7 +66,7 @@ def test_a_window_is_started_by_hand_and_shown_among_what_comes(house: Installat
     assert done.returncode == 0, done.stderr
     execution_id = json.loads(done.stdout)["WindowExecutionId"]
     assert ran.read_text() == "once\n"
-    said = house.own("explain", "window", window_id)
+    said = house.own("explain", "window", "nightly")
     assert f"execution {execution_id}" in said.stdout
     assert "It is disabled" in said.stdout
     assert "starts next at" in house.own("windows", "resume", "by-hand").stdout

@@ -43,7 +43,7 @@ def _entry(listed_: dict[str, Any], pause_: dict[str, Any] | None) -> dict[str, 
 @with_clients
 def pause(clients: Clients, output: str, named: Named) -> None:
     """Have nothing run by it until it is resumed; times of its schedule that pass are not made up for."""
-    association_id = _id_of(clients, named)
+    association_id = id_of(clients, named)
     asked(clients, "pilothouse", "pause_association", AssociationId=association_id)
     show_one({"AssociationId": association_id, "Paused": True}, output, f"{association_id}  paused")
 
@@ -52,12 +52,12 @@ def pause(clients: Clients, output: str, named: Named) -> None:
 @with_clients
 def resume(clients: Clients, output: str, named: Named) -> None:
     """Have it go on with the next time of its schedule."""
-    association_id = _id_of(clients, named)
+    association_id = id_of(clients, named)
     asked(clients, "pilothouse", "resume_association", AssociationId=association_id)
     show_one({"AssociationId": association_id, "Paused": False}, output, f"{association_id}  resumed")
 
 
-def _id_of(clients: Clients, named: str) -> str:
+def id_of(clients: Clients, named: str) -> str:
     """What looks like an id is one."""
     if _ID.fullmatch(named):
         return named.lower()

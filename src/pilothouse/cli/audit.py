@@ -18,7 +18,7 @@ from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import audit
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.params import parse_moment
-from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of
+from pilothouse.cli.shared import DataOption, Failed, existing_data, settings_of, table_console
 from pilothouse.crypto.vault import SealBroken
 from pilothouse.storage import StorageUnavailable
 
@@ -131,7 +131,7 @@ def _show(found: list[dict[str, Any]]) -> None:
             event.get("errorCode", "done"),
         )
         table.add_row(*(Text(cell) for cell in cells))
-    Console().print(table)
+    table_console().print(table)
 
 
 async def _verify(directory: Path, *, shown: bool) -> audit.Report:

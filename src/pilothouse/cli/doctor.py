@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from pilothouse.app import StartFailed, opened_house
 from pilothouse.capabilities import access
-from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of
+from pilothouse.cli.shared import DataOption, Failed, existing_data, master_key, settings_of, table_console
 from pilothouse.crypto.certificates import days_left
 from pilothouse.crypto.master_key import MasterKeyUnusable
 from pilothouse.gateway import presence
@@ -56,7 +55,7 @@ def _show(findings: list[Finding]) -> None:
     for finding in findings:
         mark = "[green]ok[/]" if finding.ok else "[red]wrong[/]"
         table.add_row(mark, finding.check, escape(finding.found), escape(finding.mend))
-    Console().print(table)
+    table_console().print(table)
 
 
 async def _examine(data: Path, settings: Settings) -> list[Finding]:

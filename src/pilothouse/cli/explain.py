@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pilothouse.cli import associations, windows
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.shared import DataOption, Failed
 
@@ -19,7 +20,7 @@ def explain(
     action: Annotated[
         str, typer.Argument(help="Such as ssm:GetParameter; left out with --event. `association`, `window`: see below.")
     ] = "",
-    resource: Annotated[str, typer.Argument(help="ARN; `*` where left out. The id of an association or window.")] = "*",
+    resource: Annotated[str, typer.Argument(help="ARN; `*` where left out. Or an association or window.")] = "*",
     principal: Annotated[str, typer.Option(help="ARN of a user, a role or a session. Default: who asks.")] = "",
     context: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of a condition key; can be repeated.")] = None,
     event: Annotated[str, typer.Option(help="EventId of a call in the audit trail, in place of ACTION.")] = "",
@@ -33,8 +34,8 @@ def explain(
 ) -> None:
     """Say why ACTION on RESOURCE is allowed or not, statement by statement.
 
-    With `association ID`: why an association did not run, or not on a node, in plain words. With `window ID`: why a
-    maintenance window did not start, or did less than was hoped.
+    With `association NAME|ID`: why an association did not run, or not on a node, in plain words. With `window
+    NAME|ID`: why a maintenance window did not start, or did less than was hoped.
     """
     if output not in {"text", "json"}:
         raise Failed(f"--output {output}: use text or json")
@@ -68,9 +69,10 @@ def explain(
     _show(console, [each for each in answer.get("Statements", []) if every or each["ActionFits"]])
 
 
-def _explain_association(clients: Clients, association_id: str, node_id: str, output: str) -> None:
-    if association_id == "*":
-        raise Failed("name the association: pilothouse explain association ID")
+def _explain_association(clients: Clients, named: str, node_id: str, output: str) -> None:
+    if named == "*":
+        raise Failed("name the association: pilothouse explain association NAME|ID")
+    association_id = associations.id_of(clients, named)
     asked = {"AssociationId": association_id} | ({"InstanceId": node_id} if node_id else {})
     try:
         answer = clients.service("pilothouse").explain_association(**asked)
@@ -79,9 +81,10 @@ def _explain_association(clients: Clients, association_id: str, node_id: str, ou
     _say(f"association {association_id}", answer, output)
 
 
-def _explain_window(clients: Clients, window_id: str, output: str) -> None:
-    if window_id == "*":
-        raise Failed("name the maintenance window: pilothouse explain window ID")
+def _explain_window(clients: Clients, named: str, output: str) -> None:
+    if named == "*":
+        raise Failed("name the maintenance window: pilothouse explain window NAME|ID")
+    window_id = windows.id_of(clients, named)
     try:
         answer = clients.service("pilothouse").explain_maintenance_window(WindowId=window_id)
     except (BotoCoreError, ClientError) as error:

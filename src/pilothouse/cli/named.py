@@ -10,12 +10,11 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pilothouse.cli.connections import Clients, Side, told
-from pilothouse.cli.shared import DataOption, Failed
+from pilothouse.cli.shared import DataOption, Failed, table_console
 
 RegionOption = Annotated[str | None, typer.Option("--region", help="Default: the region of the AWS settings.")]
 ProfileOption = Annotated[str | None, typer.Option("--profile", help="A profile of the AWS settings.")]
@@ -98,7 +97,7 @@ def show(entries: Sequence[Mapping[str, Any]], output: str, columns: Sequence[st
         said = [{name: _plain(value) for name, value in each.items() if value is not None} for each in entries]
         typer.echo(json.dumps(said, indent=2))
         return
-    console = Console()
+    console = table_console()
     if not entries:
         console.print(Text(nothing))
         return

@@ -20,13 +20,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from pilothouse.cli.shared import table_console
+
 MASK: Final = "••••••"
 _COLOURS: Final = {
     "Added": "green", "Recreated": "green", "Changed": "yellow", "Restored": "yellow", "Deleted": "red",
     "Conflict": "red", "Impossible": "red", "Unchanged": "dim", "Skipped": "dim", "Newer": "cyan",
 }  # fmt: skip
-_NO_TERMINAL: Final = 20_000
-"""Columns where nothing wraps: longer than any name, twice."""
 
 
 @contextmanager
@@ -59,10 +59,7 @@ def table(*columns: str) -> Table:
 
 def print_table(rows: Table) -> None:
     """To standard output; where that is no terminal each row is one line."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_NO_TERMINAL)
-    console.print(rows)
+    table_console().print(rows)
 
 
 def counted(count: int) -> str:

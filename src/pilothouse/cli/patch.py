@@ -18,7 +18,7 @@ from rich.text import Text
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.inventory import plain
 from pilothouse.cli.patch_page import page_of
-from pilothouse.cli.shared import DataOption, Failed
+from pilothouse.cli.shared import DataOption, Failed, table_console
 
 app = typer.Typer(no_args_is_help=True, help="Patches: how nodes stand, and what they would get.")
 
@@ -176,7 +176,7 @@ def _state(row: dict[str, Any]) -> str:
 
 
 def _show(rows: list[dict[str, Any]]) -> None:
-    console = Console()
+    console = table_console()
     if not rows:
         console.print(
             "No nodes. Scan some: pilothouse run --all --document AWS-RunPatchBaseline --parameter Operation=Scan"
@@ -219,7 +219,7 @@ def plan(
     if output == "json":
         typer.echo(json.dumps(lines, indent=2))
         return
-    console = Console()
+    console = table_console()
     if not lines:
         console.print("Nothing would be installed.")
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +21,7 @@ from pilothouse.capabilities.automation.trying import tried
 from pilothouse.capabilities.documents.checking import checked
 from pilothouse.cli.connections import Clients
 from pilothouse.cli.named import OutputOption, RegionOption, asked, pages, show_one, with_clients
-from pilothouse.cli.shared import Failed
+from pilothouse.cli.shared import Failed, table_console
 from pilothouse.errors import ApiError
 from pilothouse.runtime.clock import SystemClock
 
@@ -98,7 +98,7 @@ def run(
         )
     runbook = runbook_of(_content(file))
     values = _values(runbook, parameter or [])
-    console = Console()
+    console = table_console()
     steps = tried(
         runbook, values, account_id="<account>", region=region or "<region>", now=SystemClock().now()
     )  # fmt: skip
@@ -163,13 +163,13 @@ def show(
     if output == "json":
         typer.echo(json.dumps(found, indent=2, default=str))
     elif watch and found["AutomationExecutionStatus"] not in _FINAL:
-        with Live(_table(found, steps), console=Console()) as live:
+        with Live(_table(found, steps), console=table_console()) as live:
             while found["AutomationExecutionStatus"] not in _FINAL:
                 time.sleep(_LOOK_SECONDS)
                 found, steps = _asked(clients, execution)
                 live.update(_table(found, steps))
     else:
-        Console().print(_table(found, steps))
+        table_console().print(_table(found, steps))
     status = found["AutomationExecutionStatus"]
     if status in _FINAL and status != "Success":
         raise Failed(f"the execution ended as {status}")

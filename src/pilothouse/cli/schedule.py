@@ -8,12 +8,11 @@ from zoneinfo import ZoneInfo
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pilothouse.cli.connections import Clients, Side, told
-from pilothouse.cli.shared import DataOption, Failed
+from pilothouse.cli.shared import DataOption, Failed, table_console
 
 _SHOWN = 200
 _KINDS = {"association": "association", "maintenance-window": "window"}
@@ -70,7 +69,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def _show(found: Iterable[dict[str, Any]], zone: tzinfo, days: int) -> None:
-    console = Console()
+    console = table_console()
     table = Table(box=None, pad_edge=False)
     for name in ("when", "kind", "name", "what", "id"):
         table.add_column(name, overflow="fold")

@@ -11,13 +11,12 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from pilothouse.cli.connections import Clients, Side, told
 from pilothouse.cli.secret_files import edited, open_sealed, seal_to
-from pilothouse.cli.shared import DataOption, Failed
+from pilothouse.cli.shared import DataOption, Failed, table_console
 
 app = typer.Typer(no_args_is_help=True, help="Secrets: edit, compare, export, import, who read them, rotation.")
 database = typer.Typer(no_args_is_help=True, help="Credentials of databases that the service rotates by itself.")
@@ -107,7 +106,7 @@ def listed(
             table, each["Name"], _when(each.get("LastChangedDate")), read, rotation,
             _when(each.get("NextRotationDate"), "%Y-%m-%d"),
         )  # fmt: skip
-    Console().print(table)
+    table_console().print(table)
 
 
 def _last_read(secret: dict[str, Any]) -> datetime:
@@ -168,7 +167,7 @@ def history(context: typer.Context, name: Name) -> None:
         if "NextToken" not in page:
             break
         token = {"NextToken": page["NextToken"]}
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command("diff")
@@ -310,7 +309,7 @@ def readers(
                 shown += 1
     except (BotoCoreError, ClientError) as error:
         raise told(error) from error
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command("rotations")

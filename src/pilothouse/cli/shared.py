@@ -3,12 +3,18 @@
 import getpass
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from pilothouse.crypto.master_key import MasterKey, find_master, missing
 from pilothouse.runtime.settings import Settings, SettingsInvalid, load
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_NO_TERMINAL: Final = 20_000
+"""Columns where nothing wraps: longer than any name, twice."""
 
 
 class Failed(Exception):
@@ -67,3 +73,11 @@ def operator() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
+
+
+def table_console() -> "Console":
+    """Where tables are printed; where that is no terminal each row is one line, for grep and the like."""
+    from rich.console import Console  # only here: not every command has a table
+
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_NO_TERMINAL)
