@@ -165,6 +165,41 @@ def test_redis(secrets: Any, ended: Ended, redis: DatabaseServer) -> None:
         assert logs_in(value(secrets, secret, "AWSPREVIOUS"))
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "postgresql-alternating"])
+def test_a_server_that_asks_this_host_for_no_password_gets_the_new_one_all_the_same(
+    secrets: Any, ended: Ended, postgres: DatabaseServer, postgres_user: str, kind: str
+) -> None:
+    """Others are asked for it: so a login that any password opens proves nothing."""
+    master = secrets.create_secret(
+        Name="master", SecretString=json.dumps(postgres.members("master", postgres.password))
+    )
+    secret = named(secrets, postgres, postgres_user, masterarn=master["ARN"])
+    on_postgres(
+        postgres,
+        """do $$ begin
+        execute format('copy (values (''host all all 127.0.0.1/32 trust'')) to %L', current_setting('hba_file'));
+        perform pg_reload_conf(); end $$""",
+    )
+    try:
+        while not logs_in(postgres.members(postgres_user, "any password")):
+            pass
+        rotate(secrets, secret, f"pilothouse:{kind}")
+        rotation = ended(secret)
+    finally:
+        on_postgres(
+            postgres,
+            """do $$ begin
+            execute format('copy (values (''host all all 127.0.0.1/32 scram-sha-256'')) to %L',
+                current_setting('hba_file'));
+            perform pg_reload_conf(); end $$""",
+        )
+    while logs_in(postgres.members("master", "any password")):
+        pass
+    assert rotation["State"] == "Succeeded", rotation["Log"]
+    assert logs_in(value(secrets, secret))
+    assert logs_in(value(secrets, secret, "AWSPREVIOUS")) is kind.endswith("alternating")
+
+
 def test_mongodb(secrets: Any, ended: Ended, mongo: MongoServer, mongo_user: str) -> None:
     """By itself, by another, and with a second one that gets the same roles."""
     mongo.users.asked.clear()
