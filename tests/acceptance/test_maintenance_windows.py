@@ -66,7 +66,7 @@ def test_a_window_is_started_by_hand_and_shown_among_what_comes(house: Installat
     assert done.returncode == 0, done.stderr
     execution_id = json.loads(done.stdout)["WindowExecutionId"]
     assert ran.read_text() == "once\n"
-    said = house.own("explain", "window", "nightly")
+    said = house.own("explain", "window", "by-hand")
     assert f"execution {execution_id}" in said.stdout
     assert "It is disabled" in said.stdout
     assert "starts next at" in house.own("windows", "resume", "by-hand").stdout
