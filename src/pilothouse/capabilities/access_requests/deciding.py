@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from pilothouse.call import Call, Shape, operation
-from pilothouse.capabilities import access
+from pilothouse.capabilities import access, automation
 from pilothouse.capabilities.access_requests import telling
 from pilothouse.capabilities.access_requests.model import (
     AccessRequest,
@@ -108,6 +108,7 @@ def _shape(request: AccessRequest, said: list[Decision], now: int) -> Shape:
     return {
         "AccessRequestId": request.request_id,
         "AccessRequestStatus": request.standing(now).value,
+        "AutomationExecutionId": automation.execution_of_request(request.request_id),
         "Target": request.node_id,
         "Reason": request.reason,
         "Requester": request.requester_arn,

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from pilothouse.call import House
+from pilothouse.capabilities import automation
 from pilothouse.capabilities.access_requests.model import AccessRequest, Decision, Status
 from pilothouse.runtime.clock import from_millis
 from pilothouse.storage import Transaction
@@ -18,6 +19,7 @@ async def changed(house: House, tx: Transaction, request: AccessRequest, last: D
     """Its status is another, or it is new, or a level approved it."""
     detail: dict[str, Any] = {
         "access-request-id": request.request_id,
+        "automation-execution-id": automation.execution_of_request(request.request_id),
         "status": request.status.value,
         "target": request.node_id,
         "requester": request.requester_arn,

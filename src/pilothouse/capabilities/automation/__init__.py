@@ -17,6 +17,7 @@ from typing import Any
 from pilothouse.call import Call, Capability, House, Lasting, Shape
 from pilothouse.capabilities import tags
 from pilothouse.capabilities.automation import approval_links, approving, jobs, listing, operations, previews, signals
+from pilothouse.capabilities.automation.access_signals import execution_of_request
 from pilothouse.capabilities.automation.actions import ACTIONS
 from pilothouse.capabilities.automation.fanning import STOP
 from pilothouse.capabilities.automation.going import execution_due, something_happened, stop_due
@@ -92,4 +93,13 @@ CAPABILITY = Capability.of(
     visits={approval_links.PATH: approving.visited},
 )
 
-__all__ = ["ACTIONS", "CAPABILITY", "belongs_to", "check_start", "happened", "outcome_of", "status_of"]
+__all__ = [
+    "ACTIONS",
+    "CAPABILITY",
+    "belongs_to",
+    "check_start",
+    "execution_of_request",
+    "happened",
+    "outcome_of",
+    "status_of",
+]

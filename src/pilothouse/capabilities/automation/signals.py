@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pilothouse.call import Call, Shape, operation
+from pilothouse.capabilities.automation.access_signals import decide, request_of_execution
 from pilothouse.capabilities.automation.going import put_due
 from pilothouse.capabilities.automation.model import (
     AutomationStepNotFoundException,
@@ -14,7 +15,6 @@ from pilothouse.capabilities.automation.operations import execution_resource, fo
 from pilothouse.capabilities.automation.runs import INTERACTIVE, Execution, StepRun
 from pilothouse.capabilities.automation.store import AutomationStore
 from pilothouse.identity.principals import Principal
-from pilothouse.storage import Transaction
 
 _COMMENT = 1024
 
@@ -25,6 +25,9 @@ async def send_automation_signal(call: Call, request: Shape) -> Shape:
     kind = request["SignalType"]
     payload = {name: str((values or [""])[0]) for name, values in (request.get("Payload") or {}).items()}
     async with call.transaction() as tx:
+        if (access_request := request_of_execution(request["AutomationExecutionId"])) is not None:
+            await decide(call, tx, access_request, kind, payload)
+            return {}
         found = await found_execution(call, tx, request["AutomationExecutionId"])
         await put_due(call.house, tx, found.execution_id, found.account_id, found.region)
         execution = await found_execution(call, tx, found.execution_id)
@@ -42,7 +45,7 @@ async def send_automation_signal(call: Call, request: Shape) -> Shape:
         elif kind == "StopStep":
             await _stop_step(call, store, execution, payload)
         else:
-            await _revoke(call, tx, execution)
+            raise InvalidAutomationSignalException("Revoke is for executions of access requests.")
     return {}
 
 
@@ -120,13 +123,3 @@ async def _stop_step(call: Call, store: AutomationStore, execution: Execution, p
     if run.turn in ("", "again"):
         run.turn = "stop"
         await store.save_steps([run])
-
-
-async def _revoke(call: Call, tx: Transaction, execution: Execution) -> None:
-    """Whoever gave the access hears it as `automation.revoked`, inside the transaction."""
-    if execution.subtype != "AccessRequest":
-        raise InvalidAutomationSignalException("Revoke is for executions of access requests.")
-    await call.house.tell(
-        tx, "automation.revoked", account_id=execution.account_id, region=execution.region,
-        execution_id=execution.execution_id, by=call.principal.arn,
-    )  # fmt: skip
