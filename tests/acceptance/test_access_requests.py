@@ -87,3 +87,20 @@ def test_bob_lets_alice_in_by_the_aws_cli(
 ) -> None:
     token = approved(house, node, people)
     assert said(BIN / "pilothouse", token, "exec", node.node_id, "--", "cat", typed="hello") == "hello"
+
+
+def test_an_access_is_enough_for_a_session_that_is_encrypted(
+    house: Installation, node: AgentProcess, people: dict[str, dict[str, str]]
+) -> None:
+    key = house.boto("kms").create_key()["KeyMetadata"]
+    allowed = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key["Arn"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    house.boto("iam").put_role_policy(RoleName="node-role", PolicyName="sessions", PolicyDocument=policy)
+    content = {
+        "schemaVersion": "1.0", "sessionType": "NonInteractiveCommands", "inputs": {"kmsKeyId": key["KeyId"]},
+        "parameters": {"command": {"type": "String"}}, "properties": {"linux": {"commands": "{{ command }}"}},
+    }  # fmt: skip
+    house.boto("ssm").create_document(Name="Sealed", DocumentType="Session", Content=json.dumps(content))
+    token = approved(house, node, people)
+    words = ["exec", "--document", "Sealed", node.node_id, "--", "cat"]
+    assert said(BIN / "pilothouse", token, *words, typed="secret") == "secret"

@@ -9,11 +9,21 @@ from pilothouse.call import Capability, Lasting
 from pilothouse.capabilities.sessions import delivering, jobs, lease, listing, operations, recordings, streaming
 from pilothouse.capabilities.sessions.keeper import SEALED_VIEWER, Keeper
 from pilothouse.capabilities.sessions.leaving import access_ended, node_deregistered, process_ended
+from pilothouse.capabilities.sessions.model import Status
+from pilothouse.capabilities.sessions.starting import key_of
 from pilothouse.capabilities.sessions.store import SessionStore
 from pilothouse.capabilities.sessions.tapes import SEALED, SEALED_HELD, SEALED_STREAM
 from pilothouse.storage import Transaction
 
-__all__ = ["CAPABILITY", "Keeper"]
+__all__ = ["CAPABILITY", "Keeper", "keys_of_access"]
+
+
+async def keys_of_access(tx: Transaction, account_id: str, access_request: str) -> dict[str, str]:
+    """The KMS keys that sessions of an access which go on are encrypted with: by session id, as they are named."""
+    store = SessionStore(tx)
+    begun = await store.several(await store.of_access(account_id, access_request))
+    going = [each for each in begun if each.status is not Status.TERMINATING]
+    return {each.session_id: key for each in going if (key := key_of(each))}
 
 
 async def _tags(tx: Transaction, account_id: str, region: str, rest: str) -> dict[str, str]:

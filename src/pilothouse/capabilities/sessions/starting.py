@@ -118,6 +118,16 @@ def is_encrypted(document: Document, parameters: Mapping[str, Any]) -> bool:
     return bool(_inputs(document, documents.to_node(document, parameters)).get("kmsKeyId"))
 
 
+def key_of(session: Session) -> str:
+    """The KMS key under which client and agent are to encrypt what they say; empty where they do not."""
+    if session.kind == "Port":
+        return ""
+    told = msgspec.json.decode(session.content)
+    content = told["DocumentContent"]
+    inputs, parameters = content.get("inputs") or {}, content.get("parameters") or {}
+    return filled(inputs.get("kmsKeyId"), told["Parameters"], parameters)
+
+
 def _inputs(document: Document, given: Mapping[str, Any]) -> dict[str, str]:
     found = document.members.get("inputs") or {}
     return {
