@@ -3,19 +3,14 @@
 Whoever runs it twice, or not at all, ends the benchmark: the figures would mean nothing.
 """
 
-import contextlib
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from bench.fan_out import agents
-from bench.fleet import TAG, registered
-from bench.get_parameter import client
-from bench.processes import pilothouse
+from bench.fleet import TAG, place
 
 NODES = 2_000
 _REPORTS = 3
@@ -26,13 +21,11 @@ def measure(rounds: int, nodes: int, *options: str) -> dict[str, float]:
     """Medians over the rounds; the first, which makes the association, counts as the others do not."""
     seconds: list[float] = []
     cpu: list[float] = []
-    with contextlib.ExitStack() as stack:
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server, values = stack.enter_context(pilothouse(data, *options))
-        ssm = client(values, "ssm")
-        identities = list(registered(ssm, server.port, values["AWS_REGION"], nodes))
-        address = f"127.0.0.1:{server.tls_port}"
-        keepers = stack.enter_context(agents(address, data / "ca.pem", identities, bare=False, module="bench.keepers"))
+    with (
+        place(nodes, *options) as here,
+        agents(here.address, here.ca, here.identities, bare=False, module="bench.keepers") as keepers,
+    ):
+        server, ssm = here.server, here.ssm
 
         def run(begin: Callable[[], Any]) -> tuple[float, float]:
             keepers.tell(str(nodes))

@@ -8,7 +8,6 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.fleet import TAG, registered
-from bench.get_parameter import client
-from bench.processes import Measured, bare_gateway, pilothouse
+from bench.fleet import TAG, place
+from bench.processes import Measured, bare_gateway
 
 COMMANDS = 3
 """Commands in one round; each is measured by itself."""
@@ -84,15 +82,13 @@ def measure(rounds: int, nodes: int, *options: str) -> dict[str, float]:
     """The bare gateway and Pilothouse in turn, `rounds` times `COMMANDS` commands."""
     own: list[Run] = []
     plain: list[Run] = []
-    with contextlib.ExitStack() as stack:
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server, values = stack.enter_context(pilothouse(data, *options))
-        ssm = client(values, "ssm")
-        identities = list(registered(ssm, server.port, values["AWS_REGION"], nodes))
-        gateway = stack.enter_context(bare_gateway(data))
-        ca = data / "ca.pem"
-        fleet = stack.enter_context(agents(f"127.0.0.1:{server.tls_port}", ca, identities, bare=False))
-        others = stack.enter_context(agents(f"127.0.0.1:{gateway.tls_port}", ca, identities, bare=True))
+    with (
+        place(nodes, *options) as here,
+        bare_gateway(here.data) as gateway,
+        agents(here.address, here.ca, here.identities, bare=False) as fleet,
+        agents(f"127.0.0.1:{gateway.tls_port}", here.ca, here.identities, bare=True) as others,
+    ):
+        server, ssm = here.server, here.ssm
         sent: list[str] = []
 
         def send() -> None:

@@ -1,10 +1,14 @@
 """Nodes for the fan-out, registered through the public door. One RSA key serves all: the server does not mind."""
 
 import base64
+import contextlib
 import datetime
 import http.client
 import json
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from botocore.auth import SigV4Auth
@@ -15,8 +19,40 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bench.get_parameter import client
+from bench.processes import Measured, pilothouse
+
 FINGERPRINT = "f8fda139-417f-43e1-886d-bd79daff37ac"
 TAG = {"Key": "Env", "Value": "Bench"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A server with nodes, none of which is connected."""
+
+    server: Measured
+    ssm: Any
+    data: Path
+    identities: list[dict[str, str]]
+    """Of the nodes."""
+
+    @property
+    def address(self) -> str:
+        """Where nodes connect."""
+        return f"127.0.0.1:{self.server.tls_port}"
+
+    @property
+    def ca(self) -> Path:
+        return self.data / "ca.pem"
+
+
+@contextlib.contextmanager
+def place(nodes: int, *options: str) -> Iterator[Place]:
+    """One for the length of the block."""
+    with tempfile.TemporaryDirectory() as folder, pilothouse(Path(folder), *options) as (server, values):
+        ssm = client(values, "ssm")
+        identities = list(registered(ssm, server.port, values["AWS_REGION"], nodes))
+        yield Place(server, ssm, Path(folder), identities)
 
 
 def registered(ssm: Any, port: int, region: str, count: int, group: str = TAG["Value"]) -> Iterator[dict[str, str]]:

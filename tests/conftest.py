@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,6 +111,15 @@ def fresh_database(engine: str, folder: Path, postgresql_databases: PostgresqlDa
         yield postgresql_databases.url(name)
     finally:
         postgresql_databases.give_back(name)
+
+
+FreshDatabase = Callable[[str], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory, postgresql_databases: PostgresqlDatabases | None) -> FreshDatabase:
+    """`fresh_database` of an engine, for fixtures that last longer than a test."""
+    return lambda engine: fresh_database(engine, tmp_path_factory.mktemp("database"), postgresql_databases)
 
 
 @pytest.fixture(params=ENGINES)

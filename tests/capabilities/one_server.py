@@ -10,20 +10,15 @@ import pytest
 
 from pilothouse.runtime.clock import TestClock
 from tests.capabilities.commands.conftest import Fleet
-from tests.conftest import ENGINES, Server, clients_of, fresh_database, open_server
-from tests.databases import PostgresqlDatabases
+from tests.conftest import ENGINES, FreshDatabase, Server, clients_of, open_server
 
 __all__ = ["clock", "database_url", "fleet", "server", "ssm"]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def database_url(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    postgresql_databases: PostgresqlDatabases | None,
-) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, fresh: FreshDatabase) -> Iterator[str]:
     """One database for the tests of a module, once for each engine."""
-    with fresh_database(request.param, tmp_path_factory.mktemp("database"), postgresql_databases) as url:
+    with fresh(request.param) as url:
         yield url
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from pilothouse.runtime.clock import TestClock
 from tests.capabilities.commands.conftest import Fleet, Node
-from tests.conftest import ENGINES, Aws, Server, clients_of, fresh_database, open_server
-from tests.databases import PostgresqlDatabases
+from tests.conftest import ENGINES, Aws, FreshDatabase, Server, clients_of, open_server
 from tests.gateway.scripted_session import ScriptedClient, ScriptedWorker, Way, in_process
 
 
@@ -113,15 +112,13 @@ async def _started(end: ScriptedClient) -> None:
 
 @pytest.fixture(scope="package", params=ENGINES)
 def shared(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    postgresql_databases: PostgresqlDatabases | None,
+    request: pytest.FixtureRequest, fresh: FreshDatabase, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """One server for all tests of sessions, once for each engine. Each has nodes and users of its own."""
     folder, clock = tmp_path_factory.mktemp("sessions"), TestClock()
     with (
         pytest.MonkeyPatch.context() as patch,
-        fresh_database(request.param, folder, postgresql_databases) as url,
+        fresh(request.param) as url,
         open_server(url, folder, clock) as server,
     ):
         patch.setattr(botocore.auth, "get_current_datetime", lambda *_: clock.now().replace(tzinfo=None))
