@@ -21,6 +21,8 @@ def test_a_person_signs_in_once_for_all_tabs_and_out_of_all(person: Person, site
     iam.create_login_profile(UserName="ada", Password="First-Pass-1", PasswordResetRequired=True)
 
     page = person.page("/nodes")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("Enter your user name and your password.")).to_be_visible()
     page.get_by_label("User name").fill("ada")
     page.get_by_label("Password").fill("wrong")
     page.keyboard.press("Enter")

@@ -45,17 +45,19 @@ function ForDevelopment() {
   );
 }
 
-function Submitting({ perform, pending, error, word, children }: SubmittingProps) {
+function Submitting({ perform, pending, lacks, error, word, children }: SubmittingProps) {
+  const [tried, setTried] = useState(false);
   return (
     <form
       onSubmit={(event) => {
         event.preventDefault();
-        if (!pending) perform();
+        setTried(true);
+        if (!pending && !lacks) perform();
       }}
     >
       <SpaceBetween size="m">
         {children}
-        <div aria-live="polite">{error}</div>
+        <div aria-live="polite">{tried && lacks ? <Alert type="error">{lacks}</Alert> : error}</div>
         <Button variant="primary" formAction="submit" fullWidth loading={pending} loadingText="Signing in">
           {word}
         </Button>
@@ -64,7 +66,15 @@ function Submitting({ perform, pending, error, word, children }: SubmittingProps
   );
 }
 
-type SubmittingProps = { perform: () => void; pending: boolean; error: ReactNode; word: string; children: ReactNode };
+type SubmittingProps = {
+  perform: () => void;
+  pending: boolean;
+  /** What is still to be entered; empty when all is there. */
+  lacks: string;
+  error: ReactNode;
+  word: string;
+  children: ReactNode;
+};
 
 /** Codes that ask for one thing more. */
 const ASKS = new Set(["MfaRequiredException", "PasswordChangeRequiredException"]);
@@ -99,6 +109,7 @@ function ByPassword({ again }: { again?: Way }) {
       <Submitting
         perform={() => work.mutate()}
         pending={work.isPending}
+        lacks={userName && password ? "" : "Enter your user name and your password."}
         word="Sign in"
         error={failed && <Refused error={failed} />}
       >
@@ -182,6 +193,7 @@ function ByKey({ again }: { again?: Way }) {
     <Submitting
       perform={() => work.mutate()}
       pending={work.isPending}
+      lacks={accessKeyId.trim() && secretAccessKey.trim() ? "" : "Enter an access key ID and its secret."}
       word="Sign in"
       error={work.error && <Refused error={work.error} />}
     >
