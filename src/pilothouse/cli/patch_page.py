@@ -17,10 +17,11 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th { text-align: left; border-bottom: 2px solid #d1d5db; }
 th, td { padding: .4rem .6rem; vertical-align: top; } tbody tr { border-bottom: 1px solid #eaeded; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; width: 3.5rem; } .line, .id { white-space: nowrap; }
 .id { font-family: ui-monospace, monospace; font-size: .85em; }
 .bad { color: #b0291d; font-weight: 600; } .good { color: #1d6f42; } .unknown { color: #5f6b7a; }
-.chart { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr max-content; gap: .3rem .8rem; }
+.chart { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr max-content; gap: .3rem .8rem;
+  align-items: center; }
 .chart svg { width: 100%; height: 14px; }
 """
 _COLUMNS = (
@@ -29,8 +30,8 @@ _COLUMNS = (
 )  # fmt: skip
 _COLOURS = {
     "compliant": "#2e8b57",
-    "lack something": "#e07941",
-    "lack something critical": "#b0291d",
+    "not compliant": "#e07941",
+    "not compliant, critical": "#b0291d",
     "never scanned": "#b6bec9",
 }
 
@@ -40,7 +41,7 @@ def _kind(row: Mapping[str, Any]) -> str:
         return "never scanned"
     if row["Compliant"]:
         return "compliant"
-    return "lack something critical" if row["Critical"] else "lack something"
+    return "not compliant, critical" if row["Critical"] else "not compliant"
 
 
 def page_of(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -65,7 +66,10 @@ def _tiles(rows: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str:
     share = f"{100 * kinds.count('compliant') // scanned} %" if scanned else "-"
     missing = sum(row["Missing"] or 0 for row in rows)
     critical = sum(row["Critical"] or 0 for row in rows)
-    told = (("of scanned nodes are compliant", share), ("patches are missing", missing), ("of them critical", critical))
+    told = (
+        ("of scanned nodes are compliant", share), ("patches are missing", missing),
+        ("critical patches are not compliant", critical),
+    )  # fmt: skip
     return "".join(f'<div class="tile"><b>{escape(str(value))}</b>{label}</div>' for label, value in told)
 
 
@@ -111,7 +115,7 @@ def _nodes(rows: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{escape(row['Platform'])}</td><td>{escape(row['PatchGroup'])}</td>"
         f'<td class="{classes.get(_kind(row), "bad")}">{_kind(row)}</td>'
         + "".join(f'<td class="n">{"" if row[name] is None else row[name]}</td>' for name, _ in _COLUMNS)
-        + f"<td>{escape(row['At'])}</td></tr>"
+        + f'<td class="line">{escape(row["At"])}</td></tr>'
         for row in rows
     )
     return (
