@@ -113,7 +113,7 @@ class _Run:
         patience = Patience(self._snapshot.get("lockSeconds", 120))
         if system in choosing.APT:
             return Apt(sources, patience)
-        return Zypper(sources, patience) if system == "SUSE" else Rpm(sources, patience)
+        return Zypper(sources, patience, self._memory) if system == "SUSE" else Rpm(sources, patience)
 
     def _work(self, system: Any, overrides: Sequence[Dict[str, str]]) -> int:
         product = self._snapshot["product"]
@@ -174,10 +174,15 @@ class _Run:
         return 1 if undone else 0
 
     def _lines(self, installed: Sequence[Patch], missing: Sequence[Line], undone: Sequence[Patch]) -> List[Line]:
+        """`undone` is told in any case, also where it is not offered any more, or on no list but the run's own."""
+        product, today = self._snapshot["product"], datetime.datetime.utcnow().date()
+        named = {line.patch.id for line in missing}
+        others = [Line(each, choosing.judge(self._baseline, product, each, today), "") for each in undone]
+        missing = [*missing, *(line for line in others if line.patch.id not in named)]
         outdated = {line.patch.id for line in missing}
         lines = [
             line
-            for line in reporting.standing(self._baseline, self._snapshot["product"], installed, self._memory.pending)
+            for line in reporting.standing(self._baseline, product, installed, self._memory.pending)
             if line.patch.id not in outdated or line.state == "INSTALLED_REJECTED"
         ]
         failed = {(each.id, each.version) for each in undone}

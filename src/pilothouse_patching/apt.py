@@ -11,6 +11,8 @@ from pilothouse_patching.locks import Patience, is_held
 from pilothouse_patching.running import ToolFailed, chunks, run
 
 _INSTALLED = "${Package}\\t${Architecture}\\t${Version}\\t${Priority}\\t${Section}\\t${db:Status-Abbrev}\\n"
+_HALFWAY = ("iU", "iF", "iH")
+"""Unpacked, configured in part, installed in part: wanted, and not there yet."""
 _VERSION = re.compile(r"^ (\*\*\*|   ) (\S+) (-?\d+)")
 _SOURCE = re.compile(r"^ +-?\d+ (\S+) (\S+)")
 _LISTS = ("/var/lib/apt/lists/lock",)
@@ -43,6 +45,7 @@ class Apt:
             self._options += ["-o", "Dir::Etc::sourcelist=" + file, "-o", "Dir::Etc::sourceparts=-"]
             self._options += ["-o", "Dir::State::lists=" + lists]
         self._installed: Dict[str, Patch] = {}
+        self._halfway: Dict[str, Patch] = {}
 
     def close(self) -> None:
         """Remove what was made for the sources."""
@@ -61,7 +64,7 @@ class Apt:
 
     def installed(self) -> List[Patch]:
         """What is installed, each as the patch that its version would be."""
-        found = {}
+        found, halfway = {}, {}
         _, native = run(["dpkg", "--print-architecture"])
         _, out = run(["dpkg-query", "-W", "-f", _INSTALLED])
         for line in out.splitlines():
@@ -69,17 +72,22 @@ class Apt:
             bare = name if arch in ("all", native.strip()) else f"{name}:{arch}"  # as apt calls it
             if status.strip() == "ii":
                 found[bare] = Patch(name, arch, version, version, priority=priority, section=section)
-        policies = self._policies(list(found))
+            elif status[:2] in _HALFWAY:
+                halfway[bare] = Patch(name, arch, version, priority=priority, section=section)
+        policies = self._policies([*found, *halfway])
         for bare, patch in found.items():
             policy = policies.get(bare)
             sources = policy.sources.get(patch.version, []) if policy else []
             found[bare] = patch._replace(security=_is_security(sources), repository=_repository(sources))
-        self._installed = found
+        self._installed, self._halfway = found, halfway
         self._known = policies
         return list(found.values())
 
     def available(self) -> List[Patch]:
-        """The versions that the installed packages could be brought to: one for each, as apt would choose."""
+        """The versions that the installed packages could be brought to: one for each, as apt would choose.
+
+        Those among them that are there, but not configured, are no more than could be installed.
+        """
         newer = {}
         for bare, patch in self._installed.items():
             policy = self._known.get(bare)
@@ -88,10 +96,14 @@ class Apt:
             code, _ = run(["dpkg", "--compare-versions", policy.candidate, "gt", patch.version], good=None)
             if code == 0:
                 newer[bare] = policy
+        for bare in self._halfway:
+            policy = self._known.get(bare)
+            if policy is not None and policy.candidate != "(none)":
+                newer[bare] = policy
         about = self._about([f"{bare}={policy.candidate}" for bare, policy in newer.items()])
         found = []
         for bare, policy in newer.items():
-            now = self._installed[bare]
+            now = self._installed.get(bare) or self._halfway[bare]
             sources = policy.sources.get(policy.candidate, [])
             priority, section = about.get((now.name, policy.candidate), (now.priority, now.section))
             found.append(

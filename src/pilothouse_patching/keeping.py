@@ -29,6 +29,7 @@ class Memory:
             "boot": "",
             "rebooted_for": "",
             "no_reboot_at": "",
+            "described": [],
         }
         try:
             with open(self._file) as kept:
@@ -60,6 +61,14 @@ class Memory:
     def reboots_for(self, run: str) -> None:
         """This run asks for a reboot."""
         self._save(rebooted_for=run)
+
+    def undescribed(self, plain: Iterable[str], described: Iterable[str]) -> List[str]:
+        """Those of the plain repositories that had metadata in an earlier run; from now on the described ones had."""
+        lost = sorted(set(plain) & set(self._state["described"]))
+        known = sorted({*self._state["described"], *described})
+        if known != self._state["described"]:
+            self._save(described=known)
+        return lost
 
     def installed(self, patches: Iterable[Patch], waits: bool, without_reboot_at: str) -> None:
         """These were installed now; `waits`: the system wants a reboot."""

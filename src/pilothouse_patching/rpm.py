@@ -25,7 +25,8 @@ _CLASSES = {
     "recommended": "Recommended",
 }  # fmt: skip
 _CACHE = "/var/cache/pilothouse-patching"
-_PID_FILES = ("/var/lib/dnf/rpmdb_lock.pid", "/var/run/yum.pid")
+_LOCKS = ("/var/lib/dnf/rpmdb_lock.pid", "/var/run/yum.pid", "/run/dnf/rpmtransaction.lock")
+"""Of dnf, yum and dnf5."""
 _LOCKED = 200
 """How dnf and yum end where somebody else holds their lock."""
 _PART = re.compile(r"([0-9]+|[a-zA-Z]+|~|\^)")
@@ -146,7 +147,7 @@ class Rpm:
 
         Raises Locked where nothing was begun.
         """
-        locks = [*_PID_FILES, database_lock()]
+        locks = [*_LOCKS, database_lock()]
         self._patience.wait(locks)
         options = [each for each in self._options if each != "-q"]
         if blocked:
@@ -165,10 +166,13 @@ class Rpm:
                 run([self._tool, "upgrade", *options, one], good=None, shown=True)
 
     def reboot_needed(self, installed: Iterable[Patch]) -> bool:
-        """What needs-restarting says; where it is not there, a kernel, the C library or systemd that was installed."""
+        """What needs-restarting says; where it says nothing, a kernel, the C library or systemd that was installed.
+
+        It ends with 1 if a reboot is due, but also if it could not look.
+        """
         if found("needs-restarting"):
-            code, _ = run(["needs-restarting", "-r"], good=None)
-            if code in (0, 1):
+            code, said = run(["needs-restarting", "-r"], good=None)
+            if code == 0 or (code == 1 and "reboot is required" in said.lower()):
                 return code == 1
         return any(each.name.startswith(("kernel", "glibc", "systemd", "linux-firmware")) for each in installed)
 

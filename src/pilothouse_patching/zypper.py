@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from pilothouse_patching.choosing import Patch
+from pilothouse_patching.keeping import Memory
 from pilothouse_patching.locks import Patience
 from pilothouse_patching.rpm import _QUERY, database_lock, evr, moment
 from pilothouse_patching.running import ToolFailed, chunks, run
@@ -24,8 +25,9 @@ _INFORMS = (0, 100, 101, 102, 103, 106)
 class Zypper:
     """The patches and packages of this machine."""
 
-    def __init__(self, sources: Sequence[Dict[str, Any]], patience: Patience) -> None:
+    def __init__(self, sources: Sequence[Dict[str, Any]], patience: Patience, memory: Memory) -> None:
         self._patience = patience
+        self._memory = memory
         self._options = ["--non-interactive"]
         self._folder = ""
         self._reboot = False
@@ -46,6 +48,17 @@ class Zypper:
     def refresh(self) -> None:
         """Fetch what the repositories have; one that cannot be fetched is a failure."""
         self._zypper("refresh", "--force", seconds=1800, good=(0,))
+        kinds: Dict[bool, List[str]] = {True: [], False: []}
+        for each in self._xml("repos").iter("repo"):
+            if each.get("enabled") == "1":
+                kinds[each.get("type") == "plaindir"].append("{} ({})".format(each.get("alias"), each.findtext("url")))
+        # zypper takes a local directory whose metadata is away for one that has packages and no patches.
+        lost = self._memory.undescribed(kinds[True], kinds[False])
+        if lost:
+            raise ToolFailed(
+                "these repositories have no metadata any more: {}; mend them, or give those that are to have none "
+                "another alias".format(", ".join(lost))
+            )
 
     def _zypper(
         self, *what: str, seconds: int = 3600, good: Optional[Tuple[int, ...]] = None, shown: bool = False

@@ -127,10 +127,34 @@ def test_faults_change_nothing_that_was_known(debian: tuple[Patched, AptReposito
     failed = node.run("Install", RebootOption="NoReboot")  # the package kills all that installs it, once, half way
     assert failed["Status"] == "Failed"
     assert "ph-slow" in node.root.run("dpkg --audit")
-    assert node.patches("ph-slow.all").get("ph-slow.all") != "INSTALLED"
+    assert node.patches("ph-slow.all") == {"ph-slow.all": "FAILED"}
     node.done("Install", RebootOption="NoReboot")
     assert node.root.run("dpkg-query -W -f '${Version}' ph-slow; dpkg --audit") == "1.1"
     assert node.patches("ph-slow.all") == {"ph-slow.all": "INSTALLED"}
+
+
+def test_what_is_there_but_not_configured_is_missing(debian: tuple[Patched, AptRepository]) -> None:
+    node, repository = debian
+    node.baseline("DEBIAN", ApprovalRules=rule(("PRIORITY", ["*"])))
+    old = repository.package("ph-choosy", "1.0")
+    new = repository.package("ph-choosy", "1.1", postinst="[ -e /var/lib/mended ]")
+    node.root.run(f"dpkg -i {old}")
+    repository.publish("bookworm-security", new)
+    before = node.done("Scan") and node.state()
+    assert (before["MissingCount"], before["FailedCount"]) == (1, 0)
+    for operation, status, state in (("Install", "Failed", "FAILED"), ("Scan", "Success", "MISSING")):
+        assert node.run(operation, RebootOption="NoReboot")["Status"] == status
+        assert "half configured" in node.root.run("dpkg --audit")
+        assert node.patches("ph-choosy.all") == {"ph-choosy.all": state}
+        after = node.state()
+        assert after["MissingCount"] + after["FailedCount"] == 1
+        assert after["InstalledCount"] + after["InstalledOtherCount"] == (
+            before["InstalledCount"] + before["InstalledOtherCount"]
+        )
+    node.root.run("touch /var/lib/mended")
+    node.done("Install", RebootOption="NoReboot")
+    assert node.root.run("dpkg-query -W -f '${Version}' ph-choosy; dpkg --audit") == "1.1"
+    assert node.patches("ph-choosy.all") == {"ph-choosy.all": "INSTALLED"}
 
 
 def test_hooks_guard_and_the_same_snapshot_counts_for_all(

@@ -4,7 +4,7 @@ import contextlib
 import datetime
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,13 +21,14 @@ WAITS = "touch /var/lib/at-work; while [ -e /var/lib/at-work ]; do sleep 0.1; do
 """One that goes on until somebody lets it."""
 HOLDS = """
 import fcntl, os, sys, time
-file = open(sys.argv[1], "a")
+file = open(sys.argv[1], "w")
 fcntl.lockf(file, fcntl.LOCK_EX)
+print(os.getpid(), file=file, flush=True)
 open("/var/lib/at-work", "w").close()
 while os.path.exists("/var/lib/at-work"):
     time.sleep(0.1)
 """
-"""A program that does the same with a lock."""
+"""A program that does the same with a lock, whose file names it."""
 OLD = ("ph-big", "ph-slow", "ph-needy", "ph-locked")
 """What is installed at first."""
 
@@ -54,8 +55,8 @@ class Family:
     """Counts what is installed."""
     at_work: ClassVar[dict[str, tuple[str, ...]]]
     """Ways to hold locks until somebody lets go, by installing the package file $file or so; what fails meanwhile."""
-    data: Path
-    """What cannot be read when the repository is away."""
+    data: tuple[Path, ...]
+    """What the repository cannot be read without."""
 
     def prepare(self, root: Root) -> None:
         """The old packages are there, and nothing newer."""
@@ -81,12 +82,6 @@ class Family:
         """What is installed of it."""
         raise NotImplementedError
 
-    def away(self) -> Callable[[], object]:
-        """The repository cannot be read until what is returned is called."""
-        there = self.data.with_suffix(".away")
-        self.data.rename(there)
-        return lambda: there.rename(self.data)
-
 
 class Apt(Family):
     """Debian and its kin."""
@@ -103,7 +98,7 @@ class Apt(Family):
     def __init__(self, folder: Path) -> None:
         self._made = AptRepository(folder)
         self._old = [self.build(name, "1.0") for name in OLD]
-        self.data = folder / "dists/bookworm-security/main/binary-amd64/Packages"
+        self.data = (folder / "dists/bookworm-security/main/binary-amd64/Packages",)
 
     def prepare(self, root: Root) -> None:
         root.run("dpkg -i " + " ".join(map(str, self._old)))
@@ -135,6 +130,10 @@ class Rpm(Family):
     at_work: ClassVar = {
         "dnf -q -y --nogpgcheck install $file": ("Install",),
         "rpm -U --force $file": ("Install",),
+        **{
+            f"python3 -c '{HOLDS}' {lock}": ("Install",)
+            for lock in ("/var/run/yum.pid", "/run/dnf/rpmtransaction.lock")
+        },
     }
 
     def __init__(self, folder: Path) -> None:
@@ -142,11 +141,12 @@ class Rpm(Family):
         self._old = [self.build(name, "1.0") for name in OLD]
         self._old.append(folder / self._made.package("ph-shell", "1.0", provides="/bin/sh"))
         self._notices: list[str] = []
-        self.data = folder
+        self.data = (folder, folder / "repodata")
 
     def prepare(self, root: Root) -> None:
         self._made.publish()
         self._made.use(root)
+        root.run("mkdir -p /run/dnf")  # as dnf5 has it
         root.run("rpm -i --nodeps " + " ".join(map(str, self._old)))
 
     def build(self, name: str, version: str, *, script: str = "", kilobytes: int = 0) -> Path:
@@ -202,13 +202,15 @@ def node(family: Family, house: Installation, tmp_path_factory: pytest.TempPathF
 def test_a_repository_that_cannot_be_read_changes_nothing(node: Patched, family: Family) -> None:
     node.done("Scan")
     before = node.state()
-    back = family.away()
-    for operation in ("Scan", "Install"):
-        failed = node.run(operation)
-        assert (failed["Status"], failed["ResponseCode"]) == ("Failed", 2), failed
-        assert "patching: " in failed["StandardErrorContent"]
-    back()
-    assert node.state() == before
+    for path in family.data:
+        away = path.rename(path.with_suffix(".away"))
+        for operation in ("Scan", "Install"):
+            failed = node.run(operation)
+            assert (failed["Status"], failed["ResponseCode"]) == ("Failed", 2), failed
+            assert "patching: " in failed["StandardErrorContent"]
+        away.rename(path)
+        assert node.state() == before
+    node.done("Scan")
 
 
 def test_no_space_is_a_failed_patch_until_there_is_some(node: Patched, family: Family) -> None:
@@ -230,9 +232,12 @@ def test_no_space_is_a_failed_patch_until_there_is_some(node: Patched, family: F
 def test_an_install_that_is_killed_is_brought_to_its_end_by_the_next(node: Patched, family: Family) -> None:
     family.offer("ph-slow", script=ONCE)
     wanted = family.id("ph-slow")
+    node.done("Scan")
     assert node.run("Install", RebootOption="NoReboot")["Status"] == "Failed"
     assert node.root.run("ls /var/lib/killed")
-    assert node.patches(wanted).get(wanted) != "INSTALLED"  # FAILED, or as before where the run itself was killed
+    state = node.state()
+    assert node.patches(wanted)[wanted] in ("FAILED", "MISSING")  # as before where the run itself was killed
+    assert state["FailedCount"] + state["MissingCount"] == 1
 
     def installed() -> bool:
         """What the killed one had begun may hold its lock a little longer."""
