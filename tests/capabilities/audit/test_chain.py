@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pilothouse.call import Act, Call, House
-from pilothouse.capabilities.audit import Report, verify
+from pilothouse.capabilities.audit import Report, store, verify
 from pilothouse.capabilities.audit.sealing import ANCHOR, prune, seal, trail_of
 from pilothouse.capabilities.audit.trail import JOURNAL, Trail
 from pilothouse.capabilities.audit.verifying import verify_waiting
@@ -19,6 +19,7 @@ from pilothouse.capabilities.secrets import CAPABILITY
 from pilothouse.identity.principals import Principal
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import Settings
+from pilothouse.storage import Transaction
 from tests.conftest import Server
 
 READ = next(each for each in CAPABILITY.operations if each.name == "GetSecretValue")
@@ -200,6 +201,33 @@ def test_every_edit_is_found(server: Server, seed: int, monkeypatch: pytest.Monk
         for name, kept in tables.items():
             put_back(server, name, kept)
     assert verified(server).faults == []
+
+
+def test_a_beginning_that_is_pruned_while_it_is_looked_at_is_no_fault(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL gives each question the state of its own moment."""
+    expired, outside = store.expired, store.outside
+
+    async def none(*_: object) -> list[Any]:
+        return []
+
+    monkeypatch.setattr(store, "expired", none)  # nor does the server prune before it is to
+    written(server, 5)
+    server.advance(days=91)
+    written(server, 5)
+    assert verified(server).faults == []
+
+    async def then_pruned(tx: Transaction) -> tuple[int, int] | None:
+        found = await outside(tx)
+        monkeypatch.setattr(store, "expired", expired)
+        await prune.run(server.application.house)
+        return found
+
+    monkeypatch.setattr(store, "outside", then_pruned)
+    assert verified(server).faults == []
+    monkeypatch.setattr(store, "outside", outside)
+    assert verified(server).first_seq == 6
 
 
 def test_an_older_state_put_back_as_a_whole_is_found_by_the_anchor(server: Server) -> None:
