@@ -49,8 +49,15 @@ async def _filled(database: Database) -> None:
 
 
 ASKED: list[tuple[str, Callable[[Any], Awaitable[Any]]]] = [
-    ("association_", lambda tx: AssociationStore(tx).page(*WHERE, [], [], "", 51)),
-    ("association_named", lambda tx: AssociationStore(tx).page(*WHERE, [("association_name", "=", "a7")], [], "", 51)),
+    ("association_", lambda tx: AssociationStore(tx).page(*WHERE, [], [], None, 51)),
+    (
+        "association_named",
+        lambda tx: AssociationStore(tx).page(*WHERE, [("association_name", "=", "a7")], [], None, 51),
+    ),
+    (
+        "association_executed",
+        lambda tx: AssociationStore(tx).page(*WHERE, [("last_execution_at", "<", 7)], [], (5, ""), 51),
+    ),
     ("association_paused", lambda tx: AssociationStore(tx).paused(*WHERE, "", 51)),
     ("maintenance_window_", lambda tx: WindowStore(tx).page(*WHERE, None, None, "", 51)),
     ("scheduled_look", lambda tx: ScheduledStore(tx).due(5, 64)),
