@@ -155,6 +155,26 @@ def test_mariadb(secrets: Any, ended: Ended, maria: DatabaseServer, maria_user: 
     assert logs_in(value(secrets, secret))
 
 
+def test_a_user_of_mariadb_whom_no_password_lets_in_is_refused(
+    secrets: Any, ended: Ended, maria: DatabaseServer
+) -> None:
+    """By the number with which MariaDB also answers for some users that are not there."""
+    with closing(
+        pymysql.connect(
+            host="127.0.0.1", port=maria.port, user=maria.master, password=maria.password, autocommit=True
+        )
+    ) as connection, connection.cursor() as cursor:  # fmt: skip
+        name = f"socket-{uuid.uuid4().hex[:8]}"
+        cursor.execute("create user %s@'%%' identified via unix_socket", (name,))
+        try:
+            rotate(secrets, named(secrets, maria, name), "pilothouse:mariadb")
+            rotation = ended("app/db")
+        finally:
+            cursor.execute("drop user %s@'%%'", (name,))
+    assert (rotation["State"], rotation["Step"]) == ("Failed", "setSecret")
+    assert f"the server refused the login of {name}" in rotation["Error"]
+
+
 def test_redis(secrets: Any, ended: Ended, redis: DatabaseServer) -> None:
     secret = named(secrets, redis, "default")
     secrets.put_secret_value(SecretId=secret, SecretString=json.dumps(redis.members("default", redis.password)))

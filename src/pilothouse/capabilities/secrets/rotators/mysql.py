@@ -27,8 +27,9 @@ from pilothouse.capabilities.secrets.rotators.database import DatabaseUser, OneU
 from pilothouse.capabilities.secrets.rotators.rotator import Done, StepFailed, Work
 
 ENGINES: Final = {"mysql": 3306, "mariadb": 3306, "aurora-mysql": 3306}
-_REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 1862, 3118, 4151})
-"""The numbers without a name: the password is too old; the account is locked, in MySQL and in MariaDB."""
+_REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 1698, 1862, 3118, 4151})
+"""The numbers without a name: no password opens it, which MariaDB also says of some users that are not there, not to
+tell who is; the password is too old; the account is locked, in MySQL and in MariaDB."""
 _LACKING: Final = frozenset(
     {ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.CANNOT_USER, 1410}
 )
