@@ -24,7 +24,7 @@ from pilothouse_agent.plugins.inventory.hardware import (
     of_routes,
 )
 from pilothouse_agent.plugins.inventory.running import processes
-from pilothouse_agent.plugins.inventory.systemd import of_show
+from pilothouse_agent.plugins.inventory.systemd import services
 from tests.agent.conftest import Agent
 from tests.agent.fake_server import FakeServer
 from tests.agent.test_run_document import results
@@ -196,9 +196,81 @@ def test_the_machine() -> None:
     ]  # fmt: skip
     assert all(entry["Name"] != "lo" for entry in network())
     assert all(entry["KernelVersion"] == os.uname().release for entry in detailed_information())
-    shown = "Id=a.service\nDescription=A thing\nActiveState=active\nType=simple\nUnitFileState=enabled\n\nId=x.socket\n"
-    (service,) = of_show(shown)
-    assert (service["Name"], service["Status"], service["StartType"]) == ("a", "Running", "enabled")
+
+
+SYSTEMCTL = r"""#!/bin/sh
+cd "$(dirname "$0")"
+case $1 in
+list-*) cat "$1" ;;
+show)
+    while [ "$1" != -- ]; do shift; done
+    shift
+    for name; do
+        cat "$name" 2>/dev/null || printf 'Id=%s\nLoadState=not-found\nActiveState=inactive\n' "$name"
+        echo
+    done ;;
+esac
+"""
+UNITS = r"""
+ssh.service                 loaded    active     running OpenBSD Secure Shell server
+shop-db.service             loaded    active     running Shop database
+shop-web.service            loaded    activating start   Shop web: needs = the database
+shop-worker@a\x2db.service  loaded    active     running Worker
+auditd.service              not-found inactive   dead    auditd.service
+"""
+UNIT_FILES = """
+shop-db.service        enabled  enabled
+shop-idle.service      disabled enabled
+shop-masked.service    masked   enabled
+shop-worker@.service   static   -
+ssh.service            enabled  enabled
+sshd.service           alias    -
+"""
+SHOWN = {
+    "ssh": ("ssh", "OpenBSD Secure Shell server", "loaded", "active", "system.slice", "notify", "enabled"),
+    "sshd": ("ssh", "OpenBSD Secure Shell server", "loaded", "active", "system.slice", "notify", "enabled"),
+    "shop-db": ("shop-db", "Shop database", "loaded", "active", "system.slice", "simple", "enabled"),
+    "shop-web": (
+        "shop-web", "Shop web: needs = the database", "loaded", "activating",
+        r'"shop-worker@a\\x2db.service" shop-db.service system.slice' + "\nBindsTo=shop-idle.service",
+        "exec", "enabled",
+    ),
+    r"shop-worker@a\x2db": (
+        r"shop-worker@a\x2db", "Worker", "loaded", "active", r'"system-shop\\x2dworker.slice"', "simple", "static",
+    ),
+    "shop-idle": ("shop-idle", "Idle", "loaded", "inactive", "", "simple", "disabled"),
+    "shop-masked": ("shop-masked", "shop-masked.service", "masked", "inactive", "", "", "masked"),
+}  # fmt: skip
+"""As systemd 252 says it of a machine with one service of each kind."""
+
+
+def test_services_are_what_is_installed_whether_it_is_loaded_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what other units merely speak of; what they depend on are services, by the names that the entries have."""
+    (tmp_path / "list-units").write_text(UNITS.lstrip())
+    (tmp_path / "list-unit-files").write_text(UNIT_FILES.lstrip())
+    named = ("Id={}.service", "Description={}", "LoadState={}", "ActiveState={}", "Requires={}", "Type={}")
+    for name, values in SHOWN.items():
+        lines = [line.format(value) for line, value in zip((*named, "UnitFileState={}"), values, strict=True)]
+        (tmp_path / f"{name}.service").write_text("\n".join(lines) + "\n")
+    program = tmp_path / "systemctl"
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    members = ("Name", "Status", "StartType", "ServiceType", "ServicesDependedOn", "DependentServices")
+    worker = r"shop-worker@a\x2db"
+    assert [tuple(entry[member] for member in members) for entry in services()] == [
+        ("shop-db", "Running", "enabled", "simple", "", "shop-web"),
+        ("shop-idle", "Stopped", "disabled", "simple", "", "shop-web"),
+        ("shop-masked", "Stopped", "masked", "", "", ""),
+        ("shop-web", "StartPending", "enabled", "exec", f"shop-db shop-idle {worker}", ""),
+        (worker, "Running", "static", "simple", "", "shop-web"),
+        ("ssh", "Running", "enabled", "notify", "", ""),
+    ]
+    assert services()[3]["DisplayName"] == "Shop web: needs = the database"
+    program.write_text("#!/bin/sh\nexit 1\n")  # systemd does not run
+    assert services() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own is made by root")
