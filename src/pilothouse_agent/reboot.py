@@ -4,6 +4,7 @@ Only with the setting allow_reboot: an agent that may share its machine must not
 """
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -22,19 +23,28 @@ NOT_INSIDE = "the script asked for a reboot (exit code 194), which is not possib
 TOO_OFTEN = f"the script asked for a reboot (exit code 194) more than {MOST} times"
 
 
-def prepare(run_directory: Path) -> Path | None:
-    """Set this run's traces aside so that the script runs again after the reboot, and say where they are.
+_KEPT = ("stdout", "stderr", "sending.json")
+"""What the run after the reboot goes on with: output is that of the step as a whole, however often it ran."""
 
-    None if that was done too often.
+
+def prepare(run_directory: Path) -> bool:
+    """Set this run's traces aside so that the script runs again after the reboot; what it wrote stays.
+
+    False if that was done too often.
     """
     mark = _mark(run_directory)
     count = int((files.read_json(mark) or {"count": 0})["count"]) + 1
     if count > MOST:
-        return None
+        return False
     files.write_json(mark, {"count": count, "boot": _boot_id()})
     aside = run_directory.rename(run_directory.with_name(f"{run_directory.name}.before-reboot-{count}"))
+    files.make_private(run_directory)
+    for name in _KEPT:
+        with contextlib.suppress(FileNotFoundError):
+            (aside / name).rename(run_directory / name)
+    files.sync_directory(run_directory)
     files.sync_directory(run_directory.parent)
-    return aside
+    return True
 
 
 async def wait_if_pending(run_directory: Path) -> None:

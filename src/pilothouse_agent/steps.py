@@ -134,10 +134,9 @@ async def _run_with_reboots(
         return replace(result, status="Failed", error_note=reboot.NOT_INSIDE)
     if not command.settings.allow_reboot:
         return replace(result, status="Failed", error_note=reboot.NOT_ALLOWED)
-    aside = reboot.prepare(run.directory)
-    if aside is None:
+    if not reboot.prepare(run.directory):
         return replace(result, status="Failed", error_note=reboot.TOO_OFTEN)
-    announce(aside, result)
+    announce(run.directory, result)
     return await reboot.reboot(run.command_id)
 
 

@@ -213,13 +213,19 @@ async def test_a_script_that_asks_for_a_reboot_runs_again_after_it(
     agent.environment["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
     agent.start("--allow-reboot")
     await server.online(agent.instance_id)
-    lines = [f"echo began >> {tmp_path}/times", f"test $(wc -l < {tmp_path}/times) -eq 2 || exit 194", "echo up again"]
-    job = await server.run(agent.instance_id, lines)
+    lines = [
+        f"echo began >> {tmp_path}/times",
+        f"test $(wc -l < {tmp_path}/times) -eq 2 || {{ echo going down; echo careful >&2; exit 194; }}",
+        "echo up again",
+    ]
+    wanted = {"OutputS3BucketName": "out", "OutputS3KeyPrefix": "pre", "CloudWatchOutputEnabled": "true"}
+    job = await server.send(agent.instance_id, {**shell_command(lines), **wanted})
     await exists(tmp_path / "shut-down")
     assert (tmp_path / "shut-down").read_text() == "-r now\n"
     await server.until(lambda: any(reply.steps for reply in server.replies_of(job)))
     (announced,) = [reply for reply in server.replies_of(job) if reply.steps]
     assert only_step(announced.content)["status"] == "SuccessAndReboot"
+    assert only_step(announced.content)["standardOutput"] == "going down\n"
 
     agent.kill()
     agent.start("--allow-reboot")  # only the agent restarted, not yet the machine: it waits
@@ -230,7 +236,11 @@ async def test_a_script_that_asks_for_a_reboot_runs_again_after_it(
     note.write_text(note.read_text().replace('"boot":"', '"boot":"another-'))
     agent.start("--allow-reboot")
     final = await server.final_reply(job)
-    assert only_step(final.content)["standardOutput"] == "up again\n"
+    assert only_step(final.content)["standardOutput"] == "going down\nup again\n"
+    assert only_step(final.content)["standardError"] == "careful\n"
+    (whole,) = [text for (_, key), text in server.objects.stored.items() if key.endswith("/stdout")]
+    assert whole == b"going down\nup again\n"
+    assert server.logs.text("/stdout") == "going down\nup again"
     assert (tmp_path / "times").read_text() == "began\nbegan\n"
 
 
