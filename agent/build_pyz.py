@@ -1,6 +1,6 @@
 """Build the agent as one file: `.venv/bin/python agent/build_pyz.py OUT.pyz`.
 
-The file runs under any CPython 3.11 or later on Linux with glibc, x86-64 and arm64, without network:
+The file runs under CPython 3.11 to 3.15 on Linux with glibc, x86-64 and arm64, without network:
 compiled dependencies of both machines are inside. They are the versions and hashes of
 requirements.lock, fetched by name through pip. shiv and pex make files for one machine, hence this.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 MACHINES = ("x86_64", "aarch64")
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 """The cffi backend is compiled for each; cryptography's stable ABI serves all."""
 
 _GLIBC = ("manylinux_2_17", "manylinux2014", "manylinux_2_28")

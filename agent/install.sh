@@ -15,7 +15,7 @@ say() { printf '%s\n' "pilothouse-agent: $*"; }
 fail() { printf '%s\n' "pilothouse-agent: $*" >&2; exit 1; }
 
 find_python() {
-    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+    for candidate in python3 python3.15 python3.14 python3.13 python3.12 python3.11; do
         path=$(command -v "$candidate") || continue
         if "$path" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             printf '%s' "$path"

@@ -28,9 +28,20 @@ def main():
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 -- start anew, without what unpacking needed in memory
     check(code)
     sys.path[:0] = [os.path.join(code, "common"), os.path.join(code, machine)]
+    check_compiled(os.path.join(code, machine))
     from pilothouse_agent.__main__ import main as agent
 
     return agent()
+
+
+def check_compiled(directory):
+    """One compiled part is made for each Python: after an upgrade of the machine's there may be none."""
+    from importlib.util import find_spec
+
+    if find_spec("_cffi_backend") is None:
+        versions = {name.split("-")[1] for name in os.listdir(directory) if name.startswith("_cffi_backend.cpython-")}
+        known = ", ".join("3." + version[1:] for version in sorted(versions))
+        stop("this file is for Python %s; this is %d.%d (%s)." % ((known,) + sys.version_info[:2] + (sys.executable,)))
 
 
 def cache():

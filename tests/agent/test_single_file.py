@@ -51,7 +51,7 @@ def test_holds_both_machines_and_all_pythons(single_file: Path) -> None:
     names = zipfile.ZipFile(single_file).namelist()
     for machine in ("x86_64", "aarch64"):
         assert f"{machine}/cryptography/hazmat/bindings/_rust.abi3.so" in names
-        for python in ("311", "312", "313"):
+        for python in ("311", "312", "313", "314", "315"):
             assert f"{machine}/_cffi_backend.cpython-{python}-{machine}-linux-gnu.so" in names
     assert not [name for name in names if "pilothouse/" in name]
     assert zipfile.ZipFile(single_file).read("version") == b"0.1.0.0"
@@ -70,6 +70,20 @@ def test_does_not_run_code_that_others_can_write(single_file: Path, home: Path) 
     done = run(single_file, home, "--version")
     assert done.returncode == 1
     assert "nobody else can write to" in done.stderr
+
+
+def test_says_for_which_pythons_it_is_where_it_cannot_run(single_file: Path, home: Path) -> None:
+    """A machine's Python may become newer than the file: then there is a sentence, and install.sh installs nothing."""
+    assert run(single_file, home, "--version").returncode == 0
+    (code,) = (home / "cache").iterdir()
+    for part in code.glob(f"*/_cffi_backend.*-{sys.version_info[0]}{sys.version_info[1]}-*"):
+        part.unlink()
+    done = run(single_file, home, "--version")
+    assert done.returncode == 1
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    known = [each for each in ("3.11", "3.12", "3.13", "3.14", "3.15") if each != here]
+    assert f"this file is for Python {', '.join(known)}; this is {here} (" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_registers_and_runs_a_command(single_file: Path, home: Path, server: FakeServer) -> None:
