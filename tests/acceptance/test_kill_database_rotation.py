@@ -18,12 +18,19 @@ import pytest
 from botocore.exceptions import BotoCoreError
 
 from tests.acceptance.installation import Installation, eventually, stored_in
-from tests.capabilities.secrets.servers import DatabaseServer, logs_in, maria, on_postgres, postgres  # noqa: F401
+from tests.capabilities.secrets.servers import (
+    ON_MYSQL,
+    DatabaseServer,
+    logs_in,
+    maria,  # noqa: F401 - fixtures
+    on_postgres,
+    postgres,  # noqa: F401
+)
 
 ARMED = """
 import os, signal, sys
 from pilothouse.capabilities.secrets import rotation_steps
-from pilothouse.capabilities.secrets.rotators import mysql
+from pilothouse.capabilities.secrets.rotators import mysql, mysql_rights
 from pilothouse.cli.main import main
 
 where = sys.argv.pop(1)
@@ -49,7 +56,8 @@ def rows_or_death(cursor, statement, *values):
     die(f"after {statement.partition(' ')[0]} in the database")
     return found
 
-rotation_steps._outcome, rotation_steps.hold, mysql.rows = outcome_or_death, hold_or_death, rows_or_death
+rotation_steps._outcome, rotation_steps.hold = outcome_or_death, hold_or_death
+mysql.rows = mysql_rights.rows = rows_or_death
 sys.exit(main())
 """
 SET = ["createSecret", "setSecret"]
@@ -58,7 +66,7 @@ setSecret is done again and finds that the new one logs in."""
 TEST = ["testSecret", "finishSecret"]
 KINDS = {
     "postgresql": (SET, ["while readers wait"], False),
-    "mariadb": (SET, ["while readers wait", "after set in the database"], False),
+    "mariadb": (SET, ["while readers wait", f"after {'alter' if ON_MYSQL else 'set'} in the database"], False),
     "mariadb with a master": (SET, ["after alter in the database"], True),
     "mariadb with a master, not killed before testSecret": (TEST, [], True),
     "postgresql-alternating": (SET + TEST, [], True),

@@ -13,7 +13,7 @@ import pytest
 
 from pilothouse.runtime.clock import TestClock
 from pilothouse.runtime.settings import LimitSettings, OutboundSettings, SecretSettings, Settings
-from tests.capabilities.secrets.servers import maria, mongo, postgres, redis  # noqa: F401 - fixtures
+from tests.capabilities.secrets.servers import maria, maria_user, mongo, postgres, redis  # noqa: F401 - fixtures
 from tests.conftest import Server
 
 SECRET = b"a secret of thirty-two bytes ...."

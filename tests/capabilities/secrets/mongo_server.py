@@ -51,6 +51,8 @@ class Users:
     by_name: dict[tuple[str, str], User] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     is_primary: bool = True
+    waits_for_more: bool = False
+    """It takes the beginning of TLS for that of a long message, and says nothing, as some servers do."""
 
     def add(self, name: str, password: str, *roles: str, database: str = "admin") -> None:
         user = User([{"role": role, "db": database} for role in roles])
@@ -85,6 +87,8 @@ class _Connection(socketserver.BaseRequestHandler):
             while True:
                 length, number, _, kind = _HEAD.unpack(self._read(16))
                 if kind not in (_QUERY, _MESSAGE):  # the beginning of TLS, which the server tells in this way too
+                    if self.server.users.waits_for_more:
+                        self._read(1 << 20)
                     return
                 body = self._read(length - 16)
                 self._answer(number, kind, body)

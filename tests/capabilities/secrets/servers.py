@@ -14,8 +14,9 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from tests.capabilities.secrets.mongo_server import Users, mongo_server
 
 READY_WITHIN = 60.0
 MASTER = "Master-of-tests_1"
+ON_MYSQL = os.environ.get("PILOTHOUSE_TEST_MYSQL")
+"""The port of a MySQL that the tests of MariaDB are to run on, if one is named."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +172,17 @@ def postgresql(tls: Path | None = None) -> Iterator[DatabaseServer]:
 
 
 @contextmanager
-def mariadb(tls: Path | None = None) -> Iterator[DatabaseServer]:
+def mariadb(tls: Path | None = None, *options: str) -> Iterator[DatabaseServer]:
     """The server on the usual port if it lets root in, else one of our own. Both get a user who may do everything.
 
-    `tls`: where its certificate is; then it is one of our own.
+    `tls`: where its certificate is; then it is one of our own, started with `options`. PILOTHOUSE_TEST_MYSQL=PORT has
+    these tests run on a MySQL there, in MariaDB's place.
     """
-    with _mariadb_port(tls) as port, closing(_as_root(port)) as connection, connection.cursor() as cursor:
+    with (
+        nullcontext(int(ON_MYSQL)) if ON_MYSQL and tls is None else _mariadb_port(tls, *options) as port,
+        closing(_as_root(port)) as connection,
+        connection.cursor() as cursor,
+    ):
         name = f"rotation_master_{os.getpid()}"
         cursor.execute("create user %s@'%%' identified by %s", (name, MASTER))
         try:
@@ -197,7 +205,7 @@ def _lets_root_in(port: int) -> bool:
 
 
 @contextmanager
-def _mariadb_port(tls: Path | None) -> Iterator[int]:
+def _mariadb_port(tls: Path | None, *options: str) -> Iterator[int]:
     if tls is None and _lets_root_in(3306):
         yield 3306
         return
@@ -217,7 +225,7 @@ def _mariadb_port(tls: Path | None) -> Iterator[int]:
         assert made.returncode == 0, made.stderr
         command = [
             server, "--no-defaults", f"--datadir={data}", f"--port={port}", "--bind-address=127.0.0.1",
-            f"--socket={home}/socket", f"--pid-file={home}/pid",
+            f"--socket={home}/socket", f"--pid-file={home}/pid", *options,
         ]  # fmt: skip
         if tls is not None:
             certificate, key = _certificate(tls, home, user)
@@ -288,6 +296,23 @@ def redis() -> Iterator[DatabaseServer]:
         yield found
 
 
+@pytest.fixture
+def maria_user(maria: DatabaseServer) -> Iterator[str]:
+    """Who may read one table, with the password First-password1."""
+    name = f"app'{uuid.uuid4().hex[:8]}"
+    with closing(
+        pymysql.connect(
+            host="127.0.0.1", port=maria.port, user=maria.master, password=maria.password, autocommit=True
+        )
+    ) as connection, connection.cursor() as cursor:  # fmt: skip
+        wants = "password require current" if ON_MYSQL else ""  # by which it asks for more of who changes itself
+        cursor.execute(f"create user %s@'%%' identified by 'First-password1' {wants}", (name,))
+        cursor.execute("grant select on mysql.help_topic to %s@'%%'", (name,))
+        yield name
+        for each in (name, f"{name}_clone"):
+            cursor.execute("drop user if exists %s@'%%'", (each,))
+
+
 def on_postgres(ours: DatabaseServer, statement: str) -> None:
     async def work() -> None:
         connection = await asyncpg.connect(
@@ -336,8 +361,9 @@ def logs_in(members: dict[str, Any]) -> bool:
                 return False
     try:
         pymysql.connect(
-            host=members["host"], port=members["port"], user=members["username"], password=members["password"]
-        ).close()
+            host=members["host"], port=members["port"], user=members["username"],
+            password=members["password"].encode(),
+        ).close()  # fmt: skip
     except pymysql.OperationalError:
         return False
     return True

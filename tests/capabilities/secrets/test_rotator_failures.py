@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from pilothouse.runtime.metrics import SECRET_ROTATIONS
 from tests.capabilities.secrets.conftest import Ended, rotate, value
 from tests.capabilities.secrets.servers import DatabaseServer, MongoServer, logs_in
-from tests.capabilities.secrets.test_rotators import maria_user, postgres_user  # noqa: F401 - fixtures
+from tests.capabilities.secrets.test_rotators import postgres_user  # noqa: F401 - a fixture
 
 WRONG = "canary-of-a-wrong-password"
 KINDS = {

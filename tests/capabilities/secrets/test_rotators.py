@@ -17,7 +17,7 @@ import pytest
 from pilothouse.capabilities.secrets.rotation_model import Step
 from tests.capabilities.secrets.answers import refused
 from tests.capabilities.secrets.conftest import Ended, rotate, steps_of, value
-from tests.capabilities.secrets.servers import DatabaseServer, MongoServer, logs_in, on_postgres
+from tests.capabilities.secrets.servers import ON_MYSQL, DatabaseServer, MongoServer, logs_in, on_postgres
 
 STEPS = [each.value for each in Step]
 
@@ -42,21 +42,6 @@ def named(secrets: Any, ours: DatabaseServer, user: str, **more: Any) -> str:
         Name="app/db", SecretString=json.dumps(ours.members(user, "First-password1", **more)), Description="of the app"
     )
     return "app/db"
-
-
-@pytest.fixture
-def maria_user(maria: DatabaseServer) -> Iterator[str]:
-    name = f"app'{uuid.uuid4().hex[:8]}"
-    with closing(
-        pymysql.connect(
-            host="127.0.0.1", port=maria.port, user=maria.master, password=maria.password, autocommit=True
-        )
-    ) as connection, connection.cursor() as cursor:  # fmt: skip
-        cursor.execute("create user %s@'%%' identified by 'First-password1'", (name,))
-        cursor.execute("grant select on mysql.help_topic to %s@'%%'", (name,))
-        yield name
-        for each in (name, f"{name}_clone"):
-            cursor.execute("drop user if exists %s@'%%'", (each,))
 
 
 @pytest.fixture
@@ -165,7 +150,8 @@ def test_a_user_of_mariadb_whom_no_password_lets_in_is_refused(
         )
     ) as connection, connection.cursor() as cursor:  # fmt: skip
         name = f"socket-{uuid.uuid4().hex[:8]}"
-        cursor.execute("create user %s@'%%' identified via unix_socket", (name,))
+        how = "account lock" if ON_MYSQL else "identified via unix_socket"
+        cursor.execute(f"create user %s@'%%' {how}", (name,))
         try:
             rotate(secrets, named(secrets, maria, name), "pilothouse:mariadb")
             rotation = ended("app/db")
@@ -245,6 +231,19 @@ def test_mongodb(secrets: Any, ended: Ended, mongo: MongoServer, mongo_user: str
     first, second = (mongo.users.by_name["admin", each].roles for each in names)
     assert first == second
     assert mongo.users.asked.count("createUser") == 1
+
+
+def test_a_mongodb_that_does_not_answer_the_beginning_of_tls_is_spoken_to_without(
+    secrets: Any, ended: Ended, mongo: MongoServer, mongo_user: str
+) -> None:
+    mongo.users.waits_for_more = True
+    try:
+        rotate(secrets, named(secrets, mongo, mongo_user), "pilothouse:mongodb")
+        rotation = ended("app/db")
+    finally:
+        mongo.users.waits_for_more = False
+    assert rotation["State"] == "Succeeded", rotation["Log"]
+    assert logs_in(value(secrets, "app/db"))
 
 
 def test_a_member_of_a_replica_set_that_is_not_the_primary_is_told(

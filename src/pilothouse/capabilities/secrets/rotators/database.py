@@ -4,7 +4,9 @@ and how a new credential is tried.
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from typing import Any
 
 from pilothouse.call import Call, House
 from pilothouse.capabilities.secrets.model import Secret
@@ -54,9 +56,17 @@ class DatabaseUser:
         then of what others will meet."""
         return await self.can_log_in(house, replace(who, password=new_password(house.ids)))
 
-    @abstractmethod
     async def can_log_in(self, house: House, who: Credential) -> bool:
         """Whether the server lets the user in. Raises StepFailed when nobody can tell."""
+        try:
+            async with self.login(house, who):
+                return True
+        except Refused:
+            return False
+
+    @abstractmethod
+    def login(self, house: House, who: Credential) -> AbstractAsyncContextManager[Any]:
+        """A connection as the user. Raises StepFailed, Refused."""
 
     @abstractmethod
     async def give(self, work: Work, pending: Credential) -> Done:

@@ -7,7 +7,7 @@ is the primary's name, or one that leads there. Rule of the commands: the server
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 
 from pymongo import AsyncMongoClient
@@ -31,6 +31,8 @@ _NOT_LET_IN: Final = frozenset({11, 18})
 _LACKING: Final = frozenset({13, 8000})
 """Unauthorized, and what a hosted service says in its place."""
 _THERE_ALREADY: Final = 51003
+_HANDSHAKE: Final = 3.0
+"""Seconds; a server without TLS need not answer the beginning of it."""
 
 Client = AsyncMongoClient[dict[str, Any]]
 
@@ -40,22 +42,26 @@ def _users_of(who: Credential) -> str:
     return who.dbname or "admin"
 
 
-async def _uses_tls(house: House, who: Credential, address: str) -> bool:
+async def _uses_tls(house: House, who: Credential, address: str, plain: set[tuple[str, int]]) -> bool:
     """Whether the connection is to be one of TLS; one is tried, for the driver tells little of why it has none.
 
-    Raises StepFailed where there is no server, or its certificate is not to be trusted though that is demanded.
+    `plain`: the servers that are known to have none. Raises StepFailed where there is no server, or its certificate is
+    not to be trusted though that is demanded.
     """
     if who.tls:
         context = context_of(house)
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # nothing is proved where nothing is demanded
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    tls: dict[str, Any] = {} if who.tls is False else {"ssl": context, "server_hostname": who.host}
+    tls: dict[str, Any] = {"ssl": context, "server_hostname": who.host, "ssl_handshake_timeout": _HANDSHAKE}
+    if who.tls is False or (who.tls is None and (address, who.port) in plain):
+        tls = {}
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(address, who.port, **tls)
-    except (ssl.SSLError, ConnectionResetError, asyncio.IncompleteReadError) as error:
+    except (ssl.SSLError, ConnectionResetError, ConnectionAbortedError, asyncio.IncompleteReadError) as error:
         if who.tls is None:
+            plain.add((address, who.port))
             return False
         raise not_reached(who, error, type(error).__name__) from error
     except (OSError, TimeoutError) as error:
@@ -65,10 +71,10 @@ async def _uses_tls(house: House, who: Credential, address: str) -> bool:
 
 
 @asynccontextmanager
-async def _login(house: House, who: Credential) -> AsyncIterator[Client]:
+async def _login(house: House, who: Credential, plain: set[tuple[str, int]]) -> AsyncIterator[Client]:
     """A client as the user. Raises StepFailed, Refused."""
     address = await address_of(house, who)
-    options: dict[str, Any] = {"tls": await _uses_tls(house, who, address)}
+    options: dict[str, Any] = {"tls": await _uses_tls(house, who, address, plain)}
     if options["tls"] and not who.tls:
         options["tlsAllowInvalidCertificates"] = True
     elif options["tls"] and house.settings.outbound.ca_file:
@@ -109,12 +115,11 @@ async def _give(client: Client, pending: Credential, password: str) -> None:
 class _Mongo(DatabaseUser):
     engines: Mapping[str, int] = ENGINES
 
-    async def can_log_in(self, house: House, who: Credential) -> bool:
-        try:
-            async with _login(house, who):
-                return True
-        except Refused:
-            return False
+    def __init__(self) -> None:
+        self._plain: set[tuple[str, int]] = set()
+
+    def login(self, house: House, who: Credential) -> AbstractAsyncContextManager[Client]:
+        return _login(house, who, self._plain)
 
 
 class SingleUser(_Mongo, OneUser):
@@ -131,7 +136,7 @@ class SingleUser(_Mongo, OneUser):
             raise Refused(f"the server refused the login of {old.username}")
         who = old if work.master is None else master_of(work, old, ENGINES)
         try:
-            async with _login(house, who) as client:
+            async with self.login(house, who) as client:
                 await work.quiet()
                 await _give(client, pending, pending.password)
                 if not await self.can_log_in(house, pending):
@@ -149,7 +154,7 @@ class Alternating(_Mongo, TwoUsers):
     longest_name = 128
 
     async def give_other(self, house: House, master: Credential, current: Credential, pending: Credential) -> bool:
-        async with _login(house, master) as client:
+        async with self.login(house, master) as client:
             users = client[_users_of(pending)]
             if not (await users.command("usersInfo", pending.username))["users"]:
                 first = (await users.command("usersInfo", current.username))["users"]

@@ -7,8 +7,8 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
 import pymysql
@@ -24,15 +24,36 @@ from pilothouse.capabilities.secrets.rotators.credentials import (
     not_reached,
 )
 from pilothouse.capabilities.secrets.rotators.database import DatabaseUser, OneUser, Refused, TwoUsers, logged_in
+from pilothouse.capabilities.secrets.rotators.mysql_rights import Account, give_rights, is_locked, make_locked, rows
 from pilothouse.capabilities.secrets.rotators.rotator import Done, StepFailed, Work
 
 ENGINES: Final = {"mysql": 3306, "mariadb": 3306, "aurora-mysql": 3306}
 _REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 1698, 1862, 3118, 4151})
 """The numbers without a name: no password opens it, which MariaDB also says of some users that are not there, not to
 tell who is; the password is too old; the account is locked, in MySQL and in MariaDB."""
+_WANTS_CURRENT: Final = 3892
+"""Who changes itself must say its current password too."""
 _LACKING: Final = frozenset(
-    {ER.SPECIFIC_ACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.DBACCESS_DENIED_ERROR, ER.CANNOT_USER, 1410}
+    {
+        ER.SPECIFIC_ACCESS_DENIED_ERROR,
+        ER.TABLEACCESS_DENIED_ERROR,
+        ER.DBACCESS_DENIED_ERROR,
+        ER.CANNOT_USER,
+        1410,
+        _WANTS_CURRENT,
+    }
 )
+_IN_HISTORY: Final = 3638
+_POLICY: Final = 1819
+_WHY: Final = {
+    _POLICY: "its policy of passwords does not take the one that was made",
+    ER.OPTION_PREVENTS_STATEMENT: "an option of its forbids it, such as read_only, or MariaDB's "
+    "strict_password_validation where it checks passwords itself: it takes no hash then",
+    1470: "the name of the second user is too long for it",
+    3159: "it wants TLS, and the secret's ssl is false",
+}
+_PASSING: Final = frozenset({ER.OPTION_PREVENTS_STATEMENT})
+"""Of these, what may be over when it is tried again."""
 T = TypeVar("T")
 
 
@@ -59,7 +80,7 @@ def _connected(house: House, who: Credential, address: str) -> Iterator[Any]:
         number = error.args[0] if error.args else 0
         if number in _LACKING:
             raise Lacking(f"{who.username} lacks the permission for this on the server", final=True) from error
-        raise StepFailed(f"the server refused what was asked of it: {_kind(error)}") from error
+        raise _not_done(number, error) from error
     finally:
         connection._force_close()
 
@@ -77,8 +98,10 @@ def _context(house: House, who: Credential) -> ssl.SSLContext | None:
 def _opened(house: House, who: Credential, address: str, context: ssl.SSLContext | None) -> Any:
     """Raises StepFailed, Refused, WithoutTls."""
     connection = pymysql.Connection(
-        host=who.host, port=who.port, user=who.username, password=who.password, database=who.dbname,
+        host=who.host, port=who.port, user=who.username, database=who.dbname,
+        password=who.password.encode(),  # the driver's own way ends at Latin-1
         connect_timeout=int(SECONDS), read_timeout=int(SECONDS), write_timeout=int(SECONDS), ssl=context,
+        ssl_disabled=context is None,  # else the driver uses it where it is offered
         autocommit=True, defer_connect=True, charset="utf8mb4",
     )  # fmt: skip
     try:
@@ -91,8 +114,15 @@ def _opened(house: House, who: Credential, address: str, context: ssl.SSLContext
             raise StepFailed(f"{who.username} has no database {who.dbname}", final=True) from error
         if number == CR.CR_SSL_CONNECTION_ERROR:
             raise WithoutTls(f"{who.host} offers no TLS, or none that can be trusted") from error
+        if number in _WHY:
+            raise _not_done(number, error) from error
         raise not_reached(who, error, _kind(error)) from error
     return connection
+
+
+def _not_done(number: int, error: Exception) -> StepFailed:
+    why = f"the server refused what was asked of it: {_WHY.get(number) or _kind(error)}"
+    return StepFailed(why, final=number in _WHY.keys() - _PASSING)
 
 
 def _kind(error: Exception) -> str:
@@ -112,13 +142,6 @@ async def asked(house: House, who: Credential, question: Callable[[Any], T]) -> 
     return await asyncio.to_thread(work)
 
 
-def rows(cursor: Any, statement: str, *values: str) -> Sequence[Sequence[Any]]:
-    """Run a statement; the driver quotes the values."""
-    cursor.execute(statement, values)
-    found: Sequence[Sequence[Any]] = cursor.fetchall()
-    return found
-
-
 def is_mariadb(cursor: Any) -> bool:
     return "mariadb" in str(rows(cursor, "select version()")[0][0]).lower()
 
@@ -128,13 +151,13 @@ def hashed(password: str) -> str:
     return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()  # noqa: S324 - its rule
 
 
-def account_of(cursor: Any) -> tuple[str, str]:
+def account_of(cursor: Any) -> Account:
     """The account that the server took the login for: the user, and its pattern of hosts."""
     user, _, host = str(rows(cursor, "select current_user()")[0][0]).rpartition("@")
     return user, host
 
 
-def _give_both(cursor: Any, account: tuple[str, str], new: str, old: str) -> None:
+def _give_both(cursor: Any, account: Account, new: str, old: str) -> None:
     """Both passwords log in from now on."""
     if is_mariadb(cursor):
         rows(
@@ -142,11 +165,17 @@ def _give_both(cursor: Any, account: tuple[str, str], new: str, old: str) -> Non
             "alter user %s@%s identified via mysql_native_password using %s or mysql_native_password using %s",
             *account, hashed(new), hashed(old),
         )  # fmt: skip
-    else:
-        rows(cursor, "alter user %s@%s identified by %s retain current password", *account, new)
+        return
+    try:
+        # what is kept beside the new one is the last that was set, which may be that of a rotation given up
+        rows(cursor, "alter user %s@%s identified by %s", *account, old)
+    except pymysql.MySQLError as error:
+        if error.args[0] not in (_IN_HISTORY, _POLICY, _WANTS_CURRENT):
+            raise
+    rows(cursor, "alter user %s@%s identified by %s retain current password", *account, new)
 
 
-def _give(cursor: Any, account: tuple[str, str], new: str) -> None:
+def _give(cursor: Any, account: Account, new: str) -> None:
     """The new password alone logs in from now on."""
     if is_mariadb(cursor):
         rows(cursor, "alter user %s@%s identified via mysql_native_password using %s", *account, hashed(new))
@@ -154,23 +183,26 @@ def _give(cursor: Any, account: tuple[str, str], new: str) -> None:
         rows(cursor, "alter user %s@%s identified by %s", *account, new)
 
 
-def _give_itself(cursor: Any, new: str) -> None:
+def _give_itself(cursor: Any, new: str, old: str) -> None:
     """What every user may do."""
     if is_mariadb(cursor):
         rows(cursor, "set password = %s", hashed(new))
-    else:
+        return
+    try:
         rows(cursor, "alter user user() identified by %s", new)
+    except pymysql.MySQLError as error:
+        if error.args[0] != _WANTS_CURRENT:
+            raise
+        rows(cursor, "alter user user() identified by %s replace %s", new, old)
 
 
 class _Mysql(DatabaseUser):
     engines = ENGINES
 
-    async def can_log_in(self, house: House, who: Credential) -> bool:
-        try:
-            await asked(house, who, lambda cursor: rows(cursor, "select 1"))
-        except Refused:
-            return False
-        return True
+    @asynccontextmanager
+    async def login(self, house: House, who: Credential) -> AsyncIterator[None]:
+        await asked(house, who, lambda cursor: None)
+        yield
 
 
 class SingleUser(_Mysql, OneUser):
@@ -200,12 +232,12 @@ class SingleUser(_Mysql, OneUser):
 
         def change_itself(cursor: Any) -> None:
             """Where the new password does not log in after all, the old one is put back over the same connection."""
-            _give_itself(cursor, pending.password)
+            _give_itself(cursor, pending.password, old.password)
             try:
                 with _connected(house, pending, address):
                     pass
             except StepFailed as failed:
-                _give_itself(cursor, old.password)
+                _give_itself(cursor, old.password, pending.password)
                 raise StepFailed(f"{failed} with a new password; it was put back") from failed
 
         await asked(house, old, change_itself)
@@ -213,7 +245,7 @@ class SingleUser(_Mysql, OneUser):
 
 
 class Alternating(_Mysql, TwoUsers):
-    """Two accounts with the same pattern of hosts; the one that is made gets what SHOW GRANTS tells of the first."""
+    """Two accounts with the same pattern of hosts; the one that is made gets the rights of the first."""
 
     longest_name = 80
     """MariaDB's; MySQL takes 32, and says so."""
@@ -224,43 +256,17 @@ class Alternating(_Mysql, TwoUsers):
 
         def give(cursor: Any) -> bool:
             there = rows(cursor, "select 1 from mysql.user where user = %s and host = %s", *other)
-            if there and not _is_locked(cursor, other):
+            if there and not is_locked(cursor, other):
                 _give(cursor, other, pending.password)
                 return False
             if not there:
-                _make_locked(cursor, other, pending.password)
-            for row in rows(cursor, "show grants for %s@%s", *account):
-                privileges, option = _grant_to(str(row[0]), account)
-                rows(cursor, f"grant {privileges} to %s@%s{option}", *other)
+                if is_mariadb(cursor):
+                    make_locked(cursor, other, account, "via mysql_native_password using %s", hashed(pending.password))
+                else:
+                    make_locked(cursor, other, account, "by %s", pending.password)
+            give_rights(cursor, account, other)
             _give(cursor, other, pending.password)
             rows(cursor, "alter user %s@%s account unlock", *other)
             return True
 
         return await asked(house, master, give)
-
-
-def _make_locked(cursor: Any, account: tuple[str, str], password: str) -> None:
-    """An account that nobody gets into yet: these servers have no transactions for rights, and whoever is killed
-    between two of them must not leave one that logs in with only some."""
-    if is_mariadb(cursor):
-        how, known = "via mysql_native_password using %s", hashed(password)
-    else:
-        how, known = "by %s", password
-    rows(cursor, f"create user %s@%s identified {how} account lock", *account, known)
-
-
-def _is_locked(cursor: Any, account: tuple[str, str]) -> bool:
-    return "ACCOUNT LOCK" in str(rows(cursor, "show create user %s@%s", *account)[0][0]).upper()
-
-
-def _grant_to(line: str, account: tuple[str, str]) -> tuple[str, str]:
-    """What a line of SHOW GRANTS gives, as the server spells it, and whether it may be passed on. Raises StepFailed."""
-    for mark in "`'":
-        quoted = "@".join(f"{mark}{each.replace(mark, mark * 2)}{mark}" for each in account)
-        privileges, found, rest = line.removeprefix("GRANT ").partition(f" TO {quoted}")
-        if found:
-            option = " with grant option" if rest.upper().endswith("WITH GRANT OPTION") else ""
-            return privileges.replace("%", "%%"), option
-    raise StepFailed(
-        "the rights of the current user cannot be read: grant them to the second user yourself", final=True
-    )
