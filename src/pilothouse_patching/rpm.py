@@ -1,10 +1,13 @@
 """Red Hat and its kin: what rpm and dnf (or yum) say, in forms for programs, and notices from updateinfo.xml.
 
+dnf5 may be called dnf. It speaks of notices itself where the file is packed in a way that cannot be read here.
 Under Python 3.6.
 """
 
 import bz2
 import gzip
+import importlib
+import json
 import lzma
 import os
 import re
@@ -12,21 +15,26 @@ import shutil
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from datetime import datetime
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from pilothouse_patching.choosing import Patch
 from pilothouse_patching.locks import Patience, is_held
 from pilothouse_patching.running import ToolFailed, chunks, found, run
 
 _QUERY = "%{NAME}\\t%{EPOCHNUM}\\t%{VERSION}\\t%{RELEASE}\\t%{ARCH}\\n"
-_REPOQUERY = "%{name}\t%{epoch}\t%{version}\t%{release}\t%{arch}\t%{reponame}\t%{buildtime}\n"
+_REPOQUERY = "%{name}\t%{epoch}\t%{version}\t%{release}\t%{arch}\t%{repoid}\t%{buildtime}\n"
 _CLASSES = {
     "security": "Security", "bugfix": "Bugfix", "enhancement": "Enhancement", "newpackage": "Newpackage",
     "recommended": "Recommended",
 }  # fmt: skip
+_KEPT = "_dnf_local"
+"""Repositories of what the machine itself downloaded before, which a plugin of dnf makes."""
 _CACHE = "/var/cache/pilothouse-patching"
-_LOCKS = ("/var/lib/dnf/rpmdb_lock.pid", "/var/run/yum.pid", "/run/dnf/rpmtransaction.lock")
-"""Of dnf, yum and dnf5."""
+_LOCKS = (
+    "/var/lib/dnf/rpmdb_lock.pid", "/var/run/yum.pid", "/run/dnf/rpmtransaction.lock",
+    "/var/lib/dnf/system-repo.lock",
+)  # fmt: skip
+"""Of dnf, yum and dnf5, which has two; newer ones wait for the second forever."""
 _LOCKED = 200
 """How dnf and yum end where somebody else holds their lock."""
 _PART = re.compile(r"([0-9]+|[a-zA-Z]+|~|\^)")
@@ -58,6 +66,9 @@ class Rpm:
             raise ToolFailed("neither dnf nor yum is there")
         self._tool = tool
         self._options = ["-q", "-y", "--setopt=cachedir=" + os.path.join(_CACHE, "dnf")]
+        if tool != "yum":
+            # dnf5 would take what the system's own cache has, also where it is outdated or its repository is broken
+            self._options.append("--setopt=system_cachedir=" + os.path.join(_CACHE, "dnf"))
         # Some distributions leave out any repository that is away. The machine would be said to lack nothing. A
         # repository whose own section says so may still be missing.
         self._options.append("--setopt=skip_if_unavailable=False")
@@ -85,12 +96,25 @@ class Rpm:
         os.makedirs(os.path.join(_CACHE, "dnf"))
         run([self._tool, "makecache", *self._options], 1800)
         self._notices = {}
-        for folder, _, files in os.walk(os.path.join(_CACHE, "dnf")):
-            for name in files:
-                if "updateinfo.xml" in name:
-                    for notice in notices(_content(os.path.join(folder, name))):
-                        for place in notice.packages:
-                            self._notices.setdefault(place, []).append(notice)
+        for notice in self._read_notices():
+            for place in notice.packages:
+                self._notices.setdefault(place, []).append(notice)
+
+    def _read_notices(self) -> List[Notice]:
+        """What the files of the repositories say of advisories; else what dnf5 says, of what is installed alone."""
+        found_ones: List[Notice] = []
+        try:
+            for folder, _, files in os.walk(os.path.join(_CACHE, "dnf")):
+                for name in files:
+                    if "updateinfo.xml" in name:
+                        found_ones += notices(_content(os.path.join(folder, name)))
+        except Unreadable as unreadable:
+            asking = ["advisory", "info", *self._options, "--all", "--json"]
+            code, out = self._ask(asking, lambda code, _: code == 0)
+            if code != 0:  # dnf4 and yum know no such command
+                raise unreadable
+            return advisories(out)
+        return found_ones
 
     def installed(self) -> List[Patch]:
         """What is installed, each as the patch that its version would be."""
@@ -112,10 +136,8 @@ class Rpm:
         _, out = run([self._tool, "repoquery", *self._options, "--available", "--qf", _REPOQUERY], 1800)
         patches = []
         seen = set()
-        for line in out.splitlines():
-            parts = line.split("\t")
-            if len(parts) != 7:
-                continue
+        offers = [parts for parts in (line.split("\t") for line in out.splitlines()) if len(parts) == 7]
+        for parts in sorted(offers, key=lambda parts: parts[5].startswith(_KEPT)):
             name, epoch, version, release, arch, repository, built = parts
             whole = evr(epoch, version, release)
             now = self._installed.get((name, arch))
@@ -165,16 +187,29 @@ class Rpm:
                     break
                 run([self._tool, "upgrade", *options, one], good=None, shown=True)
 
+    def _ask(self, words: Sequence[str], is_good: Callable[[int, str], bool]) -> Tuple[int, str]:
+        """A question that changes nothing: newer dnf5 need not wait for who else is at work; others lack the option."""
+        code, out = run([self._tool, *words, "--skip-file-locks"], 1800, good=None)
+        return (code, out) if is_good(code, out) else run([self._tool, *words], 1800, good=None)
+
     def reboot_needed(self, installed: Iterable[Patch]) -> bool:
         """What needs-restarting says; where it says nothing, a kernel, the C library or systemd that was installed.
 
-        It ends with 1 if a reboot is due, but also if it could not look.
+        It ends with 1 if a reboot is due, but also if it could not look. dnf has it as a command, which may be missing.
         """
-        if found("needs-restarting"):
-            code, said = run(["needs-restarting", "-r"], good=None)
-            if code == 0 or (code == 1 and "reboot is required" in said.lower()):
-                return code == 1
+        asking = ["needs-restarting", "-r"]
+        if found(asking[0]):
+            code, said = run(asking, good=None)
+        else:
+            code, said = self._ask([*asking, *(each for each in self._options if each != "-q")], _is_answer)
+        if _is_answer(code, said):
+            return code == 1
         return any(each.name.startswith(("kernel", "glibc", "systemd", "linux-firmware")) for each in installed)
+
+
+def _is_answer(code: int, said: str) -> bool:
+    """Whether needs-restarting looked, and said so."""
+    return code == 0 or (code == 1 and "reboot is required" in said.lower())
 
 
 def database_lock() -> str:
@@ -200,14 +235,62 @@ def moment(text: str) -> Optional[int]:
     return int((datetime(year, month, day, hour, minute, second) - datetime(1970, 1, 1)).total_seconds())
 
 
+class Unreadable(ToolFailed):
+    """A file of a repository is packed in a way for which there is no program here."""
+
+
 def _content(path: str) -> bytes:
+    """Raises Unreadable, ToolFailed."""
     if path.endswith((".zst", ".zck")):
         tool = ["zstd", "-dcq"] if path.endswith(".zst") else ["unzck", "--stdout"]
-        return run([*tool, path])[1].encode()
-    openers: Dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+        if found(tool[0]):
+            return run([*tool, path])[1].encode()
+        if path.endswith(".zck"):
+            raise Unreadable("unzck is not there")
+    openers: Dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open, ".zst": _open_zst}
     opener = openers.get(os.path.splitext(path)[1], open)
     with opener(path, "rb") as file:
         return bytes(file.read())
+
+
+def _open_zst(path: str, mode: str) -> Any:
+    """As Python has it from 3.14 on. Raises Unreadable."""
+    try:
+        return importlib.import_module("compression.zstd").open(path, mode)
+    except ImportError:
+        raise Unreadable("zstd is not there")
+
+
+def advisories(text: str) -> List[Notice]:
+    """Of `dnf5 advisory info --json`. Raises ToolFailed."""
+    try:
+        told = json.loads(text or "[]")  # silence: there are none
+        return [_advisory(each) for each in told]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ToolFailed(f"what dnf5 says of advisories cannot be read: {error!r}")
+
+
+def _advisory(told: Dict[str, Any]) -> Notice:
+    kind = (told.get("Type") or "").lower()
+    references = [(str(each.get("Type")).lower(), each.get("Id") or "") for each in told.get("references") or ()]
+    packages = (told.get("collections") or {}).get("packages") or ()
+    return Notice(
+        id=told["Name"],
+        classification=_CLASSES.get(kind, kind.capitalize()),
+        severity=(told.get("Severity") or "None").strip().capitalize(),
+        released=moment(str(told.get("Issued") or "")),
+        cves=tuple(sorted({one for kind_, one in references if kind_ == "cve"})),
+        bugzillas=tuple(sorted({one for kind_, one in references if kind_ == "bugzilla"})),
+        packages=tuple(_place(each) for each in packages),
+    )
+
+
+def _place(nevra: str) -> Place:
+    """Of `name-epoch:version-release.arch`, of which the epoch may be missing. Raises ValueError."""
+    whole, _, arch = nevra.rpartition(".")
+    name, version, release = whole.rsplit("-", 2)
+    epoch, _, version = version.rpartition(":")
+    return name, arch, evr(epoch, version, release)
 
 
 def notices(content: bytes) -> List[Notice]:
