@@ -240,7 +240,7 @@ class RpmRepository:
 
     def use(self, root: Root) -> None:
         """It is the root's only repository."""
-        root.run("rm -rf /etc/yum.repos.d /etc/zypp/repos.d /var/lib/rpm/*")
+        root.run("rm -rf /etc/yum.repos.d /etc/zypp/repos.d /etc/zypp/systemCheck /var/lib/rpm/*")  # it wants a glibc
         root.write("/etc/rpm/macros", "%_dbpath /var/lib/rpm\n")  # Debian's rpm has it elsewhere
         for folder in ("/etc/yum.repos.d", "/etc/zypp/repos.d"):
             root.write(f"{folder}/updates.repo", self.config())
