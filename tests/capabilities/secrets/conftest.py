@@ -29,6 +29,7 @@ class Function:
         self.act: Callable[[dict[str, Any]], None] = lambda event: None
         self.headers: dict[str, str] = {}
         """Of the answers."""
+        self.status, self.body = 200, b""
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -39,7 +40,7 @@ class Function:
                 event = json.loads(body)
                 try:
                     outer.act(event)
-                    status = 200
+                    status = outer.status
                     headers = {name.lower(): value for name, value in self.headers.items()}
                     outer.heard.append((self.path, headers | {"body": body.decode()}, event))
                 except RuntimeError:
@@ -47,8 +48,9 @@ class Function:
                 self.send_response(status)
                 for name, value in outer.headers.items():
                     self.send_header(name, value)
-                self.send_header("content-length", "0")
+                self.send_header("content-length", str(len(outer.body)))
                 self.end_headers()
+                self.wfile.write(outer.body)
 
             def log_message(self, *_: object) -> None:
                 """Quiet."""

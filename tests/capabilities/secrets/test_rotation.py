@@ -6,6 +6,8 @@ import json
 from base64 import b64encode
 from typing import Any
 
+import pytest
+
 from pilothouse.capabilities.secrets.jobs import warn
 from pilothouse.capabilities.secrets.rotation_model import Step
 from pilothouse.runtime.metrics import render
@@ -17,6 +19,7 @@ NOT_CALLED = (
     "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the "
     "principal secretsmanager.amazonaws.com."
 )
+CANARY = "canary-of-a-function"
 STEPS = [each.value for each in Step]
 
 
@@ -144,8 +147,9 @@ def remote(secrets: Any) -> Any:
         secret_id, token = event["SecretId"], event["ClientRequestToken"]
         if event["Step"] == "createSecret":
             secrets.put_secret_value(
-                SecretId=secret_id, ClientRequestToken=token, SecretString='{"p":"new"}', VersionStages=["AWSPENDING"]
-            )
+                SecretId=secret_id, ClientRequestToken=token, SecretString='{"p":"new"}', VersionStages=["AWSPENDING"],
+                RotationToken=event["RotationToken"],
+            )  # fmt: skip
         if event["Step"] == "finishSecret":
             stages = secrets.describe_secret(SecretId=secret_id)["VersionIdsToStages"]
             holder = next(each for each, labels in stages.items() if "AWSCURRENT" in labels)
@@ -166,7 +170,8 @@ def test_a_hook_is_called_with_the_events_of_the_cloud(secrets: Any, ended: Ende
     rotation = ended("x")
     assert (rotation["State"], steps_of(rotation)) == ("Succeeded", STEPS), rotation["Log"]
     assert [each for _, _, each in function.heard] == [
-        {"Step": each, "SecretId": made["ARN"], "ClientRequestToken": token} for each in STEPS
+        {"Step": each, "SecretId": made["ARN"], "ClientRequestToken": token, "RotationToken": rotation["RotationId"]}
+        for each in STEPS
     ]
     _, headers, _ = function.heard[0]
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.{headers['body']}".encode()
@@ -192,6 +197,42 @@ def test_a_function_is_invoked_and_may_fail(secrets: Any, ended: Ended, function
     function.headers = {"x-amz-function-error": "Unhandled"}
     secrets.rotate_secret(SecretId="x")
     assert ended("x")["Error"] == "the function failed; its own log says why"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "why", "asked"),
+    [
+        (200, {"x-amz-function-error": "Unhandled"}, {"errorType": "KeyError", "errorMessage": CANARY},
+         "the function failed by KeyError; its own log says why", 5),
+        (200, {"x-amz-function-error": "Unhandled"}, {"errorType": f"Sandbox {CANARY}"},
+         "the function failed; its own log says why", 5),
+        (404, {"x-amzn-errortype": "ResourceNotFoundException"}, {"Message": CANARY},
+         "the function's endpoint answered 404 ResourceNotFoundException", 1),
+        (409, {"x-amzn-errortype": "ResourceConflictException:http://x/"}, {"Message": CANARY},
+         "the function's endpoint answered 409 ResourceConflictException", 5),
+        (429, {"x-amzn-errortype": "TooManyRequestsException"}, {"message": CANARY},
+         "the function's endpoint answered 429 TooManyRequestsException", 5),
+    ],
+)  # fmt: skip
+def test_what_an_endpoint_of_functions_answers_is_told_by_its_name_alone(
+    secrets: Any,
+    ended: Ended,
+    function: Function,
+    status: int,
+    headers: dict[str, str],
+    body: Any,
+    why: str,
+    asked: int,
+) -> None:
+    """What is being made, or throttled, is asked again; what is not there is not."""
+    function.status, function.headers, function.body = status, headers, json.dumps(body).encode()
+    secrets.create_secret(Name="x", SecretString='{"p":"old"}')
+    rotate(secrets, "x", "arn:aws:lambda:eu-west-1:123456789012:function:mine")
+    rotation = ended("x")
+    assert (rotation["State"], rotation["Step"], rotation["Error"]) == ("Failed", "createSecret", why)
+    assert len(function.heard) == asked
+    assert CANARY not in json.dumps(rotation, default=str)
+    assert value(secrets, "x") == {"p": "old"}
 
 
 def test_a_failing_test_leaves_the_current_value(secrets: Any, ended: Ended, function: Function) -> None:

@@ -1,9 +1,11 @@
 """A Lambda function, invoked at the endpoint that the operator set, with the event that the cloud sends."""
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
+import msgspec
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -13,11 +15,13 @@ from pilothouse.capabilities.secrets.model import Secret
 from pilothouse.capabilities.secrets.rotators.hook import event_of
 from pilothouse.capabilities.secrets.rotators.rotator import Done, StepFailed, Value, Waiting, Work
 from pilothouse.identity.authorise import ask_each
-from pilothouse.runtime.outbound import OutboundFailed
+from pilothouse.runtime.outbound import OutboundAnswer, OutboundFailed
 from pilothouse.storage import Transaction
 
 SECONDS: Final = 120.0
-_PASSING: Final = frozenset({408, 425, 429})
+_PASSING: Final = frozenset({408, 409, 425, 429})
+"""409: the function is being made or changed (the API reference of Lambda, Invoke)."""
+_NAME: Final = re.compile(r"[A-Za-z_][\w.]{0,99}", re.ASCII)
 
 
 class Function:
@@ -51,9 +55,11 @@ class Function:
             raise StepFailed(text) from error
         if not 200 <= answer.status < 300:
             final = answer.status < 500 and answer.status not in _PASSING
-            raise StepFailed(f"the function's endpoint answered {answer.status}", final=final)
+            name = _name(answer.headers.get("x-amzn-errortype", "").partition(":")[0])
+            raise StepFailed(f"the function's endpoint answered {answer.status}{name and f' {name}'}", final=final)
         if "x-amz-function-error" in answer.headers:
-            raise StepFailed("the function failed; its own log says why")
+            name = _name(_error_type(answer))
+            raise StepFailed(f"the function failed{name and f' by {name}'}; its own log says why")
         return Done("the function returned")
 
     def _signed(self, house: House, url: str, headers: dict[str, str], body: bytes) -> dict[str, str]:
@@ -65,3 +71,16 @@ class Function:
         request = AWSRequest(method="POST", url=url, data=body, headers={**headers, "host": urlsplit(url).netloc})
         SigV4Auth(Credentials(access_key, secret), "lambda", self._arn.split(":")[3]).add_auth(request)
         return dict(request.headers.items())
+
+
+def _error_type(answer: OutboundAnswer) -> Any:
+    try:
+        told = msgspec.json.decode(answer.body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return told.get("errorType") if isinstance(told, dict) else None
+
+
+def _name(told: Any) -> str:
+    """The name of an error, if it is one: all else that is told of it may hold a value."""
+    return told if isinstance(told, str) and _NAME.fullmatch(told) else ""

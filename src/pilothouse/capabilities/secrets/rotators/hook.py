@@ -17,9 +17,14 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 
 def event_of(work: Work) -> bytes:
-    """What a rotation function is told of a step."""
+    """What a rotation function is told of a step. RotationToken is for its PutSecretValue, where it acts as a role."""
     return msgspec.json.encode(
-        {"Step": work.step.value, "SecretId": work.secret.arn, "ClientRequestToken": work.version_id}
+        {
+            "Step": work.step.value,
+            "SecretId": work.secret.arn,
+            "ClientRequestToken": work.version_id,
+            "RotationToken": work.run_id,
+        }
     )
 
 
