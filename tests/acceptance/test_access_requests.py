@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.installation import BIN, AgentProcess, Installation, installation
+from tests.acceptance.sealed import SEALED, make_sealed
 
 POLICY = {
     "schemaVersion": "1.0", "accessDurationHours": 1, "targets": [{"Key": "InstanceIds", "Values": ["*"]}],
@@ -92,15 +93,7 @@ def test_bob_lets_alice_in_by_the_aws_cli(
 def test_an_access_is_enough_for_a_session_that_is_encrypted(
     house: Installation, node: AgentProcess, people: dict[str, dict[str, str]]
 ) -> None:
-    key = house.boto("kms").create_key()["KeyMetadata"]
-    allowed = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key["Arn"]}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    house.boto("iam").put_role_policy(RoleName="node-role", PolicyName="sessions", PolicyDocument=policy)
-    content = {
-        "schemaVersion": "1.0", "sessionType": "NonInteractiveCommands", "inputs": {"kmsKeyId": key["KeyId"]},
-        "parameters": {"command": {"type": "String"}}, "properties": {"linux": {"commands": "{{ command }}"}},
-    }  # fmt: skip
-    house.boto("ssm").create_document(Name="Sealed", DocumentType="Session", Content=json.dumps(content))
+    make_sealed(house)
     token = approved(house, node, people)
-    words = ["exec", "--document", "Sealed", node.node_id, "--", "cat"]
+    words = ["exec", "--document", SEALED, node.node_id, "--", "cat"]
     assert said(BIN / "pilothouse", token, *words, typed="secret") == "secret"

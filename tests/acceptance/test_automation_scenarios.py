@@ -1,7 +1,7 @@
 """What users of automation expect, played with the aws CLI against a real server and real agents, a test for each."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -9,29 +9,15 @@ import pytest
 
 from pilothouse.capabilities.automation.scripts.filter import FilterUnavailable, instructions
 from tests.acceptance.aws_cli import AwsCli, Refused
-from tests.acceptance.installation import AgentProcess, DrivenInstallation, eventually, running
-from tests.capabilities.one_server import database_url
+from tests.acceptance.installation import AgentProcess, DrivenInstallation, eventually
+from tests.acceptance.one_house import aws, database_url, house
 
-__all__ = ["database_url"]
+__all__ = ["aws", "database_url", "house"]
 
 FINAL = ("Success", "Failed", "TimedOut", "Cancelled")
 ANYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 VARIABLES = {"variables": {"x": {"type": "String", "default": "0"}}}
 Steps = list[dict[str, Any]]
-
-
-@pytest.fixture(scope="module")
-def house(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivenInstallation]:
-    options = ("--database", database_url) if database_url.startswith("postgresql") else ()
-    with running(DrivenInstallation(tmp_path_factory.mktemp("house"), *options)) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def aws(house: DrivenInstallation) -> Iterator[AwsCli]:
-    made = AwsCli(house.known())
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,14 @@ import pytest
 
 from tests.acceptance.aws_cli import AwsCli
 from tests.acceptance.driven_desk import RUN_SHELL, DrivenDesk
-from tests.acceptance.installation import AgentProcess, DrivenInstallation, running, stored_in
-from tests.capabilities.one_server import database_url
+from tests.acceptance.installation import AgentProcess, DrivenInstallation
+from tests.acceptance.one_house import aws, database_url, house
 
-__all__ = ["database_url"]
+__all__ = ["aws", "database_url", "house"]
 
+DAYS_AHEAD = 60
 ONLY_THEN = "--apply-only-at-cron-interval"
 PATCH_TUESDAY = "cron(0 2 ? * TUE#2 *)"
-
-
-@pytest.fixture(scope="module")
-def house(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivenInstallation]:
-    with running(DrivenInstallation(tmp_path_factory.mktemp("house"), *stored_in(database_url), days=60)) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def aws(house: DrivenInstallation) -> Iterator[AwsCli]:
-    made = AwsCli(house.known())
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

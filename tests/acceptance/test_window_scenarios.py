@@ -12,28 +12,16 @@ import pytest
 
 from tests.acceptance.aws_cli import AwsCli
 from tests.acceptance.driven_desk import RUN_SHELL
-from tests.acceptance.installation import AgentProcess, DrivenInstallation, running, stored_in
+from tests.acceptance.installation import AgentProcess, DrivenInstallation
+from tests.acceptance.one_house import aws, database_url, house
 from tests.acceptance.patched import DEBIAN
 from tests.acceptance.roots import AptRepository, machine
 from tests.acceptance.window_desk import WindowDesk
-from tests.capabilities.one_server import database_url
 
-__all__ = ["database_url"]
+__all__ = ["aws", "database_url", "house"]
 
+DAYS_AHEAD = 5
 INVALID = "ValidationException"
-
-
-@pytest.fixture(scope="module")
-def house(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrivenInstallation]:
-    with running(DrivenInstallation(tmp_path_factory.mktemp("house"), *stored_in(database_url), days=5)) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def aws(house: DrivenInstallation) -> Iterator[AwsCli]:
-    made = AwsCli(house.known())
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

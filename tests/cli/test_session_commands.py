@@ -26,6 +26,7 @@ from typer.testing import CliRunner
 from pilothouse.cli.main import application
 from pilothouse.cli.shared import Failed
 from tests.acceptance.installation import BIN, Installation, eventually, installation
+from tests.acceptance.sealed import SEALED, make_sealed
 
 PILOTHOUSE = BIN / "pilothouse"
 
@@ -142,16 +143,8 @@ def test_a_reader_that_leaves_ends_the_program(house: Installation) -> None:
 
 
 def test_a_document_with_a_key_has_the_session_encrypted_from_end_to_end(house: Installation) -> None:
-    key = house.boto("kms").create_key()["KeyMetadata"]
-    allowed = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key["Arn"]}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
-    house.boto("iam").put_role_policy(RoleName="node-role", PolicyName="sessions", PolicyDocument=policy)
-    content = {
-        "schemaVersion": "1.0", "sessionType": "NonInteractiveCommands", "inputs": {"kmsKeyId": key["KeyId"]},
-        "parameters": {"command": {"type": "String"}}, "properties": {"linux": {"commands": "{{ command }}"}},
-    }  # fmt: skip
-    house.boto("ssm").create_document(Name="Sealed", DocumentType="Session", Content=json.dumps(content))
-    done = asked(house, "exec", "--document", "Sealed", "web-1", "--", "sh", "-c", "cat; exit 4", typed=b"\0secret\n")
+    make_sealed(house)
+    done = asked(house, "exec", "--document", SEALED, "web-1", "--", "sh", "-c", "cat; exit 4", typed=b"\0secret\n")
     assert (done.returncode, done.stdout) == (4, b"\0secret\n"), done.stderr
 
 

@@ -5,10 +5,11 @@ has got somewhere. What ends or floods the process has one of its own.
 """
 
 import asyncio
+import contextlib
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +163,44 @@ async def nobody(service: str, name: str, request: Mapping[str, Any], region: st
     return {"answer": {"Said": [service, name, dict(request), region]}}
 
 
-def ran(text: str, events: Any = None, *, seconds: int = 60) -> Ran:
+def shut_in(script: Script) -> Ran:
     """What a script comes to. Where scripts cannot be shut in, the tests are left out; in CI they may not."""
-    script = Script(text=text, handler="handler", events=events or {}, seconds=seconds)
     try:
         return asyncio.run(jail.run(script, nobody))
     except CannotShutIn as error:
         if os.environ.get("CI"):
             pytest.fail(f"{error}; in CI nothing may be skipped")
         pytest.skip(str(error))
+
+
+def ran(text: str, events: Any = None, *, seconds: int = 60) -> Ran:
+    """The same, of a handler in Python."""
+    return shut_in(Script(text=text, handler="handler", events=events or {}, seconds=seconds))
+
+
+@contextlib.contextmanager
+def within_reach(folder: Path, attempts: list[str]) -> Iterator[dict[str, Any]]:
+    """What the attempts go for, as a script's events: a file, listeners, this process. Nothing of it may be reached."""
+    secret = folder / "secret"
+    secret.write_text("a secret of the server")
+    secret.chmod(0o666)
+    name = f"pilothouse-{os.getpid()}"
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
+        patch.setenv("PILOTHOUSE_SECRET", "another")
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        yield {
+            "secret": str(secret), "port": listener.getsockname()[1], "server": os.getpid(), "abstract": name,
+            "attempts": attempts,
+        }  # fmt: skip
+        listener.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert secret.read_text() == "a secret of the server"
 
 
 def indented(code: str) -> str:
@@ -183,31 +213,15 @@ def test_there_are_eighty_and_more() -> None:
 
 
 @pytest.mark.parametrize("kind", ATTEMPTS)
-def test_nothing_is_reached(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("a secret of the server")
-    secret.chmod(0o666)
-    monkeypatch.setenv("PILOTHOUSE_SECRET", "another")
-    name = f"pilothouse-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as abstract:
-        abstract.bind(f"\0{name}")
-        abstract.listen()
-        events = {
-            "secret": str(secret), "port": listener.getsockname()[1], "server": os.getpid(), "abstract": name,
-            "attempts": [line.strip() for line in ATTEMPTS[kind].splitlines() if line.strip()],
-        }  # fmt: skip
-        text = PRELUDE + (
-            "def handler(e, c):\n    reached = []\n    for code in e['attempts']:\n        try:\n"
-            "            exec(code, {**globals(), 'e': e})\n            reached.append(code)\n"
-            "        except (OSError, KeyError, ValueError, sqlite3.Error):\n            pass\n    return reached\n"
-        )
-
+def test_nothing_is_reached(kind: str, tmp_path: Path) -> None:
+    lines = [line.strip() for line in ATTEMPTS[kind].splitlines() if line.strip()]
+    text = PRELUDE + (
+        "def handler(e, c):\n    reached = []\n    for code in e['attempts']:\n        try:\n"
+        "            exec(code, {**globals(), 'e': e})\n            reached.append(code)\n"
+        "        except (OSError, KeyError, ValueError, sqlite3.Error):\n            pass\n    return reached\n"
+    )
+    with within_reach(tmp_path, lines) as events:
         assert ran(text, events).result == []
-
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert secret.read_text() == "a secret of the server"
 
 
 @pytest.mark.parametrize("what", ALONE)

@@ -1,17 +1,14 @@
 """What runs in PowerShell's place reaches no more than Python does. The program is a stand-in: see stand_in_pwsh."""
 
-import asyncio
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.capabilities.automation.scripts.test_jail import ATTEMPTS, PRELUDE, nobody
+from tests.capabilities.automation.scripts.test_jail import ATTEMPTS, PRELUDE, shut_in, within_reach
 from tests.capabilities.automation.stand_in_pwsh import installed
 
 from pilothouse.capabilities.automation.scripts import jail, powershell
-from pilothouse.capabilities.automation.scripts.jail import CannotShutIn, Ran, Script, ScriptFailed
+from pilothouse.capabilities.automation.scripts.jail import Ran, Script, ScriptFailed
 
 OTHERWISE = (
     'open("/proc/self/environ").read()',
@@ -66,44 +63,21 @@ def pwsh(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def ran(program: str, text: str, events: Any = None, *, seconds: int = 60) -> Ran:
-    script = Script(text=text, events=events or {}, seconds=seconds, powershell=program)
-    try:
-        return asyncio.run(jail.run(script, nobody))
-    except CannotShutIn as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error}; in CI nothing may be skipped")
-        pytest.skip(str(error))
+    return shut_in(Script(text=text, events=events or {}, seconds=seconds, powershell=program))
 
 
 @pytest.mark.parametrize("kind", [*ATTEMPTS, "besides"])
-def test_nothing_is_reached(pwsh: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("a secret of the server")
-    secret.chmod(0o666)
-    monkeypatch.setenv("PILOTHOUSE_SECRET", "another")
-    name = f"pilothouse-{os.getpid()}"
+def test_nothing_is_reached(pwsh: str, kind: str, tmp_path: Path) -> None:
     lines = [line.strip() for line in {**ATTEMPTS, "besides": BESIDES}[kind].splitlines() if line.strip()]
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as abstract:
-        abstract.bind(f"\0{name}")
-        abstract.listen()
-        events = {
-            "secret": str(secret), "port": listener.getsockname()[1], "server": os.getpid(), "abstract": name,
-            "attempts": [line for line in lines if not line.startswith(OTHERWISE)],
-        }  # fmt: skip
-        text = (
-            f"# python\nPROGRAM = {pwsh!r}\n{PRELUDE}import mmap\ne = json.loads(os.environ['InputPayload'])\n"
-            "reached = []\nfor code in e['attempts']:\n    try:\n        exec(code, {**globals(), 'e': e})\n"
-            "        reached.append(code)\n"
-            "    except (OSError, KeyError, ValueError, MemoryError, sqlite3.Error):\n        pass\n"
-            "given = [reached]\n"
-        )
-
+    text = (
+        f"# python\nPROGRAM = {pwsh!r}\n{PRELUDE}import mmap\ne = json.loads(os.environ['InputPayload'])\n"
+        "reached = []\nfor code in e['attempts']:\n    try:\n        exec(code, {**globals(), 'e': e})\n"
+        "        reached.append(code)\n"
+        "    except (OSError, KeyError, ValueError, MemoryError, sqlite3.Error):\n        pass\n"
+        "given = [reached]\n"
+    )
+    with within_reach(tmp_path, [line for line in lines if not line.startswith(OTHERWISE)]) as events:
         assert ran(pwsh, text, events).result == []
-
-        listener.settimeout(0)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert secret.read_text() == "a secret of the server"
 
 
 def test_it_sees_itself_alone(pwsh: str, monkeypatch: pytest.MonkeyPatch) -> None:
