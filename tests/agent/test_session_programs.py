@@ -94,7 +94,7 @@ async def test_a_program_for_the_plugin(server: FakeServer, node: Agent) -> None
 async def test_a_program_for_our_own_client(server: FakeServer, node: Agent) -> None:
     given = os.urandom(3_000_000) + b"\n" + b"\x03"
     session = await server.start_session(node.instance_id, program("sh -c 'tee /dev/stderr; exit 41'"), client=EXEC)
-    assert (await session.shaken()).request["Extensions"] == {"chunk": 65536, "window": 1048576, "exec": 1}
+    assert (await session.shaken()).request["Extensions"] == {"chunk": 122880, "window": 1048576, "exec": 1}
     await session.send_all(1, given)
     await session.flag(END_OF_INPUT)
     completion = await ended(server, session)

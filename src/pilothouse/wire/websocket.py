@@ -222,7 +222,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             if following > end:
                 break
             if data[at] == _WHOLE_BINARY and masked and hears is not None and not (self.frames or self.close_sent):
-                hears(apply_mask(data[head:following], data[head - 4 : head]))
+                hears(apply_mask(memoryview(data)[head:following], data[head - 4 : head]))
             elif data[at] == _WHOLE_PONG and masked and size <= _CONTROL_MOST and not self._probes:
                 pass  # that it came is all it says
             else:

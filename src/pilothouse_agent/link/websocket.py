@@ -19,6 +19,8 @@ from pilothouse_agent.link.https import Endpoint, Unreachable
 MAX_MESSAGE = 512 * 1024
 """Twice what the server sends at most."""
 
+_READ = 262_144
+
 
 class Websocket:
     """One open websocket."""
@@ -122,6 +124,9 @@ class Websocket:
                 if event.opcode is Opcode.PONG:
                     self._pong.set()
                 elif event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                    if event.fin and not parts:
+                        yield bytes(event.data)
+                        continue
                     parts += event.data
                     if event.fin:
                         yield bytes(parts)
@@ -147,7 +152,7 @@ class Websocket:
 
     async def _receive(self) -> None:
         try:
-            data = await self._reader.read(65536)
+            data = await self._reader.read(_READ)
         except OSError:
             data = b""
         if data:

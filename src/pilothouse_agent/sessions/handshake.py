@@ -10,7 +10,7 @@ SPOKEN_VERSION = "3.3.0.0"
 
 PLAIN_CHUNK = 1_024
 """What clients get in one message that say nothing of it."""
-LARGEST_CHUNK = 65_536
+LARGEST_CHUNK = 122_880
 TUNNEL_CHUNK = 16_384
 """What the official plugin gets: it writes payloads of any size into its tunnels."""
 INPUT_WINDOW = 1_048_576

@@ -204,7 +204,7 @@ class MuxPort:
         self._scene = scene
         self._destination = Destination(scene)
         self._decoder = smux.Decoder()
-        self._early: dict[int, list[bytes]] = {}  # of streams whose connection is not there yet
+        self._early: dict[int, list[bytes | memoryview]] = {}  # of streams whose connection is not there yet
         self._streams: dict[int, Connection] = {}
         self._finished: dict[int, asyncio.Event] = {}
         self._opened: asyncio.Queue[int] = asyncio.Queue()
@@ -263,8 +263,7 @@ class MuxPort:
             self._put(smux.FIN, number)
 
     def _emit(self, number: int, data: bytes) -> None:
-        made = [smux.encode(smux.PSH, number, piece) for piece in pieces(data, self._room)]
-        self._scene.channel.put(OUTPUT, *made)
+        self._scene.channel.put(OUTPUT, *smux.messages(number, data, self._scene.client.chunk))
 
     def _put(self, command: int, number: int) -> None:
         self._scene.channel.put(OUTPUT, smux.encode(command, number))

@@ -24,33 +24,47 @@ class Piece:
 
     command: int
     stream: int
-    data: bytes = b""
+    data: bytes | memoryview = b""
 
 
 def encode(command: int, stream: int, data: bytes = b"") -> bytes:
     return HEADER.pack(VERSION, command, len(data), stream) + data
 
 
+def messages(stream: int, data: bytes, size: int) -> list[bytes]:
+    """The bytes as frames, in messages of at most so many bytes; a large message has several frames."""
+    view, room, start = memoryview(data), size, 0
+    made: list[bytes] = []
+    parts: list[bytes | memoryview] = []
+    while start < len(view):
+        piece = view[start : start + min(room - HEADER.size, MOST)]
+        start += len(piece)
+        room -= HEADER.size + len(piece)
+        parts += [HEADER.pack(VERSION, PSH, len(piece), stream), piece]
+        if room <= HEADER.size or start == len(view):
+            made.append(b"".join(parts))
+            parts, room = [], size
+    return made
+
+
 class Decoder:
     """Puts frames together again, in whatever pieces they come."""
 
     def __init__(self) -> None:
-        self._left = bytearray()
+        self._left = b""
 
     def feed(self, data: bytes) -> Iterator[Piece]:
-        """The frames that are complete now. Raises MalformedStream."""
-        self._left += data
-        position = 0
+        """The frames that are complete now, their data as views of what came. Raises MalformedStream."""
+        view, position = memoryview(self._left + data if self._left else data), 0
         try:
-            while len(self._left) - position >= HEADER.size:
-                version, command, length, stream = HEADER.unpack_from(self._left, position)
+            while len(view) - position >= HEADER.size:
+                version, command, length, stream = HEADER.unpack_from(view, position)
                 if version != VERSION or command > NOP:
                     raise MalformedStream(f"version {version}, command {command}")
-                end = position + HEADER.size + length
-                if end > len(self._left):
+                start = position + HEADER.size
+                if start + length > len(view):
                     break
-                piece = bytes(self._left[position + HEADER.size : end])
-                position = end
-                yield Piece(command, stream, piece)
+                position = start + length
+                yield Piece(command, stream, view[start:position])
         finally:
-            del self._left[:position]
+            self._left = bytes(view[position:])

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from pilothouse_agent.sessions.channel import Backlog, DataChannel
 
-READ = 4 * (16_384 - 8)
-"""What fills messages of tunnels, be they of the plugin's size or of the largest."""
+READ = 122_864
+"""What fills a message of a tunnel of the largest size, in two frames."""
 
 
 class Source:
@@ -97,7 +97,7 @@ class Sink:
         self.over = asyncio.Event()
         """It is closed, or takes no more."""
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes | memoryview) -> None:
         if self._ending or self.over.is_set():
             return
         self._backlog.add(len(data))

@@ -11,12 +11,12 @@ from pilothouse_agent import processes
 from pilothouse_agent.sessions import spawn
 from pilothouse_agent.sessions.activity import TERMINATE, Ending, Scene, flag_of, note_child
 from pilothouse_agent.sessions.channel import FLAG, OUTPUT, SessionOver
+from pilothouse_agent.sessions.handshake import LARGEST_CHUNK
 from pilothouse_agent.sessions.streams import Sink, Source
 from pilothouse_agent.sessions.terminal import end_program
 from pilothouse_agent.sessions.transfer_work import OPERATIONS, Work, is_name
 
 _REST = 0.5
-_LARGEST = 65_536  # bytes in one message, of the client and of the child; what is read with less room is cut
 
 
 class FileSession:
@@ -50,7 +50,8 @@ class FileSession:
             theirs.close()
         note_child(scene.directory, self._pid, spawn.birth(self._pid))
         emit = partial(scene.channel.put, OUTPUT)
-        self._source = Source(self._ours.fileno(), scene.channel, emit, _LARGEST)
+        # a message of the child's is read whole: with less room it would be cut
+        self._source = Source(self._ours.fileno(), scene.channel, emit, LARGEST_CHUNK)
         self._sink = Sink(self._ours.fileno(), scene.channel.backlog)
         scene.channel.ready()
         await processes.ended(self._pid)
@@ -65,7 +66,7 @@ class FileSession:
             return True
         if self._sink is None:
             return False
-        if len(payload) > _LARGEST:
+        if len(payload) > LARGEST_CHUNK:
             raise SessionOver("The client sent a message that is too large.")
         if payload_type == OUTPUT and payload:
             self._sink.put(payload)

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 PLAIN_CHUNK: Final = 1_024
 """What agents of the official kind get in one message."""
-CHUNK: Final = 65_536
+CHUNK: Final = 122_880
+"""Bytes of the largest payload. With all that is around it, it stays below what the server's memory allocator gives
+back to the system at once, which costs more than to fill it."""
 _VERSION: Final = "1.2.804.0"
 """The release of session-manager-plugin that this client behaves like: agents decide by the number."""
 _SUCCESS, _FAILED, _UNSUPPORTED = 1, 2, 3

@@ -83,9 +83,8 @@ class Tunnel:
     def send(self, number: int, data: bytes) -> bool:
         """Send bytes; whether there is room for more."""
         self.sent += len(data)
-        room = self._channel.agent.chunk - smux.HEADER.size
-        for start in range(0, len(data), room):
-            self._channel.put(DATA, smux.encode(smux.PSH, number, data[start : start + room]))
+        for message in smux.messages(number, data, self._channel.agent.chunk):
+            self._channel.put(DATA, message)
         if not self._channel.has_room:
             self._waits.set()
         return self._channel.has_room
@@ -120,7 +119,7 @@ class Stream(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def write(self, data: bytes) -> bool:
+    def write(self, data: bytes | memoryview) -> bool:
         """Whether so much waits that it is to be acknowledged later."""
         if self._transport is None or self._transport.is_closing():
             return False
