@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import json
+import threading
 from base64 import b64encode
 from typing import Any
 
@@ -233,6 +234,30 @@ def test_what_an_endpoint_of_functions_answers_is_told_by_its_name_alone(
     assert len(function.heard) == asked
     assert CANARY not in json.dumps(rotation, default=str)
     assert value(secrets, "x") == {"p": "old"}
+
+
+def test_a_function_that_takes_long_holds_no_other_rotation_back(
+    secrets: Any, ended: Ended, function: Function
+) -> None:
+    answered = threading.Event()
+    reached = threading.Event()
+
+    def act(_: dict[str, Any]) -> None:
+        reached.set()
+        assert answered.wait(60)
+
+    function.act = act
+    try:
+        secrets.create_secret(Name="long", SecretString="old")
+        rotate(secrets, "long", "arn:aws:lambda:eu-west-1:123456789012:function:mine")
+        assert reached.wait(60)
+        secrets.create_secret(Name="x", SecretString="old")
+        rotate(secrets, "x", "pilothouse:random")
+        assert ended("x")["State"] == "Succeeded"
+    finally:
+        answered.set()
+    assert value_of(secrets, "x") != "old"
+    assert value_of(secrets, "long") == "old"
 
 
 def test_a_failing_test_leaves_the_current_value(secrets: Any, ended: Ended, function: Function) -> None:

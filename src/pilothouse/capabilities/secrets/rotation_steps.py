@@ -35,6 +35,7 @@ from pilothouse.capabilities.secrets.settling import free, hold
 from pilothouse.capabilities.secrets.store import SecretStore
 from pilothouse.capabilities.secrets.versions import keep_version
 from pilothouse.errors import ApiError
+from pilothouse.runtime.bus import Woken
 from pilothouse.runtime.metrics import SECRET_ROTATIONS
 from pilothouse.runtime.waiting import wait
 from pilothouse.scheduling.firing import Due
@@ -47,7 +48,8 @@ WAKE: Final = "secrets.rotation"
 """Bus topic: there is something to do."""
 ATTEMPTS: Final = 5
 """Of one step, before the rotation has failed."""
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 16
+_AGAIN_MS: Final = 1000
 _STEP_SECONDS: Final = 150.0
 _HOLD_MS: Final = 240_000
 """Longer than a step can take."""
@@ -140,36 +142,48 @@ async def cancel(house: House, tx: Transaction, secret: Secret) -> None:
 
 
 async def go_on(house: House) -> None:
-    """Do what is to be done, for ever."""
+    """Do what is to be done, for ever. One that takes long, such as a function, holds no other back."""
     with house.bus.waiting(WAKE) as woken:
-        while True:
-            woken.take()
-            found = await _round(house)
-            until = house.clock.millis() + _SWEEP_MS
-            until = until if found is None else min(until, found)
-            await wait(house.clock, woken.event, max(0.0, (until - house.clock.millis()) / 1000))
-
-
-async def _round(house: House) -> int | None:
-    """All that is due; when there is next something."""
-    while True:
-        async with house.database.reading() as tx:
-            store = RotationStore(tx)
-            found = await store.due(house.clock.millis(), _AT_ONCE)
-            if not found:
-                return await store.next_due()
         async with asyncio.TaskGroup() as group:
-            for run in found:
-                group.create_task(take(house, run))
+            room = asyncio.Semaphore(_AT_ONCE)
+            while True:
+                woken.take()
+                try:
+                    found = await _round(house, group, room, woken)
+                except StorageUnavailable as fault:  # what is being done goes on
+                    log.warning("rotation.storage_unavailable", error=str(fault))
+                    found = house.clock.millis() + _AGAIN_MS
+                until = house.clock.millis() + _SWEEP_MS
+                until = until if found is None else min(until, found)
+                await wait(house.clock, woken.event, max(0.0, (until - house.clock.millis()) / 1000))
 
 
-async def take(house: House, run: Run) -> None:
-    """The steps of one rotation, one after another for as long as they succeed: between setSecret and finishSecret a
-    client may have to wait. A fault of ours ends this try only; the row is free again when its hold is over."""
+async def _round(house: House, group: asyncio.TaskGroup, room: asyncio.Semaphore, woken: Woken) -> int | None:
+    """Begin all that is due; when there is next something."""
+    while True:
+        await room.acquire()
+        held = None
+        try:
+            async with house.database.reading() as tx:
+                store = RotationStore(tx)
+                found = await store.due(house.clock.millis(), 1)
+                if not found:
+                    return await store.next_due()
+            async with house.database.transaction() as tx:
+                if await RotationStore(tx).hold(found[0], house.process_id, house.clock.millis() + _HOLD_MS):
+                    held = found[0]
+        finally:
+            if held is None:
+                room.release()
+        if held is not None:
+            group.create_task(_take(house, held, room, woken), name=f"rotation {held.run_id}")
+
+
+async def _take(house: House, run: Run, room: asyncio.Semaphore, woken: Woken) -> None:
+    """The steps of one rotation that is held, one after another for as long as they succeed: between setSecret and
+    finishSecret a client may have to wait. A fault of ours ends this try only; the row is free again when its hold is
+    over."""
     try:
-        async with house.database.transaction() as tx:
-            if not await RotationStore(tx).hold(run, house.process_id, house.clock.millis() + _HOLD_MS):
-                return
         following: Run | None = run
         while following is not None:
             run = following
@@ -180,6 +194,9 @@ async def take(house: House, run: Run) -> None:
         log.warning("rotation.storage_unavailable", run_id=run.run_id, error=str(fault))
     except Exception:
         log.exception("rotation.broke", run_id=run.run_id, step=run.step.value)
+    finally:
+        room.release()
+        woken.add("")  # it may be due again
 
 
 Outcome = Done | Waiting | StepFailed | Value | None
