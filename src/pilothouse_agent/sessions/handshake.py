@@ -11,8 +11,9 @@ SPOKEN_VERSION = "3.3.0.0"
 PLAIN_CHUNK = 1_024
 """What clients get in one message that say nothing of it."""
 LARGEST_CHUNK = 122_880
-TUNNEL_CHUNK = 16_384
-"""What the official plugin gets: it writes payloads of any size into its tunnels."""
+TUNNEL_CHUNK = 31_744
+"""What the official plugin gets: it writes payloads of any size into its tunnels. Clients that give themselves out for
+it may be made with libraries that take messages of 32 KiB at most."""
 INPUT_WINDOW = 1_048_576
 """Bytes that a client of our own may have under way."""
 
