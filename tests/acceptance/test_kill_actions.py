@@ -16,6 +16,7 @@ import pytest
 
 from pilothouse.capabilities.automation.actions import ACTIONS
 from pilothouse.capabilities.automation.actions.interface import Action
+from pilothouse.capabilities.automation.scripts.filter import FilterUnavailable, instructions
 from tests.acceptance.counting_services import ADDRESS, CountingServices
 from tests.acceptance.dying_host import FIRST, read, write
 from tests.acceptance.installation import AgentProcess, Installation, eventually, running, stored_in
@@ -328,6 +329,15 @@ def prepare(world: World, cases: Mapping[str, Case]) -> None:
     world.moments.write_text(json.dumps([f"{name} {each}" for name, case in cases.items() for each in case.moments]))
 
 
+def can_be_done(case: Case) -> bool:
+    """False for scripts where this machine cannot shut them in."""
+    try:
+        instructions()
+    except FilterUnavailable:
+        return case.action != "aws:executeScript"
+    return True
+
+
 TOKENS = itertools.count(1)
 
 
@@ -371,6 +381,7 @@ def test_the_cases_are_all_that_actions_can_come_to() -> None:
 
 def test_no_step_is_lost_or_done_twice(world: World) -> None:
     together, once, again = calm(world.facts), dict(performed_once()), dict(performed_again())
+    once = {name: case for name, case in once.items() if can_be_done(case)}
     cases = {**together, **once, **again}
     prepare(world, cases)
     ask = world.client("")
