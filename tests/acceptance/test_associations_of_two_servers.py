@@ -3,7 +3,6 @@
 import itertools
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,13 +66,11 @@ def test_each_application_is_once_whichever_server_is_killed(
 
     drift = made_at(two, applied, "--schedule-expression", "rate(30 minutes)", "--max-concurrency", "2")
     eventually(lambda: applied.times(drift, here) == 1, within=MINUTE, what="the first run, at the other server")
-    tagged = time.monotonic()
     one.aws(
         "ssm", "add-tags-to-resource", "--resource-type", "ManagedInstance", "--resource-id", there.node_id,
         "--tags", "Key=role,Value=web",
     )  # fmt: skip
     eventually(lambda: applied.times(drift, there) == 1, within=MINUTE, what="the run of a node that got the tag")
-    assert time.monotonic() - tagged < MINUTE
     eventually(lambda: len(executions(one, drift)) == 2, what="both reports")
     assert applied.times(drift, here) == 1
 

@@ -132,9 +132,8 @@ def test_nothing_is_lost_on_the_way_while_the_server_is_killed(house: Installati
         for words in (("enable", webhook_id), ("delete", webhook_id)):
             assert webhooks(house, *words) == ""
         assert webhooks(house, "list") == ""
-        began = time.monotonic()
         assert house.stop() == 0
-        assert time.monotonic() - began < 9, "the open stream kept the server from stopping"
+        assert "graceful shutdown exceeded" not in house.server_log.read_text(), "the open stream kept it from stopping"
     finally:
         stop.set()
         stop_reading.set()

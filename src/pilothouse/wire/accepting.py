@@ -59,13 +59,13 @@ class Acceptor:
         self._at_once = at_once
         self._loop = asyncio.get_running_loop()
         self._beginning: set[_Hello] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._shaking: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     def start(self) -> None:
         """Take connections from now on."""
         if not self._is_closed:
-            self._loop.add_reader(self._listening.fileno(), self._accept)
+            self._loop.add_reader(self._listening.fileno(), self.accept)
 
     def close(self) -> None:
         """Take no more, and let go of those that have not come as far as a protocol."""
@@ -75,13 +75,13 @@ class Acceptor:
         self._loop.remove_reader(self._listening.fileno())
         for hello in list(self._beginning):
             hello.drop()
-        for task in self._tasks:
+        for task in self._shaking:
             task.cancel()
 
     async def wait_closed(self) -> None:
         """Nothing is left to wait for: the group waits for the tasks."""
 
-    def _accept(self) -> None:
+    def accept(self) -> None:
         for _ in range(self._at_once):
             try:
                 opened, address = self._listening.accept()
@@ -92,7 +92,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                log.error("server.cannot_accept", error=error.strerror)
+                log.error("server.cannotaccept", error=error.strerror)
                 self._loop.remove_reader(self._listening.fileno())
                 self._loop.call_later(_REST_SECONDS, self.start)
                 return
@@ -122,20 +122,40 @@ class Acceptor:
         self._serve(opened, place, seconds)
 
     def _serve(self, opened: socket.socket, place: Place, seconds: float | None) -> None:
-        task = self._group.create_task(self._served(opened, place, seconds))
-        place.end = task.cancel
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._group.create_task(
+            self._served_plainly(opened, place) if seconds is None else self._served(opened, place, seconds)
+        )
+        if seconds is not None:
+            place.end = task.cancel
+            self._shaking.add(task)
+            task.add_done_callback(self._shaking.discard)
 
-    async def _served(self, opened: socket.socket, place: Place, seconds: float | None) -> None:
-        """Give the connection its protocol, after the handshake where there is TLS."""
-        tls = None if seconds is None else self._tls
+    async def _served_plainly(self, opened: socket.socket, place: Place) -> None:
+        """Give a connection without TLS its protocol.
+
+        That is a matter of two turns of the loop, and is not broken off: where it is, the loop closes the connection
+        and does not tell the protocol, which may have been told of its beginning.
+        """
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+
+        place.end = end
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(lambda: self._protocol(place), opened)
+        except OSError:
+            place.free()
+            return
+        if is_over or self._is_closed:  # whoever ended the others did not see this one
+            transport.abort()
+
+    async def _served(self, opened: socket.socket, place: Place, seconds: float) -> None:
+        """Give a connection its protocol after the handshake."""
         try:
             await self._loop.connect_accepted_socket(
-                lambda: self._protocol(place) if tls is None else Reader(self._protocol(place)),
-                opened,
-                ssl=tls,
-                ssl_handshake_timeout=seconds,
+                lambda: Reader(self._protocol(place)), opened, ssl=self._tls, ssl_handshake_timeout=seconds
             )
         except (OSError, ssl.SSLError, TimeoutError):  # the client's: it left, took too long, or speaks no TLS
             CONNECTIONS_DROPPED.labels("tls").inc()
@@ -144,8 +164,7 @@ class Acceptor:
             place.free()
             raise
         finally:
-            if tls is not None:
-                self._handshakes.done(place.address)
+            self._handshakes.done(place.address)
 
 
 class _Hello:
