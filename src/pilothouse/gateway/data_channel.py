@@ -37,6 +37,7 @@ from pilothouse.gateway.taping import Taping
 from pilothouse.identity.authorise import may_node, refusal
 from pilothouse.identity.policy import Verdict
 from pilothouse.identity.principals import Principal
+from pilothouse.runtime.memory import keep_room_for_messages
 from pilothouse.runtime.metrics import DATA_CHANNELS, SESSION_FRAMES_REFUSED, SESSION_TOKENS_REFUSED
 from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
@@ -291,11 +292,15 @@ class DataChannels:
 
     def hold(self, line: SocketLine) -> None:
         """A connection is open; it is closed when the server stops."""
+        if not self._lines:
+            keep_room_for_messages(True)
         self._lines.add(line)
 
     def let_go(self, line: SocketLine) -> None:
         """The connection has ended."""
         self._lines.discard(line)
+        if not self._lines:
+            keep_room_for_messages(False)
 
     def known(self, session_id: str) -> Pair | None:
         """The session's pair, if it is here."""
