@@ -18,7 +18,7 @@ from pilothouse.call import House
 from pilothouse.errors import AccessDeniedException, ApiError, ThrottlingException
 from pilothouse.gateway.channels import MessageIds
 from pilothouse.gateway.frames import MAX_FRAME, FrameInvalid
-from pilothouse.gateway.lines import SocketLine
+from pilothouse.gateway.lines import OpenLines, SocketLine
 from pilothouse.gateway.pairing import REPEAT_MS, Pair
 from pilothouse.gateway.relays import Opened, Outcome, Relays, Talk
 from pilothouse.gateway.session_keeper import (
@@ -37,7 +37,6 @@ from pilothouse.gateway.taping import Taping
 from pilothouse.identity.authorise import may_node, refusal
 from pilothouse.identity.policy import Verdict
 from pilothouse.identity.principals import Principal
-from pilothouse.runtime.memory import keep_room_for_messages
 from pilothouse.runtime.metrics import DATA_CHANNELS, SESSION_FRAMES_REFUSED, SESSION_TOKENS_REFUSED
 from pilothouse.runtime.waiting import wait
 from pilothouse.storage import StorageUnavailable
@@ -102,7 +101,7 @@ class DataChannels:
         self._pairs: dict[str, Pair] = {}
         self._last_uses: dict[str, Use] = {}
         """Of pairs that are gone."""
-        self._lines: set[SocketLine] = set()
+        self._lines = OpenLines()
         self._waiting: set[str] = set()
         """Sessions whose agents have input to acknowledge."""
         self._waits = asyncio.Event()
@@ -292,15 +291,11 @@ class DataChannels:
 
     def hold(self, line: SocketLine) -> None:
         """A connection is open; it is closed when the server stops."""
-        if not self._lines:
-            keep_room_for_messages(True)
         self._lines.add(line)
 
     def let_go(self, line: SocketLine) -> None:
         """The connection has ended."""
         self._lines.discard(line)
-        if not self._lines:
-            keep_room_for_messages(False)
 
     def known(self, session_id: str) -> Pair | None:
         """The session's pair, if it is here."""
@@ -378,7 +373,7 @@ class DataChannels:
         del self._pairs[session_id]
         if (use := pair.use()) is not None:
             self._last_uses[session_id] = use
-        for line in tuple(self._lines):
+        for line in self._lines:
             if line.pair is pair:
                 line.move()
 
@@ -407,7 +402,7 @@ class DataChannels:
 
     def close(self, why: str) -> None:
         """Close every connection; the peers will open others."""
-        for line in tuple(self._lines):
+        for line in self._lines:
             line.close(why, 1012)
 
     async def _look_after(self) -> None:

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, Protocol
 
 from pilothouse.runtime.clock import Clock
+from pilothouse.runtime.memory import keep_room_for_messages
 
 BACKLOG: Final = 8 << 20
 """Bytes that may wait for a peer that reads too slowly; beyond, its connection is closed."""
@@ -164,3 +165,24 @@ class SocketLine:
             self.close("the peer has gone")
         finally:
             self._writing = False
+
+
+class OpenLines:
+    """Those of one process. While there are some, it keeps memory for their messages."""
+
+    def __init__(self) -> None:
+        self._open: set[SocketLine] = set()
+
+    def __iter__(self) -> Iterator[SocketLine]:
+        """As they are now: each may be closed meanwhile."""
+        return iter(tuple(self._open))
+
+    def add(self, line: SocketLine) -> None:
+        if not self._open:
+            keep_room_for_messages(True)
+        self._open.add(line)
+
+    def discard(self, line: SocketLine) -> None:
+        self._open.discard(line)
+        if not self._open:
+            keep_room_for_messages(False)

@@ -150,10 +150,13 @@ def test_what_a_key_policy_lets_is_asked_of_the_database_no_oftener_than_an_open
     asked = _questions(server, monkeypatch)
 
     def questions(name: str) -> list[str]:
-        world.ssm.get_parameter(Name=name, WithDecryption=True)  # what can be remembered is then
-        asked.clear()
-        world.ssm.get_parameter(Name=name, WithDecryption=True)
-        return list(asked)
+        """The fewest of some calls: what the server does beside them asks as well."""
+        counted = []
+        for _ in range(4):  # the first remembers what can be remembered
+            asked.clear()
+            world.ssm.get_parameter(Name=name, WithDecryption=True)
+            counted.append(list(asked))
+        return min(counted, key=len)
 
     found = [questions(name) for name in ("/default", "/open", "/policy")]
     assert all(found)
