@@ -294,7 +294,9 @@ async def test_a_presigned_query_must_be_whole(edge: Edge) -> None:
         await edge.who(replace(request, query=request.query + "&X-Amz-Expires=300"), "sts")
 
 
-def by_node_key(edge: Edge, target: str = "AmazonSSM.RequestManagedInstanceRoleToken", salt: int = 32) -> Request:
+def by_node_key(
+    edge: Edge, target: str = "AmazonSSM.RequestManagedInstanceRoleToken", salt: int = 32, host: str = HOST
+) -> Request:
     """As the official agent asks for its role token: a SigV4 header whose signature is RSASSA-PSS."""
     body = b'{"Fingerprint":"f8fda139-417f-43e1-886d-bd79daff37ac"}'
     date = edge.clock.now().strftime("%Y%m%dT%H%M%SZ")
@@ -305,7 +307,7 @@ def by_node_key(edge: Edge, target: str = "AmazonSSM.RequestManagedInstanceRoleT
         path="/",
         query="",
         headers={
-            "host": HOST,
+            "host": host,
             "content-type": "application/x-amz-json-1.1",
             "transfer-encoding": "chunked",
             "x-amz-date": date,
@@ -341,6 +343,31 @@ async def test_a_node_signs_for_its_role_token_with_its_own_key(edge: Edge) -> N
         await edge.who(changed(request, authorization=forged))
     with pytest.raises(IncompleteSignatureException):
         await edge.who(changed(request, authorization=request.headers["authorization"] + "*"))
+
+
+@pytest.mark.parametrize(
+    ("signed", "sent", "secure", "fits"),
+    [
+        ("pilot.example:443", "pilot.example", True, True),
+        ("pilot.example:80", "pilot.example", False, True),
+        ("[2001:db8::1]:443", "[2001:db8::1]", True, True),
+        ("pilot.example:443", "pilot.example", False, False),
+        ("pilot.example:80", "pilot.example", True, False),
+        ("pilot.example:7743", "pilot.example", True, False),
+        ("pilot.example", "pilot.example:443", True, False),
+        ("pilot.example:443", "other.example", True, False),
+    ],
+)
+async def test_the_official_agent_signs_a_port_that_its_host_leaves_out(
+    edge: Edge, signed: str, sent: str, secure: bool, fits: bool
+) -> None:
+    request = replace(changed(by_node_key(edge, host=signed), host=sent), secure=secure)
+
+    if fits:
+        assert await edge.who(request) == NODE
+    else:
+        with pytest.raises(InvalidSignatureException):
+            await edge.who(request)
 
 
 async def test_the_node_key_opens_nothing_but_its_own_two_operations(edge: Edge) -> None:

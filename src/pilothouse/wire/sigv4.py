@@ -14,6 +14,7 @@ from calendar import timegm
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -227,6 +228,18 @@ def _from_query(values: dict[str, str]) -> _Signed:
     return _Signed(_scope_of(match, signed), signature, date, values.get("x-amz-security-token"), int(expires))
 
 
+def _with_usual_port(request: Request) -> Request | None:
+    """The same request with a port in its Host, where there is none; else None.
+
+    The official agent signs the host as its endpoint is written, but leaves the usual port out of the header that it
+    sends: with `https://host:443` no signature would ever fit (agent/ssm/rsaauth/v4.go of its source).
+    """
+    host = request.headers.get("host", "")
+    if not host or re.search(r":[0-9]*$", host):
+        return None
+    return replace(request, headers={**request.headers, "host": f"{host}:{443 if request.secure else 80}"})
+
+
 class Authenticator:
     """Verifies signatures. Credentials are looked up on each call: a key that was disabled is refused at once."""
 
@@ -390,10 +403,18 @@ class Authenticator:
             signature = b64decode(signed.signature, validate=True)
         except (NotBase64, ValueError) as error:
             raise IncompleteSignatureException("The signature is not base64.") from error
-        to_sign = string_to_sign(request, signed.scope, signed.date, await self._payload_hash(request, signed))
+        payload_hash = await self._payload_hash(request, signed)
         node_id = signed.scope.access_key_id
         try:
-            node = await self._node_signature(node_id, to_sign, signature)
+            try:
+                to_sign = string_to_sign(request, signed.scope, signed.date, payload_hash)
+                node = await self._node_signature(node_id, to_sign, signature)
+            except InvalidSignatureException:
+                other = _with_usual_port(request)
+                if other is None:
+                    raise
+                to_sign = string_to_sign(other, signed.scope, signed.date, payload_hash)
+                node = await self._node_signature(node_id, to_sign, signature)
         except (UnrecognizedClientException, InvalidSignatureException, AccessDeniedException):
             self._guesses.failed(request.peer, node_id)
             raise
