@@ -399,6 +399,26 @@ async def test_stopping_does_not_wait_for_websockets_that_stay_open(
     assert "graceful shutdown exceeded" not in caplog.text
 
 
+async def test_stopping_does_not_wait_for_clients_that_say_no_farewell(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls = ssl.create_default_context(cafile=str(running.certificate))
+
+    def used_once() -> ssl.SSLSocket:
+        """A connection as a client keeps it for its next request: nobody reads from it."""
+        kept = tls.wrap_socket(
+            socket.create_connection(("127.0.0.1", running.secure_port)), server_hostname="127.0.0.1"
+        )
+        kept.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        assert kept.recv(65_536).startswith(b"HTTP/1.1 200")
+        return kept
+
+    with await asyncio.to_thread(used_once):
+        running.stopping.set()
+        await running.ended
+    assert "graceful shutdown exceeded" not in caplog.text
+
+
 async def test_a_request_tells_when_its_client_has_left(running: Running) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", running.port)
     writer.write(b"GET /patient HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -92,7 +92,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise
-                log.error("server.cannotaccept", error=error.strerror)
+                log.error("server.cannot_accept", error=error.strerror)
                 self._loop.remove_reader(self._listening.fileno())
                 self._loop.call_later(_REST_SECONDS, self.start)
                 return

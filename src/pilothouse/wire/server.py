@@ -32,6 +32,8 @@ READ_BYTES = 16 << 10
 WEBSOCKET_BYTES = 256 << 10
 BACKLOG = 2048
 GRACE_SECONDS = 10
+FAREWELL_SECONDS = 2.0
+"""What an idle client over TLS has for its end of the farewell when the server stops."""
 
 
 class PortInUse(Exception):
@@ -130,6 +132,12 @@ class _LimitedHttp(DirectHttp):
                 raise ValueError("the request's headers are too large")  # the parser turns it into send_400_response
         self.scope[CONNECTION] = self  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """The server stops. Most clients do not look at a connection before they use it again, and say no farewell."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self.loop.call_later(FAREWELL_SECONDS, self.transport.abort)
 
     def shown(self) -> None:
         self.place.shown()
