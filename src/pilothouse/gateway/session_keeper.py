@@ -114,6 +114,8 @@ class Tail(NamedTuple):
     lines: bytes
     size: int
     """Bytes of all its lines."""
+    next_output: int
+    """The first output of the agent that is not among them."""
     ended: str | None
     """Why it has ended."""
 

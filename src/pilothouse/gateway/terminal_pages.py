@@ -183,7 +183,10 @@ class TerminalPages:
         if terms.masks and not drives:
             await self._join_masked(terms, terminal, page, line, receive)
             return
-        screen = terminal.came(page, drives=drives) or await self._replay(terms.session_id)
+        if not terminal.is_past_known:
+            shown, upto = await self._past(terms.session_id)
+            terminal.remember(shown, upto)
+        screen = terminal.came(page, drives=drives)  # nothing is awaited from here until the page has all of it
         try:
             page.say(type="opened", mode=_MODES[opened.role], sessionId=terms.session_id, replay=len(screen))
             for start in range(0, len(screen), _PIECE):
@@ -253,13 +256,17 @@ class TerminalPages:
             if drives:
                 terminal.resize(said.columns, said.rows)
 
-    async def _replay(self, session_id: str) -> bytes:
-        """What a terminal of before a restart, or of another server, had shown last."""
+    async def _past(self, session_id: str) -> tuple[bytes, int]:
+        """What a terminal of before a restart, or another client, had been shown last; and the first output after."""
         tail = await self._channels.keeper.tail(self._house, session_id, 0, 0)
-        if tail is None or not tail.size:
-            return b""
-        tail = await self._channels.keeper.tail(self._house, session_id, max(0, tail.size - SCREEN), SCREEN)
-        return b"" if tail is None else b"".join(data for kind, data in _events(tail.lines) if kind == "o")
+        place, lines = max(0, 0 if tail is None else tail.size - SCREEN), b""
+        while tail is not None and place < tail.size:
+            tail = await self._channels.keeper.tail(self._house, session_id, place, SCREEN)
+            if tail is None or not tail.lines:
+                break
+            lines, place = lines + tail.lines, place + len(tail.lines)
+        shown = b"".join(data for kind, data in _events(lines) if kind == "o")
+        return shown, 0 if tail is None else tail.next_output
 
     # Watching
 

@@ -64,6 +64,10 @@ class Terminal:
         self._ahead: dict[int, Frame] = {}
         self._screen: deque[bytes] = deque()
         self._shown = 0
+        self._remembered = 0
+        """The first output that was not shown before this terminal was made."""
+        self.is_past_known = False
+        """Whether it was told what was shown before it was made. Until then it is no client of its pair."""
         self.size = (80, 24)
         self.driver: View | None = None
         self.views: list[View] = []
@@ -92,6 +96,13 @@ class Terminal:
         self._end(why)
 
     # The pages
+
+    def remember(self, shown: bytes, upto: int) -> None:
+        """What was shown before this terminal was made, up to this output. Told twice, the first counts."""
+        if not self.is_past_known:
+            self.is_past_known = True
+            self._remembered = upto
+            self._keep(shown)
 
     def came(self, view: View, *, drives: bool) -> bytes:
         """A page has come; what it is to show first."""
@@ -157,6 +168,8 @@ class Terminal:
     def _take(self, frame: Frame) -> None:
         self._expected += 1
         kind = frame.payload_type
+        if kind in (DATA, STDERR) and frame.sequence < self._remembered:
+            return  # it is on the screen already: acknowledged by nobody, but recorded
         if kind in (DATA, STDERR, EXIT_CODE):
             self._show(frame.payload)
         elif kind == HANDSHAKE_REQUEST:
@@ -179,11 +192,14 @@ class Terminal:
         answer = {"ClientVersion": _VERSION, "ProcessedClientActions": done, "Errors": None}
         self._send(HANDSHAKE_RESPONSE, msgspec.json.encode(answer))
 
-    def _show(self, data: bytes) -> None:
+    def _keep(self, data: bytes) -> None:
         self._screen.append(data)
         self._shown += len(data)
         while self._shown - len(self._screen[0]) > SCREEN:
             self._shown -= len(self._screen.popleft())
+
+    def _show(self, data: bytes) -> None:
+        self._keep(data)
         for view in tuple(self.views):
             view.show(data)
 

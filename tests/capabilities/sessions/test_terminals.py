@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -114,6 +115,48 @@ def test_others_watch_and_join(world: World) -> None:
     world.until(lambda: page.exit == joiner.exit == "The session was terminated by root.")
     world.server.advance(seconds=31)
     world.until(lambda: watcher.exit == "The session was terminated by root.")
+
+
+def test_who_joins_while_something_is_shown_sees_it_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, session_id = driven(world)
+    keeper = world.server.application.edge.data.keeper
+    tail, asked = keeper.tail, threading.Event()
+
+    async def slow(house: Any, of: str, start: int, most: int) -> Any:
+        if of == session_id:
+            asked.set()
+            while bytes(page.shown) != b"shown":
+                await asyncio.sleep(0.01)
+        return await tail(house, of, start, most)
+
+    token = world.aws("pilothouse").open_session_view(SessionId=session_id, Mode="join")["TokenValue"]
+    world.until(lambda: page.of("state"))
+    monkeypatch.setattr(keeper, "tail", slow)
+    joiner = Page(world, session_id, token)
+    world.until(lambda: joiner.of("opened") or asked.is_set())
+    page.type(b"shown")
+    world.until(lambda: joiner.of("opened") and len(joiner.shown) >= 5)
+    page.type(b" on")
+    world.until(lambda: bytes(joiner.shown).endswith(b" on"))
+    assert bytes(joiner.shown) == b"shown on"
+
+
+def test_a_page_after_the_plugin_shows_what_nobody_acknowledged_once(world: World) -> None:
+    client, worker = world.open(world.node())
+    world.run(client.say(b"first "))
+    world.until(lambda: bytes(client.received) == b"first ")
+    client.lose_acks, worker.repeats_nothing = 1, True
+    world.run(client.say(b"second "))
+    world.until(lambda: bytes(client.received) == b"first second ")
+    world.run(client.stop())
+    token = world.ssm.resume_session(SessionId=client.session_id)["TokenValue"]
+    page = Page(world, client.session_id, token)
+    world.until(lambda: page.of("state"))
+    assert bytes(page.shown) == b"first second "
+    page.type(b"third")
+    world.until(lambda: bytes(page.shown).endswith(b"third"))
+    assert bytes(page.shown) == b"first second third"
+    assert bytes(worker.received) == b"first second third"
 
 
 def test_a_session_of_the_plugin_is_watched_and_not_joined(world: World) -> None:

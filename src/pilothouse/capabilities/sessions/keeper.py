@@ -262,8 +262,10 @@ class Keeper:
             session = await SessionStore(tx).find(session_id)
             if session is None:
                 return None
-            lines = await TapeStore(tx, house.vault).read(session_id, start, most) if most else b""
-        return Tail(lines, session.tape_bytes, session.end_reason if session.is_closed else None)
+            most = min(most, session.tape_bytes - start)  # what is recorded meanwhile is not of this state
+            lines = await TapeStore(tx, house.vault).read(session_id, start, most) if most > 0 else b""
+        ended = session.end_reason if session.is_closed else None
+        return Tail(lines, session.tape_bytes, session.next_output, ended)
 
     async def tape(self, house: House, tapes: Sequence[Tape]) -> None:
         async with house.database.transaction() as tx:
