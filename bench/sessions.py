@@ -2,13 +2,14 @@
 
 Also both ends of sessions in one light process (`bench.session_ends`), where an echo waits for the server alone.
 Against bare asyncio relays: one between client and echo, and a chain of three in as many processes as the tunnel has
-(command, server, agent). Client and agent speak TLS to the server, the relays plain TCP; output is recorded as usual.
+(command, server, agent), once over plain TCP and once with TLS where the tunnel has it. Output is recorded as usual.
 """
 
 import asyncio
 import contextlib
 import os
 import pwd
+import random
 import socket
 import statistics
 import subprocess
@@ -33,7 +34,7 @@ from pilothouse.gateway.session_messages import DATA
 
 _AGENT = [sys.executable, "-m", "pilothouse_agent"]
 _TYPED_EVERY = 0.1
-"""Seconds between the keys of one session."""
+"""Seconds between the keys of one session, on average."""
 _MEGABYTE = 1_000_000
 
 Echo = Callable[[], Awaitable[None]]
@@ -212,17 +213,20 @@ async def _line(port: int) -> AsyncIterator[Echo]:
 
 
 async def _typed(echoes: list[Echo], seconds: float) -> list[float]:
-    """All of them typed into at the pace of people, each at its own moments."""
+    """All of them typed into at the pace of people, each at its own moments: a key's moment does not depend on when the
+    echo of the one before came, or sessions whose echoes come together would type together from then on."""
     found: list[float] = []
-    until = time.perf_counter() + max(seconds, 3 * _TYPED_EVERY)
+    began = time.perf_counter()
+    until = began + max(seconds, 3 * _TYPED_EVERY)
 
     async def one(number: int, echo: Echo) -> None:
-        await asyncio.sleep(_TYPED_EVERY * number / len(echoes))
-        while time.perf_counter() < until:
-            began = time.perf_counter()
+        chance = random.Random(number)
+        due = began + _TYPED_EVERY * chance.random()
+        while due < until:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
             await echo()
-            found.append(time.perf_counter() - began)
-            await asyncio.sleep(_TYPED_EVERY)
+            found.append(time.perf_counter() - max(due, began))
+            due += _TYPED_EVERY * chance.uniform(0.5, 1.5)
 
     async with asyncio.TaskGroup() as group:
         for number, echo in enumerate(echoes):
@@ -243,16 +247,31 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 def _throughput(place: Place, megabytes: int) -> dict[str, float]:
     figures: dict[str, float] = {}
+    data = str(Path(place.values["AWS_CA_BUNDLE"]).parent)
     with _peer("bytes") as service:
         with _forwarding(place, service) as port:
-            down, up = _rates(port, megabytes)
-        with _peer("relay", service) as third, _peer("relay", third) as second, _peer("relay", second) as first:
-            bare_down, bare_up = _rates(first, megabytes)
-    for name, ours, bare in (("from", down, bare_down), ("to", up, bare_up)):
-        figures[f"forwarded MB per second {name} the node"] = ours
-        figures[f"three bare relays, MB per second {name} the node"] = bare
-        figures[f"share of the bare relays, {name} the node"] = ours / bare
+            ours = _rates(port, megabytes)
+        with _chain(service, "relay", "relay", "relay") as first:
+            bare = _rates(first, megabytes)
+        with _chain(service, "sealing", "resealing", "opening", data=data) as first:
+            sealed = _rates(first, megabytes)
+    for way, rate, plain, tls in zip(("from", "to"), ours, bare, sealed, strict=True):
+        figures[f"forwarded MB per second {way} the node"] = rate
+        figures[f"three bare relays, MB per second {way} the node"] = plain
+        figures[f"three bare relays with TLS, MB per second {way} the node"] = tls
+        figures[f"share of the bare relays, {way} the node"] = rate / plain
+        figures[f"share of the bare relays with TLS, {way} the node"] = rate / tls
     return figures
+
+
+@contextlib.contextmanager
+def _chain(service: int, *roles: str, data: str = "") -> Iterator[int]:
+    """Relays one behind the other, the last before the service; the port of the first."""
+    with contextlib.ExitStack() as stack:
+        port = service
+        for role in reversed(roles):
+            port = stack.enter_context(_peer(role, port, data))
+        yield port
 
 
 def _rates(port: int, megabytes: int) -> tuple[float, float]:
@@ -298,9 +317,9 @@ def _forwarding(place: Place, service: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _peer(role: str, target: int = 0) -> Iterator[int]:
+def _peer(role: str, target: int = 0, data: str = "") -> Iterator[int]:
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "bench.tcp_peers", role, str(port), str(target)])
+    process = subprocess.Popen([sys.executable, "-m", "bench.tcp_peers", role, str(port), str(target), data])
     try:
         _until(lambda: _listens(port))
         yield port

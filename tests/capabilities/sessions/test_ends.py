@@ -5,6 +5,9 @@ import json
 import random
 import uuid
 
+import pytest
+
+from pilothouse.capabilities.sessions import store
 from pilothouse.gateway.frames import Frame, encode
 from tests.capabilities.sessions.conftest import World
 from tests.gateway.scripted_session import Closed, ScriptedClient, ScriptedWorker, opening, pattern
@@ -275,3 +278,31 @@ def test_agents_come_with_the_signature_of_their_node(world: World) -> None:
 
     assert world.run(refused()) == 1008
     assert world.run(own.create())[0] == 201
+
+
+def test_ends_that_an_agent_never_confirms_are_told_once_a_channel_and_burden_no_later_session(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    session_of = store.session_of
+    monkeypatch.setattr(store, "session_of", lambda row: (read.append(row["session_id"]), session_of(row))[1])
+    node = world.node()
+
+    def opened() -> tuple[str, int]:
+        """A session, and how many rows of sessions were read for it."""
+        read.clear()
+        client, _ = world.open(node)
+        return client.session_id, len(read)
+
+    first, few = opened()
+    ended = {first} | {opened()[0] for _ in range(20)}
+    for session_id in ended:
+        world.ssm.terminate_session(SessionId=session_id)
+    world.until(lambda: set(node.agent.closings) == ended)
+    last, now = opened()
+    assert now <= few + 5
+    node.disconnect()
+    node.connect()
+    world.until(lambda: len(node.agent.closings) == 2 * len(ended))
+    assert sorted(node.agent.closings) == sorted([*ended, *ended])
+    assert [each["SessionId"] for each in node.agent.shells].count(last) == 1

@@ -220,19 +220,19 @@ class Keeper:
 
     async def tellings(self, house: House, node_id: str, channel_id: str, *, opened: bool) -> Sequence[Telling]:
         async with house.database.reading() as tx:
-            if not any(_is_to_be_told(each, channel_id) for each in await SessionStore(tx).on_node(node_id)):
+            if not await SessionStore(tx).to_tell(node_id, channel_id):
                 return ()
         found = []
         async with house.database.transaction() as tx:
             store = SessionStore(tx)
-            for known in await store.on_node(node_id):
-                session = await store.held(known.session_id)
-                if session is None or not _is_to_be_told(session, channel_id):
+            for session_id in await store.to_tell(node_id, channel_id):
+                session = await store.held(session_id)
+                if session is None or session.completed:
                     continue
                 if session.is_ending:
                     found.append(Telling(CHANNEL_CLOSED, _closed(house, session)))
                     await store.save(replace(session, end_told_on=channel_id))
-                else:
+                elif not session.agent_seen:
                     found.append(Telling(INTERACTIVE_SHELL, shell(session.session_id, session.content)))
                     await store.save(replace(session, told_on=channel_id))
         return found
@@ -305,15 +305,6 @@ def log_url(session: Session, group: str, stream: str) -> str:
 
 def _is_of(session: Session, node: Principal) -> bool:
     return node.node_id == session.node_id and node.account_id == session.account_id
-
-
-def _is_to_be_told(session: Session, channel_id: str) -> bool:
-    """On this channel, of its beginning or its end. One whose agent never came is told of again on a newer channel."""
-    if session.completed:
-        return False
-    if session.is_ending:
-        return session.end_told_on != channel_id
-    return not session.agent_seen and session.told_on != channel_id
 
 
 def _closed(house: House, session: Session) -> bytes:

@@ -96,6 +96,18 @@ class SessionStore:
         rows = await self._tx.rows("select * from session where completed = 0 and node_id = :node", node=node_id)
         return [session_of(row) for row in rows]
 
+    async def to_tell(self, node_id: str, channel_id: str) -> list[str]:
+        """Those whose beginning, or end, the node is to be told on this channel; one whose agent never came is told of
+        again on a newer channel."""
+        rows = await self._tx.rows(
+            "select session_id from session where completed = 0 and node_id = :node and ("
+            " (status in ('Terminating', 'Terminated', 'Failed') and (end_told_on is null or end_told_on <> :channel))"
+            " or (status not in ('Terminating', 'Terminated', 'Failed') and agent_seen = 0"
+            " and (told_on is null or told_on <> :channel)))",
+            node=node_id, channel=channel_id,
+        )  # fmt: skip
+        return [row["session_id"] for row in rows]
+
     async def nodes_to_tell(self) -> list[str]:
         rows = await self._tx.rows(
             "select distinct node_id from session where completed = 0 and ((status = 'Connecting' and told_on is null)"
