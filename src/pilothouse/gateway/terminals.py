@@ -72,6 +72,7 @@ class Terminal:
         self.driver: View | None = None
         self.views: list[View] = []
         self.is_over = False
+        self._why = ""
         pair.counts_input()
 
     # As a line
@@ -106,6 +107,8 @@ class Terminal:
 
     def came(self, view: View, *, drives: bool) -> bytes:
         """A page has come; what it is to show first."""
+        if self.is_over:  # meanwhile
+            view.exit(self._why)
         self.views.append(view)
         if drives:
             older, self.driver = self.driver, view
@@ -204,7 +207,7 @@ class Terminal:
             view.show(data)
 
     def _end(self, reason: str) -> None:
-        self.is_over = True
+        self.is_over, self._why = True, reason
         views, self.views, self.driver = self.views, [], None
         for view in views:
             view.exit(reason)

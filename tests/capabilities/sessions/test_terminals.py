@@ -141,6 +141,34 @@ def test_who_joins_while_something_is_shown_sees_it_once(world: World, monkeypat
     assert bytes(joiner.shown) == b"shown on"
 
 
+def test_who_joins_while_the_session_ends_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = world.node()
+    started = world.start(node)
+    session_id = started["SessionId"]
+    keeper = world.server.application.edge.data.keeper
+    tail, asked, go_on = keeper.tail, list[int](), threading.Event()
+
+    async def slow(house: Any, of: str, start: int, most: int) -> Any:
+        if of == session_id:
+            asked.append(start)
+            while len(asked) == 2 and not go_on.is_set():  # the joiner's
+                await asyncio.sleep(0.01)
+            while len(asked) < 2:
+                await asyncio.sleep(0.01)
+        return await tail(house, of, start, most)
+
+    monkeypatch.setattr(keeper, "tail", slow)
+    page = Page(world, session_id, started["TokenValue"])
+    world.until(lambda: asked)
+    token = world.aws("pilothouse").open_session_view(SessionId=session_id, Mode="join")["TokenValue"]
+    joiner = Page(world, session_id, token)
+    world.until(lambda: page.of("state"))
+    world.ssm.terminate_session(SessionId=session_id)
+    world.until(lambda: page.exit is not None)
+    go_on.set()
+    world.until(lambda: joiner.exit == page.exit and joiner.code == 1000)
+
+
 def test_a_page_after_the_plugin_shows_what_nobody_acknowledged_once(world: World) -> None:
     client, worker = world.open(world.node())
     world.run(client.say(b"first "))
