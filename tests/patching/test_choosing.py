@@ -1,10 +1,10 @@
 """How a baseline judges a patch: the table of patch-manager.md, section 6, and what holds for all baselines."""
 
 import datetime
-import time
 import os
 import shutil
 import subprocess
+import time
 from typing import Any
 
 import pytest
