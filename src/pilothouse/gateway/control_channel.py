@@ -327,11 +327,12 @@ class ControlChannels:
         """Say that this process lives, and close channels that the table no longer gives to it (a newer one elsewhere,
         a node that is gone), every half minute."""
         while True:
+            began = self._house.clock.millis()
             try:
                 await self._beat()
             except StorageUnavailable as error:
                 log.warning("control_channel.storage_unavailable", error=str(error))
-            await self._house.clock.sleep(presence.BEAT_SECONDS)
+            await presence.until_next_beat(self._house.clock, began)
 
     async def _beat(self) -> None:
         now = self._house.clock.millis()

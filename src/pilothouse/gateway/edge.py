@@ -140,8 +140,10 @@ class Edge:
             await presence.forget_dead(tx, now)
 
     async def _keep_seen(self) -> None:
+        began = self._house.clock.millis()
         while True:
-            await self._house.clock.sleep(presence.BEAT_SECONDS)
+            await presence.until_next_beat(self._house.clock, began)
+            began = self._house.clock.millis()
             try:
                 await self._beat()
             except StorageUnavailable as error:

@@ -8,6 +8,7 @@ drops peers that answer no ping, so an open channel of a living process is a liv
 from collections.abc import Iterable
 from typing import Any
 
+from pilothouse.runtime.clock import Clock
 from pilothouse.storage import Transaction
 
 ALIVE_MS = 150_000
@@ -94,6 +95,12 @@ async def beat(tx: Transaction, process_id: str, roles: Iterable[str], now_ms: i
         process_id=process_id, now=now_ms, roles=" ".join(sorted(roles)),
     )  # fmt: skip
     return seen_at is not None and seen_at <= now_ms - ALIVE_MS
+
+
+async def until_next_beat(clock: Clock, began_ms: int) -> None:
+    """Wait for the beat after the one that began then. It is due at once if the clock was put forward meanwhile: what
+    was written is of the time before."""
+    await clock.sleep(BEAT_SECONDS - (clock.millis() - began_ms) / 1000)
 
 
 async def alive(tx: Transaction, now_ms: int) -> list[frozenset[str]]:

@@ -137,7 +137,8 @@ def test_a_token_is_for_one_key_and_one_day(aws, server):
     parcel = wrapped(kms, key, os.urandom(32))
     wrong = {**parcel, "KeyId": other["KeyId"]}
     assert refused(kms.import_key_material, **wrong, **LASTS)[0] == "InvalidImportTokenException"
-    altered = {**parcel, "ImportToken": parcel["ImportToken"][:-1] + b"\0"}
+    token = parcel["ImportToken"]
+    altered = {**parcel, "ImportToken": token[:-1] + bytes([token[-1] ^ 1])}
     assert refused(kms.import_key_material, **altered, **LASTS)[0] == "InvalidImportTokenException"
     junk = {**parcel, "EncryptedKeyMaterial": b"junk"}
     assert refused(kms.import_key_material, **junk, **LASTS) == ("InvalidCiphertextException", "")

@@ -1,11 +1,14 @@
 """What is waited for, and for how long: sessions that nobody comes to, that are idle, or last too long."""
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from pilothouse.capabilities.sessions import jobs
+from pilothouse.gateway import presence
 from tests.capabilities.sessions.conftest import World
 
 
@@ -39,6 +42,26 @@ def test_a_client_that_does_not_come(world: World) -> None:
     world.until(lambda: world.workers[session_id].over.is_set())
     world.run(node.agent.complete(session_id))
     world.until(lambda: world.status(session_id) == "Terminated")
+
+
+def test_a_leap_of_the_clock_while_the_server_says_that_it_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = world.node(serves=False)
+    beat, begun, go_on = presence.beat, threading.Event(), threading.Event()
+
+    async def slow(*what: Any) -> bool:
+        begun.set()
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        return await beat(*what)
+
+    monkeypatch.setattr(presence, "beat", slow)
+    world.server.advance(seconds=presence.BEAT_SECONDS)
+    world.until(begun.is_set)
+    world.server.advance(hours=1)
+    go_on.set()
+    world.until(lambda: world.ssm.get_connection_status(Target=node.id)["Status"] == "connected")
 
 
 def test_an_idle_session_ends_and_says_why(world: World) -> None:
